@@ -1,0 +1,40 @@
+//! Continues a prompt through the library, on the CPU engine.
+//!
+//! `cargo run --release --example generate [MODEL_DIR [PROMPT]]`; the starter if not given.
+
+use std::path::PathBuf;
+
+use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::data;
+use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::{Error, Result};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let dir = PathBuf::from(args.next().unwrap_or("examples/starter".into()));
+    let prompt = args
+        .next()
+        .unwrap_or("What is the capital of France?".into());
+
+    let model = Model::load(&dir)?;
+    let Some(tokenizer) = &model.tokenizer else {
+        return Err(Error::File {
+            path: dir,
+            what: "no tokenizer".into(),
+            help: "copy one into the directory".into(),
+        });
+    };
+    let prompt = tokenizer.encode(&data::fill(data::DEFAULT_TEMPLATE, &prompt))?;
+    let dims = &model.config.dims;
+    let mut engine = CpuEngine::new();
+    let generator = Generator::new(&mut engine, dims, &model.weights, dims.n_positions)?;
+    let mut ids = Vec::new();
+    let (eos, greedy) = (model.eos(), Sampling::GREEDY);
+    generator.generate(&mut engine, &prompt, 64, eos, greedy, |id| {
+        ids.push(id);
+        Ok(())
+    })?;
+    println!("{}", tokenizer.decode(&ids)?);
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! One kernel alone: GELU recorded once, run on the CPU and, where there is one, on a GPU.
+//!
+//! `cargo run --release --example one_kernel`
+
+use gpt2_dpo::Result;
+use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::engine::Engine;
+use gpt2_dpo::gpu::{Adapters, Backends, OpenOptions};
+use gpt2_dpo::ops::gelu;
+use gpt2_dpo::recording::Recording;
+
+fn gelu_on(engine: &mut dyn Engine, input: &[f32]) -> Result<Vec<f32>> {
+    let x = engine.upload("x", input)?;
+    let y = engine.create("y", input.len())?;
+    let mut rec = Recording::new();
+    gelu::forward(&mut rec, x, y, input.len());
+    engine.run(&rec)?;
+    engine.read_f32(y)
+}
+
+fn main() -> Result<()> {
+    let input = [-3.0, -1.0, 0.0, 0.5, 1.0, 3.0];
+    println!("x     {input:?}");
+    println!("CPU   {:?}", gelu_on(&mut CpuEngine::new(), &input)?);
+    let adapters = Adapters::enumerate(Backends::All);
+    if adapters.is_empty() {
+        println!("no GPU adapter here, not even a software one");
+        return Ok(());
+    }
+    let mut gpu = adapters.open(0, OpenOptions::default())?;
+    println!("{}   {:?}", gpu.name(), gelu_on(&mut gpu, &input)?);
+    Ok(())
+}

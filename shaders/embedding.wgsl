@@ -1,0 +1,64 @@
+// Token + position embedding: x[r] = wte[token[r]] + wpe[position[r]].
+//
+// `wte` comes in row shards and a dispatch sees one: it fills the rows whose token lies in it.
+// Backward, a table's row gets the sum over the stream rows that used it, which the host lists
+// sorted (`order`, cut into `segments`), so that no atomics are needed and the order is fixed.
+
+struct Params {
+    rows: u32,         // forward: stream rows; backward: segments
+    width: u32,        // C
+    first_row: u32,    // the shard's first row in the whole table
+    shard_rows: u32,
+    first_segment: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<u32>;            // [rows]
+@group(0) @binding(2) var<storage, read> positions: array<u32>;         // [rows]
+@group(0) @binding(3) var<storage, read> wte: array<f32>;               // [shard_rows, C]
+@group(0) @binding(4) var<storage, read> wpe: array<f32>;               // [n_positions, C]
+@group(0) @binding(5) var<storage, read_write> x: array<f32>;           // [rows, C]
+@group(0) @binding(6) var<storage, read> order: array<u32>;             // stream rows, by table row
+@group(0) @binding(7) var<storage, read> segments: array<u32>;          // [.., 3]: table row, start, end
+@group(0) @binding(8) var<storage, read> dx: array<f32>;                // [rows, C]
+@group(0) @binding(9) var<storage, read_write> dtable: array<f32>;      // [shard_rows, C], accumulated
+
+const WORKGROUP: u32 = 256u;
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
+    if i >= params.rows * params.width {
+        return;
+    }
+    let row = i / params.width;
+    let col = i % params.width;
+    let token = tokens[row];
+    if token >= params.first_row && token < params.first_row + params.shard_rows {
+        x[i] = wte[(token - params.first_row) * params.width + col]
+             + wpe[positions[row] * params.width + col];
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
+    if i >= params.rows * params.width {
+        return;
+    }
+    let segment = 3u * (params.first_segment + i / params.width);
+    let col = i % params.width;
+    var sum = 0.0;
+    for (var s = segments[segment + 1u]; s < segments[segment + 2u]; s++) {
+        sum += dx[order[s] * params.width + col];
+    }
+    dtable[(segments[segment] - params.first_row) * params.width + col] += sum;
+}

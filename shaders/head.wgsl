@@ -1,0 +1,104 @@
+// From logits to log-probs, vocabulary shard by vocabulary shard, and back to dlogits in place.
+//
+// forward folds one shard's logits into each row's running (max, sum of exp, target's logit); the
+// last shard turns them into the log-prob of the target token. backward overwrites a shard's logits
+// with their gradient: drow · (onehot - softmax). Columns beyond `cols` pad the shard: they never
+// enter the softmax and their gradient is zero.
+
+struct Params {
+    rows: u32,        // head rows of this chunk
+    cols: u32,        // real vocabulary rows of this shard
+    stride: u32,      // the same with the padding
+    first_token: u32, // the shard's first vocabulary row
+    first_head: u32,  // the chunk's first row in targets, logps and drows
+    first_shard: u32,
+    last_shard: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> targets: array<u32>;             // [head rows]
+@group(0) @binding(2) var<storage, read> logits: array<f32>;              // [rows, stride]
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>;         // [rows, 3]
+@group(0) @binding(4) var<storage, read_write> logps: array<f32>;         // [head rows]
+@group(0) @binding(5) var<storage, read> saved: array<f32>;               // stats, in the backward pass
+@group(0) @binding(6) var<storage, read> drows: array<f32>;               // [head rows]: dloss/dlogp
+@group(0) @binding(7) var<storage, read_write> dlogits: array<f32>;       // [rows, stride], in place
+
+const LANES: u32 = 128u;
+const WORKGROUP: u32 = 256u;
+const LOWEST: f32 = -1e30;
+
+var<workgroup> scratch: array<vec2<f32>, LANES>;
+
+// Two partial softmaxes as one; each is (max, sum of exp(· - max)).
+fn merged(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    let peak = max(a.x, b.x);
+    return vec2(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
+}
+
+// One workgroup a row.
+@compute @workgroup_size(LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x;
+    let base = row * params.stride;
+    var own = vec2(LOWEST, 0.0);
+    for (var c = lane; c < params.cols; c += LANES) {
+        let logit = logits[base + c];
+        if logit > own.x {
+            own = vec2(logit, own.y * exp(own.x - logit) + 1.0);
+        } else {
+            own.y += exp(logit - own.x);
+        }
+    }
+    scratch[lane] = own;
+    workgroupBarrier();
+    for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
+        if lane < reach {
+            scratch[lane] = merged(scratch[lane], scratch[lane + reach]);
+        }
+        workgroupBarrier();
+    }
+    if lane != 0u {
+        return;
+    }
+    var softmax = scratch[0];
+    var target_logit = 0.0;
+    if params.first_shard == 0u {
+        softmax = merged(vec2(stats[3u * row], stats[3u * row + 1u]), softmax);
+        target_logit = stats[3u * row + 2u];
+    }
+    let token = targets[params.first_head + row];
+    if token >= params.first_token && token < params.first_token + params.cols {
+        target_logit = logits[base + token - params.first_token];
+    }
+    stats[3u * row] = softmax.x;
+    stats[3u * row + 1u] = softmax.y;
+    stats[3u * row + 2u] = target_logit;
+    if params.last_shard != 0u {
+        logps[params.first_head + row] = (target_logit - softmax.x) - log(softmax.y);
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
+    if i >= params.rows * params.stride {
+        return;
+    }
+    let row = i / params.stride;
+    let col = i % params.stride;
+    var gradient = 0.0;
+    if col < params.cols {
+        let p = exp(dlogits[i] - saved[3u * row]) / saved[3u * row + 1u];
+        let hit = params.first_token + col == targets[params.first_head + row];
+        gradient = drows[params.first_head + row] * (select(0.0, 1.0, hit) - p);
+    }
+    dlogits[i] = gradient;
+}

@@ -1,0 +1,262 @@
+//! Preference pairs as one flat stream of rows, a row per input token, with no padding.
+//!
+//! ```text
+//! pair i:  [ prompt rows | chosen rows | rejected rows ]     pair i+1: [ ... ]
+//! ```
+//!
+//! The prompt is computed once for both responses: chosen and rejected rows attend to it and to their
+//! own side, and rejected positions restart where the prompt ended. This equals two separate forwards.
+//! The last token of a response predicts nothing and has no row. The head sees only the rows that
+//! predict a response token; the last prompt row predicts the first token of both responses.
+
+use std::ops::Range;
+
+use crate::data::Example;
+use crate::ops::gather::NONE;
+
+/// What one row attends to, and which rows attend to it.
+///
+/// A query row attends to the key rows `[prefix_start, prefix_end)` and `[own_start, row]`; a key row
+/// is seen by the query rows `[row, query_end)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Span {
+    pub prefix_start: u32,
+    pub prefix_end: u32,
+    pub own_start: u32,
+    pub query_end: u32,
+}
+
+impl Span {
+    /// The spans of a pair whose first row is `start` and that has these numbers of rows.
+    pub fn of_pair(start: usize, prompt: usize, chosen: usize, rejected: usize) -> Vec<Span> {
+        let prefix = [start, start + prompt];
+        let chosen_end = prefix[1] + chosen;
+        let end = chosen_end + rejected;
+        let span = |prefix: [usize; 2], own: usize, query_end: usize| Span {
+            prefix_start: prefix[0] as u32,
+            prefix_end: prefix[1] as u32,
+            own_start: own as u32,
+            query_end: query_end as u32,
+        };
+        let mut spans = vec![span([start, start], start, end); prompt];
+        spans.extend(vec![span(prefix, prefix[1], chosen_end); chosen]);
+        spans.extend(vec![span(prefix, chosen_end, end); rejected]);
+        spans
+    }
+
+    /// The key rows that query row `row`, whose span this is, attends to.
+    pub fn keys(&self, row: usize) -> impl Iterator<Item = usize> {
+        (self.prefix_start as usize..self.prefix_end as usize)
+            .chain(self.own_start as usize..row + 1)
+    }
+
+    /// How many (query, key) pairs attend in a stream.
+    pub fn links(spans: &[Span]) -> usize {
+        let keys = |(row, s): (usize, &Span)| {
+            (s.prefix_end - s.prefix_start) as usize + row + 1 - s.own_start as usize
+        };
+        spans.iter().enumerate().map(keys).sum()
+    }
+}
+
+/// Stream rows sorted by the row of a table (tokens or positions) that they read, for the gradient of
+/// that table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Stream rows; those of one table row stand together, in stream order.
+    pub order: Vec<u32>,
+    /// For each table row in use, ascending: table row, first and end index in `order`.
+    pub segments: Vec<[u32; 3]>,
+}
+
+impl Uses {
+    fn of(table_rows: &[u32]) -> Uses {
+        let mut order: Vec<u32> = (0..table_rows.len() as u32).collect();
+        order.sort_by_key(|&row| table_rows[row as usize]); // stable
+        let mut segments: Vec<[u32; 3]> = Vec::new();
+        for (i, &row) in order.iter().enumerate() {
+            let table_row = table_rows[row as usize];
+            match segments.last_mut() {
+                Some(last) if last[0] == table_row => last[2] = i as u32 + 1,
+                _ => segments.push([table_row, i as u32, i as u32 + 1]),
+            }
+        }
+        Uses { order, segments }
+    }
+
+    /// The segments whose table row lies in `rows`.
+    pub fn within(&self, rows: &Range<usize>) -> Range<usize> {
+        let before = |end: usize| self.segments.partition_point(|s| (s[0] as usize) < end);
+        before(rows.start)..before(rows.end)
+    }
+}
+
+/// Which responses of each pair enter the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    Both,
+    /// Supervised training sees the chosen response only.
+    Chosen,
+}
+
+/// A micro-batch as one stream of rows. N rows, P head rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// `[N]` token ids.
+    pub tokens: Vec<u32>,
+    /// `[N]` positions.
+    pub positions: Vec<u32>,
+    /// `[N]`.
+    pub spans: Vec<Span>,
+    /// `[P]` the stream row of each head row.
+    pub sources: Vec<u32>,
+    /// `[P]` the token that each head row is to predict.
+    pub targets: Vec<u32>,
+    /// `[N]` the head rows taken from each stream row, `NONE` where there is none.
+    pub inverse: Vec<[u32; 2]>,
+    /// For each pair its head rows: first chosen, first rejected, end.
+    pub pairs: Vec<[u32; 3]>,
+    /// For each pair its stream rows.
+    pub rows: Vec<Range<usize>>,
+    pub token_uses: Uses,
+    pub position_uses: Uses,
+    /// Tokens of prompts and responses, each counted once.
+    pub num_tokens: usize,
+}
+
+impl Stream {
+    /// The stream of these pairs, in this order.
+    pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, sides: Sides) -> Stream {
+        let mut stream = Stream::default();
+        for example in examples {
+            stream.push(example, sides);
+        }
+        stream.token_uses = Uses::of(&stream.tokens);
+        stream.position_uses = Uses::of(&stream.positions);
+        stream
+    }
+
+    /// A lone sequence without targets, as generation reads it.
+    pub fn sequence(tokens: &[u32]) -> Stream {
+        let mut stream = Stream {
+            spans: Span::of_pair(0, tokens.len(), 0, 0),
+            ..Stream::default()
+        };
+        stream.push_rows(tokens, 0);
+        stream
+    }
+
+    fn push(&mut self, example: &Example, sides: Sides) {
+        let rejected: &[u32] = match sides {
+            Sides::Both => &example.rejected,
+            Sides::Chosen => &[],
+        };
+        let start = self.tokens.len();
+        let prompt = &example.prompt;
+        let rows_of = |response: &[u32]| response.len().saturating_sub(1);
+        let (chosen_rows, rejected_rows) = (rows_of(&example.chosen), rows_of(rejected));
+        self.spans.extend(Span::of_pair(
+            start,
+            prompt.len(),
+            chosen_rows,
+            rejected_rows,
+        ));
+        self.push_rows(prompt, 0);
+        let first_head = self.sources.len() as u32;
+        for (response, rows) in [
+            (&example.chosen[..], chosen_rows),
+            (rejected, rejected_rows),
+        ] {
+            let first_row = self.tokens.len();
+            self.push_rows(&response[..rows], prompt.len());
+            let last_prompt_row = start + prompt.len() - 1;
+            for (i, &target) in response.iter().enumerate() {
+                let row = if i == 0 {
+                    last_prompt_row
+                } else {
+                    first_row + i - 1
+                };
+                let head = self.sources.len() as u32;
+                let places = &mut self.inverse[row];
+                places[usize::from(places[0] != NONE)] = head;
+                self.sources.push(row as u32);
+                self.targets.push(target);
+            }
+        }
+        let middle = first_head + example.chosen.len() as u32;
+        self.pairs
+            .push([first_head, middle, self.sources.len() as u32]);
+        self.rows.push(start..self.tokens.len());
+        self.num_tokens += prompt.len() + example.chosen.len() + rejected.len();
+    }
+
+    fn push_rows(&mut self, tokens: &[u32], first_position: usize) {
+        self.tokens.extend(tokens);
+        let positions = first_position..first_position + tokens.len();
+        self.positions.extend(positions.map(|p| p as u32));
+        self.inverse.resize(self.tokens.len(), [NONE; 2]);
+    }
+
+    /// The head rows of the pairs `pairs`.
+    pub fn heads(&self, pairs: &Range<usize>) -> Range<usize> {
+        self.pairs[pairs.start][0] as usize..self.pairs[pairs.end - 1][2] as usize
+    }
+
+    /// Cuts the pairs into runs of at most `max_heads` head rows; a pair above that runs alone.
+    pub fn chunks(&self, max_heads: usize) -> Vec<Range<usize>> {
+        let mut chunks: Vec<Range<usize>> = Vec::new();
+        for pair in 0..self.pairs.len() {
+            match chunks.last_mut() {
+                Some(last) if self.heads(&(last.start..pair + 1)).len() <= max_heads => {
+                    last.end = pair + 1;
+                }
+                _ => chunks.push(pair..pair + 1),
+            }
+        }
+        chunks
+    }
+}
+
+/// The most that any micro-batch of a run holds: what buffers are made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Stream rows.
+    pub rows: usize,
+    /// Head rows.
+    pub heads: usize,
+    /// Head rows of one pair.
+    pub pair_heads: usize,
+    pub pairs: usize,
+}
+
+impl Extent {
+    /// The extent of any `batch_size` of these examples: that of the longest ones.
+    pub fn of(examples: &[Example], batch_size: usize, sides: Sides) -> Extent {
+        let heads = |e: &Example| match sides {
+            Sides::Both => e.chosen.len() + e.rejected.len(),
+            Sides::Chosen => e.chosen.len(),
+        };
+        let largest = |size: &dyn Fn(&Example) -> usize| {
+            let mut sizes: Vec<usize> = examples.iter().map(size).collect();
+            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            sizes.iter().take(batch_size).sum::<usize>()
+        };
+        Extent {
+            rows: largest(&|e| e.prompt.len() + heads(e)),
+            heads: largest(&heads),
+            pair_heads: examples.iter().map(heads).max().unwrap_or(0),
+            pairs: batch_size.min(examples.len()),
+        }
+    }
+
+    /// Room for either.
+    pub fn union(self, other: Extent) -> Extent {
+        Extent {
+            rows: self.rows.max(other.rows),
+            heads: self.heads.max(other.heads),
+            pair_heads: self.pair_heads.max(other.pair_heads),
+            pairs: self.pairs.max(other.pairs),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `config.json` of a Hugging Face GPT-2.
+//!
+//! Implemented is the usual GPT-2: learned positions, layernorm before each layer, GELU by tanh,
+//! attention scaled by 1/√head_dim, the head tied to `wte`. A config that asks for anything else is
+//! refused by the key's name rather than trained wrongly.
+//!
+//! Dropout (`resid_pdrop`, `embd_pdrop`, `attn_pdrop`) is read by nobody: training here is without
+//! dropout, so that policy and reference are compared on the same function.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::CONFIG_FILE;
+use crate::error::{Error, Result};
+use crate::model::Dims;
+
+/// Widest attention head that the attention kernels hold.
+const MAX_HEAD_DIM: usize = 256;
+/// Bounds against nonsense: no product of two sizes overflows, and the parameter table stays small.
+const MAX_SIZE: u64 = 1 << 24;
+const MAX_LAYERS: u64 = 1024;
+/// `<|endoftext|>` of GPT-2's vocabulary, transformers' default for an absent `eos_token_id`.
+const GPT2_EOS: u32 = 50256;
+
+/// What a `config.json` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub dims: Dims,
+    /// The token that ends a text; below `dims.vocab_size`.
+    pub eos_token_id: Option<u32>,
+    /// The whole file, so that saving loses nothing of it.
+    raw: Map<String, Value>,
+}
+
+impl Config {
+    /// Reads `config.json` of the model folder `dir`.
+    ///
+    /// Fails when it is absent, is not a GPT-2's, or asks for what is not implemented.
+    pub fn load(dir: &Path) -> Result<Config> {
+        let path = dir.join(CONFIG_FILE);
+        let bytes = fs::read(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => Error::file(
+                dir,
+                if dir.is_dir() {
+                    "no config.json here"
+                } else {
+                    "no such folder"
+                },
+                "give the folder of a Hugging Face GPT-2: config.json, model.safetensors, tokenizer.json",
+            ),
+            _ => Error::io("read", &path, source),
+        })?;
+        Config::parse(&bytes, &path)
+    }
+
+    /// Reads the text of a `config.json`; `origin` is its name in errors.
+    pub fn parse(bytes: &[u8], origin: &Path) -> Result<Config> {
+        let raw: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| {
+            Error::file(
+                origin,
+                format!("not a JSON object: {e}"),
+                "download the file again, or copy it from the model it belongs to",
+            )
+        })?;
+        let keys = Keys {
+            raw: &raw,
+            path: origin,
+        };
+        keys.refuse_other_models()?;
+        let dims = keys.dims()?;
+        let eos_token_id = keys.eos_token_id(dims.vocab_size)?;
+        Ok(Config {
+            dims,
+            eos_token_id,
+            raw,
+        })
+    }
+
+    /// The config of a model made here; `dims` are taken as they are.
+    pub fn new(dims: &Dims, eos_token_id: Option<u32>) -> Config {
+        // The shortest decimal that reads back as this f32: 1e-5, not 9.999999747378752e-6.
+        let epsilon = dims.epsilon.to_string().parse::<f64>();
+        let raw = [
+            ("architectures", json!(["GPT2LMHeadModel"])),
+            ("model_type", json!("gpt2")),
+            ("activation_function", json!("gelu_new")),
+            ("vocab_size", json!(dims.vocab_size)),
+            ("n_positions", json!(dims.n_positions)),
+            ("n_embd", json!(dims.n_embd)),
+            ("n_layer", json!(dims.n_layer)),
+            ("n_head", json!(dims.n_head)),
+            ("n_inner", json!(dims.n_inner)),
+            (
+                "layer_norm_epsilon",
+                json!(epsilon.unwrap_or(dims.epsilon.into())),
+            ),
+            ("tie_word_embeddings", json!(true)),
+            // null where there is none: transformers takes an absent id for GPT-2's 50256.
+            ("bos_token_id", json!(eos_token_id)),
+            ("eos_token_id", json!(eos_token_id)),
+        ];
+        Config {
+            dims: *dims,
+            eos_token_id,
+            raw: raw
+                .map(|(key, value)| (key.to_owned(), value))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// What to write as `config.json` beside weights in f32: the file as it was read, but for the
+    /// type of the weights, to which transformers would round them.
+    pub(super) fn to_json(&self) -> Value {
+        let mut raw = self.raw.clone();
+        for key in ["dtype", "torch_dtype"] {
+            if let Some(value) = raw.get_mut(key) {
+                *value = json!("float32");
+            }
+        }
+        Value::Object(raw)
+    }
+
+    /// What to write as `generation_config.json`; `None` without an end-of-text token.
+    pub(super) fn generation_json(&self) -> Option<Value> {
+        let eos = self.eos_token_id?;
+        let bos = self.raw.get("bos_token_id").cloned().unwrap_or(json!(eos));
+        Some(json!({ "bos_token_id": bos, "eos_token_id": eos }))
+    }
+}
+
+/// The keys of one file, with its path for errors. A key that is null counts as absent, as it does
+/// in transformers, except where said otherwise.
+struct Keys<'a> {
+    raw: &'a Map<String, Value>,
+    path: &'a Path,
+}
+
+impl Keys<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.raw.get(key).filter(|value| !value.is_null())
+    }
+
+    fn refuse_other_models(&self) -> Result<()> {
+        if self.get("model_type").is_none() {
+            return Err(self.missing("model_type", "\"gpt2\" is the one supported"));
+        }
+        self.only("model_type", &[json!("gpt2")])?;
+        // Two names of one function.
+        self.only(
+            "activation_function",
+            &[json!("gelu_new"), json!("gelu_pytorch_tanh")],
+        )?;
+        self.only("scale_attn_weights", &[json!(true)])?;
+        self.only("scale_attn_by_inverse_layer_idx", &[json!(false)])?;
+        self.only("add_cross_attention", &[json!(false)])?;
+        self.only("tie_word_embeddings", &[json!(true)])?;
+        self.only("pruned_heads", &[json!({})])?;
+        self.only("quantization_config", &[])
+    }
+
+    fn dims(&self) -> Result<Dims> {
+        let n_positions = match self.get("n_positions") {
+            Some(_) => "n_positions",
+            None if self.get("n_ctx").is_some() => "n_ctx", // its name in older files
+            None => "n_positions",
+        };
+        let n_embd = self.size("n_embd", MAX_SIZE)?;
+        let n_inner = match self.get("n_inner") {
+            Some(_) => self.size("n_inner", MAX_SIZE)?,
+            None => 4 * n_embd,
+        };
+        let dims = Dims {
+            vocab_size: self.size("vocab_size", MAX_SIZE)?,
+            n_positions: self.size(n_positions, MAX_SIZE)?,
+            n_embd,
+            n_layer: self.size("n_layer", MAX_LAYERS)?,
+            n_head: self.size("n_head", MAX_SIZE)?,
+            n_inner,
+            epsilon: self.epsilon()?,
+        };
+        if !n_embd.is_multiple_of(dims.n_head) {
+            return Err(Error::file(
+                self.path,
+                format!("`n_embd` is {n_embd} and `n_head` is {}", dims.n_head),
+                "supported: an n_embd that n_head divides",
+            ));
+        }
+        if dims.head_dim() > MAX_HEAD_DIM {
+            return Err(Error::file(
+                self.path,
+                format!(
+                    "`n_embd` is {n_embd} and `n_head` is {}: a head is {} wide",
+                    dims.n_head,
+                    dims.head_dim()
+                ),
+                format!("supported: heads of up to {MAX_HEAD_DIM}"),
+            ));
+        }
+        Ok(dims)
+    }
+
+    fn epsilon(&self) -> Result<f32> {
+        let Some(value) = self.get("layer_norm_epsilon") else {
+            return Ok(1e-5);
+        };
+        match value.as_f64().map(|number| number as f32) {
+            Some(epsilon) if epsilon > 0.0 && epsilon.is_finite() => Ok(epsilon),
+            _ => Err(self.refusal("layer_norm_epsilon", value, "a positive number")),
+        }
+    }
+
+    /// Null means none; absent means what it means to transformers, if the vocabulary has it.
+    fn eos_token_id(&self, vocab_size: usize) -> Result<Option<u32>> {
+        let in_vocabulary = |id: &u32| (*id as usize) < vocab_size;
+        let value = match self.raw.get("eos_token_id") {
+            None => return Ok(Some(GPT2_EOS).filter(in_vocabulary)),
+            Some(Value::Null) => return Ok(None),
+            Some(value) => value,
+        };
+        let id = match value.as_array().map(Vec::as_slice) {
+            Some([only]) => only,
+            _ => value,
+        };
+        id.as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .filter(in_vocabulary)
+            .map(Some)
+            .ok_or_else(|| {
+                let supported = format!("one token id below vocab_size ({vocab_size}), or null");
+                self.refusal("eos_token_id", value, &supported)
+            })
+    }
+
+    fn size(&self, key: &str, max: u64) -> Result<usize> {
+        let Some(value) = self.get(key) else {
+            return Err(self.missing(key, "no size of the model is guessed"));
+        };
+        match value.as_u64() {
+            Some(size) if (1..=max).contains(&size) => Ok(size as usize),
+            _ => Err(self.refusal(key, value, &format!("a whole number from 1 to {max}"))),
+        }
+    }
+
+    /// Refuses a value of `key` other than `supported`; an absent key passes.
+    fn only(&self, key: &str, supported: &[Value]) -> Result<()> {
+        match self.get(key) {
+            Some(value) if !supported.contains(value) => {
+                let mut names: Vec<_> = supported.iter().map(Value::to_string).collect();
+                names.push("no such key".to_owned());
+                Err(self.refusal(key, value, &names.join(" or ")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refusal(&self, key: &str, value: &Value, supported: &str) -> Error {
+        Error::file(
+            self.path,
+            format!("`{key}` is {value}, which is not supported"),
+            format!("supported: {supported}"),
+        )
+    }
+
+    fn missing(&self, key: &str, why: &str) -> Error {
+        Error::file(
+            self.path,
+            format!("`{key}` is missing"),
+            format!("add it to the file, as in the model it belongs to: {why}"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

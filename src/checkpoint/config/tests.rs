@@ -1,0 +1,162 @@
+use super::*;
+use crate::checkpoint::tiny_dims;
+
+fn published() -> Value {
+    json!({
+        "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"],
+        "attn_pdrop": 0.1, "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256,
+        "initializer_range": 0.02, "layer_norm_epsilon": 1e-05, "model_type": "gpt2",
+        "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024,
+        "resid_pdrop": 0.1, "summary_type": "cls_index", "vocab_size": 50257,
+        "task_specific_params": {"text-generation": {"do_sample": true, "max_length": 50}}
+    })
+}
+
+fn parse(value: &Value) -> Result<Config> {
+    Config::parse(value.to_string().as_bytes(), Path::new("config.json"))
+}
+
+/// The published config with one key changed.
+fn with(key: &str, value: Value) -> Value {
+    let mut config = published();
+    config[key] = value;
+    config
+}
+
+fn without(keys: &[&str]) -> Value {
+    let mut config = published();
+    for key in keys {
+        config.as_object_mut().unwrap().remove(*key);
+    }
+    config
+}
+
+#[test]
+fn reads_the_published_config() {
+    let config = parse(&published()).unwrap();
+    let expected = Dims {
+        vocab_size: 50257,
+        n_positions: 1024,
+        n_embd: 768,
+        n_layer: 12,
+        n_head: 12,
+        n_inner: 3072,
+        epsilon: 1e-5,
+    };
+    assert_eq!(config.dims, expected);
+    assert_eq!(config.eos_token_id, Some(50256));
+    assert_eq!(config.to_json(), published(), "nothing is lost");
+}
+
+#[test]
+fn refuses_what_is_not_implemented_by_name() {
+    let cases = [
+        ("model_type", json!("gpt_neo")),
+        ("activation_function", json!("gelu")),
+        ("scale_attn_weights", json!(false)),
+        ("scale_attn_by_inverse_layer_idx", json!(true)),
+        ("add_cross_attention", json!(true)),
+        ("tie_word_embeddings", json!(false)),
+        ("pruned_heads", json!({"0": [1]})),
+        ("quantization_config", json!({"bits": 4})),
+        ("n_layer", json!(0)),
+        ("n_embd", json!(-768)),
+        ("n_inner", json!(0)),
+        ("vocab_size", json!("many")),
+        ("n_positions", json!(u64::MAX)),
+        ("layer_norm_epsilon", json!(0)),
+        ("layer_norm_epsilon", json!(-1e-5)),
+        ("eos_token_id", json!(50257)),
+        ("eos_token_id", json!([1, 2])),
+    ];
+    for (key, value) in cases {
+        let error = parse(&with(key, value.clone())).unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("`{key}` is {value}")), "{text}");
+        assert!(text.contains("supported: "), "{text}");
+    }
+}
+
+#[test]
+fn refuses_heads_that_do_not_divide_or_are_too_wide() {
+    for (n_head, expected) in [(7, "n_head divides"), (2, "a head is 384 wide")] {
+        let text = parse(&with("n_head", json!(n_head)))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_size_is_named_and_the_rest_has_defaults() {
+    for key in ["model_type", "n_layer", "n_head", "n_embd", "vocab_size"] {
+        let text = parse(&without(&[key])).unwrap_err().to_string();
+        assert!(text.contains(&format!("`{key}` is missing")), "{text}");
+    }
+    let text = parse(&without(&["n_positions", "n_ctx"]))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("`n_positions` is missing"), "{text}");
+
+    let config = parse(&without(&["n_positions", "layer_norm_epsilon"])).unwrap();
+    assert_eq!(config.dims, parse(&published()).unwrap().dims);
+    assert_eq!(
+        parse(&without(&["activation_function"])).unwrap().dims,
+        config.dims
+    );
+}
+
+#[test]
+fn accepts_harmless_keys() {
+    for (key, value) in [
+        ("activation_function", json!("gelu_pytorch_tanh")),
+        ("reorder_and_upcast_attn", json!(true)),
+        ("is_decoder", json!(true)),
+        ("pruned_heads", json!({})),
+        ("quantization_config", Value::Null),
+        ("n_inner", Value::Null),
+    ] {
+        parse(&with(key, value)).unwrap();
+    }
+}
+
+#[test]
+fn the_end_of_text_may_be_absent_null_or_alone_in_a_list() {
+    let eos = |config: &Value| parse(config).unwrap().eos_token_id;
+    assert_eq!(eos(&without(&["eos_token_id"])), Some(50256));
+    assert_eq!(eos(&with("eos_token_id", Value::Null)), None);
+    assert_eq!(eos(&with("eos_token_id", json!([5]))), Some(5));
+    let mut small = without(&["eos_token_id"]);
+    small["vocab_size"] = json!(100);
+    assert_eq!(eos(&small), None);
+}
+
+#[test]
+fn a_config_made_here_reads_back() {
+    for eos in [None, Some(10)] {
+        let config = Config::new(&tiny_dims(), eos);
+        assert_eq!(parse(&config.to_json()).unwrap(), config);
+    }
+}
+
+#[test]
+fn the_saved_type_is_that_of_the_saved_weights() {
+    let saved = parse(&with("torch_dtype", json!("bfloat16")))
+        .unwrap()
+        .to_json();
+    assert_eq!(saved["torch_dtype"], "float32");
+}
+
+#[test]
+fn a_broken_or_absent_file_is_a_clear_error() {
+    for bytes in [&b"{\"n_layer\": "[..], b"", b"[1]"] {
+        let error = Config::parse(bytes, Path::new("config.json")).unwrap_err();
+        assert!(error.to_string().contains("not a JSON object"), "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let error = Config::load(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("no config.json here"), "{error}");
+    let error = Config::load(&dir.path().join("absent")).unwrap_err();
+    assert!(error.to_string().contains("no such folder"), "{error}");
+}

@@ -1,0 +1,52 @@
+//! A model on disk, as Hugging Face lays it out: `config.json` and `model.safetensors`.
+//!
+//! - [`Config`]: what a `config.json` says, and the refusal of what is not implemented here
+//! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
+//! - [`initial`]: weights for training from scratch
+//! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`
+//! - [`Model`]: the three together: config, weights, tokenizer
+//! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
+
+mod config;
+mod initial;
+mod model;
+mod output;
+mod save;
+mod source;
+mod weights;
+
+pub use config::Config;
+pub use initial::initial;
+pub use model::Model;
+pub use output::{RUN_FILES, abandon, claim, write_atomically};
+pub use save::save;
+pub use weights::{Weights, fingerprint};
+
+/// The file of all weights; a folder that holds it holds a whole model, for it is written last.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// A run's metrics, a JSON object a line.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// A run's options, as `--config` takes them.
+pub const RUN_FILE: &str = "run.toml";
+
+const CONFIG_FILE: &str = "config.json";
+const GENERATION_FILE: &str = "generation_config.json";
+
+/// Before the names of a `GPT2LMHeadModel`; a bare `GPT2Model` is saved without.
+const PREFIX: &str = "transformer.";
+
+/// A GPT-2 small enough for tests, with every dimension a different number.
+#[cfg(test)]
+fn tiny_dims() -> crate::model::Dims {
+    crate::model::Dims {
+        vocab_size: 11,
+        n_positions: 7,
+        n_embd: 6,
+        n_layer: 2,
+        n_head: 3,
+        n_inner: 10,
+        epsilon: 1e-5,
+    }
+}

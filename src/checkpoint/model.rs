@@ -1,0 +1,55 @@
+//! A whole model directory: config, weights and tokenizer that fit together.
+
+use std::path::Path;
+
+use super::{Config, Weights};
+use crate::data;
+use crate::error::Result;
+use crate::tokenizer::Tokenizer;
+
+/// A model as it is on disk.
+pub struct Model {
+    pub config: Config,
+    pub weights: Weights,
+    /// `None` for a directory without one: only pre-tokenized data can be used with it.
+    pub tokenizer: Option<Tokenizer>,
+}
+
+impl Model {
+    /// Reads a Hugging Face GPT-2 directory.
+    ///
+    /// # Errors
+    /// `Error::Io`, `Error::File`, `Error::Tensor`: what is missing, unreadable or not GPT-2 as it is
+    /// implemented here, and a tokenizer with more tokens than the model has embeddings.
+    pub fn load(dir: &Path) -> Result<Model> {
+        let config = Config::load(dir)?;
+        let tokenizer = if Tokenizer::exists(dir) {
+            let tokenizer = Tokenizer::load(dir)?;
+            data::check_vocabulary(&tokenizer, &config.dims, dir)?;
+            Some(tokenizer)
+        } else {
+            None
+        };
+        let weights = Weights::load(dir, &config.dims)?;
+        Ok(Model {
+            config,
+            weights,
+            tokenizer,
+        })
+    }
+
+    /// The token that ends a response: the config's, else the tokenizer's.
+    pub fn eos(&self) -> Option<u32> {
+        let tokenizers = || self.tokenizer.as_ref().and_then(Tokenizer::eos);
+        self.config.eos_token_id.or_else(tokenizers)
+    }
+
+    /// Writes the directory with these weights in place of its own, in a form that transformers loads;
+    /// the weights come last.
+    pub fn save_with(&self, dir: &Path, weights: &Weights) -> Result<()> {
+        if let Some(tokenizer) = &self.tokenizer {
+            tokenizer.save(dir, self.config.dims.n_positions)?;
+        }
+        super::save(dir, &self.config, weights)
+    }
+}

@@ -1,0 +1,216 @@
+//! The output folder of a run: taking it, and writing files into it whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use super::{CONFIG_FILE, GENERATION_FILE, METRICS_FILE, RUN_FILE, WEIGHTS_FILE};
+use crate::error::{Error, Result};
+
+/// Every file that a run writes into its output folder: what overwriting removes, in this order, so
+/// that weights never stand without their config.
+pub const RUN_FILES: &[&str] = &[
+    WEIGHTS_FILE,
+    CONFIG_FILE,
+    GENERATION_FILE,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    METRICS_FILE,
+    RUN_FILE,
+];
+
+/// The end of the name of a file still being written, which a killed run leaves behind.
+const PARTIAL: &str = ".partial";
+
+/// Takes `target` as the output folder of a run, and creates it and its parents where absent.
+///
+/// Refuses a folder that holds anything, unless `overwrite`, which removes the [`RUN_FILES`] of the
+/// earlier run and leaves all other files alone. (So a run that overwrites the folder of its own
+/// model has to load it first.) Fails as well, before anything is removed, when `target` is a file
+/// or may not be written to.
+pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
+    if target.is_file() {
+        return Err(Error::file(
+            target,
+            "the output is to be a folder, and this is a file",
+            "name another output folder",
+        ));
+    }
+    fs::create_dir_all(target).map_err(|e| Error::io("create", target, e))?;
+    partial(target, "claim").map_err(|e| Error::io("write into", target, e))?;
+
+    let names = names(target).map_err(|e| Error::io("list", target, e))?;
+    let Some(first) = names.first() else {
+        return Ok(());
+    };
+    if !overwrite {
+        return Err(Error::file(
+            target,
+            format!("the output folder is not empty: it holds {first}"),
+            "name another output folder, or pass --overwrite to replace the files of the earlier run",
+        ));
+    }
+    let leftovers = names.iter().map(String::as_str).filter(|n| is_partial(n));
+    for name in RUN_FILES.iter().copied().chain(leftovers) {
+        let path = target.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", path, e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Gives a claimed folder back after a run that failed before its first good step: removes what the
+/// run wrote, and the folder if it is then empty.
+pub fn abandon(target: &Path) {
+    // Whatever cannot be removed stays: the run's own error is the one to tell.
+    for name in RUN_FILES {
+        let _ = fs::remove_file(target.join(name));
+    }
+    let _ = fs::remove_dir(target);
+}
+
+/// Writes a file that appears at `path` whole or not at all, whatever happens meanwhile.
+///
+/// `write` fills a buffered temporary file in the same folder, which is then synced to disk and
+/// renamed over `path`. On an error the temporary file is gone and `path` is as it was.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let filled = || {
+        let file = partial(dir, &name)?;
+        let mut buffer = BufWriter::new(&file);
+        write(&mut buffer)?;
+        buffer.flush()?;
+        drop(buffer);
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        // Makes the rename itself durable, where a folder can be synced; the file is whole anyway.
+        let _ = File::open(dir).and_then(|dir| dir.sync_all());
+        io::Result::Ok(())
+    };
+    filled().map_err(|e| Error::io("write", path, e))
+}
+
+/// A temporary file that goes away when dropped, with the permissions of an ordinary new file
+/// (`tempfile` alone would let nobody else read it).
+fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
+    let prefix = format!(".{name}.");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(PARTIAL);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
+    }
+    builder.tempfile_in(dir)
+}
+
+/// True for the names that [`partial`] gives to the files of a run.
+fn is_partial(name: &str) -> bool {
+    let of_a_run = |rest: &str| RUN_FILES.iter().any(|file| rest.starts_with(file));
+    name.ends_with(PARTIAL) && name.strip_prefix('.').is_some_and(of_a_run)
+}
+
+/// Names of everything in a folder, sorted.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claim_creates_parents_and_takes_an_empty_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b");
+        claim(&target, false).unwrap();
+        claim(&target, false).unwrap();
+        assert!(names(&target).unwrap().is_empty());
+    }
+
+    #[test]
+    fn claim_refuses_what_is_there_unless_told_to_overwrite() {
+        let dir = tempfile::tempdir().unwrap();
+        let partial = ".model.safetensors.a1b2.partial";
+        for name in ["model.safetensors", "metrics.jsonl", "notes.md", partial] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let text = claim(dir.path(), false).unwrap_err().to_string();
+        assert!(text.contains("not empty"), "{text}");
+        assert!(text.contains("--overwrite"), "{text}");
+        assert_eq!(names(dir.path()).unwrap().len(), 4, "nothing removed");
+
+        claim(dir.path(), true).unwrap();
+        assert_eq!(names(dir.path()).unwrap(), ["notes.md"]);
+    }
+
+    #[test]
+    fn claim_refuses_a_file_and_what_lies_under_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        let text = claim(&file, true).unwrap_err().to_string();
+        assert!(text.contains("this is a file"), "{text}");
+        let text = claim(&file.join("out"), true).unwrap_err().to_string();
+        assert!(text.contains("cannot create"), "{text}");
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.toml");
+        write_atomically(&path, |w| w.write_all(b"old")).unwrap();
+        let result = write_atomically(&path, |w| {
+            w.write_all(b"half of the ne")?;
+            Err(io::Error::other("the disk is full"))
+        });
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("run.toml: the disk is full"), "{text}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(dir.path()).unwrap(), ["run.toml"]);
+
+        write_atomically(&path, |w| w.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_missing_folder_is_a_clear_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("absent/run.toml");
+        let text = write_atomically(&path, |_| Ok(())).unwrap_err().to_string();
+        assert!(text.contains("cannot write"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_written_file_has_the_permissions_of_an_ordinary_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, plain) = (dir.path().join("ours"), dir.path().join("plain"));
+        write_atomically(&ours, |w| w.write_all(b"x")).unwrap();
+        fs::write(&plain, "x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

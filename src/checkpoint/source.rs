@@ -1,0 +1,206 @@
+//! The safetensors files of a model folder: finding them, mapping them, listing their tensors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde::Deserialize;
+
+use super::{PREFIX, WEIGHTS_FILE};
+use crate::error::{Error, Result};
+
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// A model folder's safetensors files: one, or an index and its shards.
+pub(super) struct Files {
+    /// The file that stands for all of them in errors.
+    pub main: PathBuf,
+    pub shards: Vec<PathBuf>,
+}
+
+/// Finds the weights in the model folder `dir`; a whole file goes before shards.
+pub(super) fn find(dir: &Path) -> Result<Files> {
+    let main = dir.join(WEIGHTS_FILE);
+    if exists(&main)? {
+        let shards = vec![main.clone()];
+        return Ok(Files { main, shards });
+    }
+    let main = dir.join(INDEX_FILE);
+    if exists(&main)? {
+        let shards = shards(&main)?.iter().map(|name| dir.join(name)).collect();
+        return Ok(Files { main, shards });
+    }
+    Err(no_weights(dir)?)
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| Error::io("read", path, e))
+}
+
+/// What a folder without readable weights holds instead.
+fn no_weights(dir: &Path) -> Result<Error> {
+    for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
+        if exists(&dir.join(pickle))? {
+            return Ok(Error::file(
+                dir,
+                format!("the weights are a Python pickle ({pickle}), which is not read here"),
+                "convert them once, in Python: \
+                 transformers.AutoModelForCausalLM.from_pretrained(\"OLD\").save_pretrained(\"NEW\")",
+            ));
+        }
+    }
+    if exists(&dir.join("adapter_model.safetensors"))? {
+        return Ok(Error::file(
+            dir,
+            "an adapter (adapter_model.safetensors), not a whole model",
+            "merge it first, in Python: peft's merge_and_unload(), then save_pretrained(\"NEW\")",
+        ));
+    }
+    Ok(Error::file(
+        dir,
+        format!("no {WEIGHTS_FILE} here"),
+        "give the folder of a Hugging Face GPT-2: config.json, model.safetensors, tokenizer.json",
+    ))
+}
+
+/// The file names of an index's shards.
+fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let help = "download the model again, or save it anew with save_pretrained";
+    let bytes = fs::read(index).map_err(|e| Error::io("read", index, e))?;
+    let parsed: Index = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::file(index, format!("not an index of safetensors: {e}"), help))?;
+    let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    match names
+        .iter()
+        .find(|name| Path::new(name).file_name() != Some(name.as_ref()))
+    {
+        Some(name) => Err(Error::file(
+            index,
+            format!("the shard {name:?} is not a file name"),
+            help,
+        )),
+        None => Ok(names),
+    }
+}
+
+/// Maps a file into memory.
+pub(super) fn map(path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+    // SAFETY: the map is only read, and only until the values are copied out of it. As with any
+    // memory map, a process that changes the file in place meanwhile breaks this one; replacing it
+    // by rename, as everything here does, is harmless.
+    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
+}
+
+/// A tensor as a file holds it.
+pub(super) struct Stored<'a> {
+    pub path: &'a Path,
+    /// The name in the file, which may have the prefix `transformer.`.
+    pub name: String,
+    pub view: TensorView<'a>,
+}
+
+/// All tensors of the files by their name without prefix, but for the masks of old files.
+pub(super) fn tensors<'a>(
+    files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
+) -> Result<BTreeMap<String, Stored<'a>>> {
+    let mut all = BTreeMap::new();
+    for (path, bytes) in files {
+        let file = SafeTensors::deserialize(bytes).map_err(|e| {
+            Error::file(
+                path,
+                format!("not a whole safetensors file: {e}"),
+                "the file is cut off or damaged: download or save it again",
+            )
+        })?;
+        for (name, view) in file.tensors() {
+            let short = name.strip_prefix(PREFIX).unwrap_or(&name).to_owned();
+            if is_mask(&short) {
+                continue;
+            }
+            let stored = Stored { path, name, view };
+            if let Some(other) = all.insert(short, stored) {
+                return Err(Error::tensor(
+                    path,
+                    &other.name,
+                    format!("stored twice; the other is in {}", other.path.display()),
+                    "save the model anew with save_pretrained",
+                ));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// True for `h.N.attn.bias` and `h.N.attn.masked_bias`: constants that old versions of transformers
+/// saved among the parameters.
+fn is_mask(name: &str) -> bool {
+    name.strip_prefix("h.")
+        .and_then(|rest| rest.split_once('.'))
+        .is_some_and(|(layer, rest)| {
+            layer.bytes().all(|b| b.is_ascii_digit())
+                && matches!(rest, "attn.bias" | "attn.masked_bias")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<T>(result: Result<T>) -> String {
+        result.err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_folder_without_safetensors_says_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(text(find(dir.path())).contains("no model.safetensors here"));
+        fs::write(dir.path().join("adapter_model.safetensors"), "").unwrap();
+        assert!(text(find(dir.path())).contains("merge_and_unload"));
+        fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
+        assert!(text(find(dir.path())).contains("save_pretrained"));
+        assert!(text(find(&dir.path().join("absent"))).contains("no model.safetensors here"));
+    }
+
+    #[test]
+    fn an_index_names_files_of_its_own_folder_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join(INDEX_FILE);
+        fs::write(
+            &index,
+            r#"{"weight_map": {"a": "1.st", "b": "2.st", "c": "1.st"}}"#,
+        )
+        .unwrap();
+        let files = find(dir.path()).unwrap();
+        assert_eq!(files.main, index);
+        assert_eq!(
+            files.shards,
+            [dir.path().join("1.st"), dir.path().join("2.st")]
+        );
+
+        for name in ["../1.st", "/1.st", "", ".."] {
+            let content = serde_json::json!({ "weight_map": { "a": name } });
+            fs::write(&index, content.to_string()).unwrap();
+            assert!(text(find(dir.path())).contains("not a file name"), "{name}");
+        }
+        fs::write(&index, "{}").unwrap();
+        assert!(text(find(dir.path())).contains("weight_map"));
+    }
+
+    #[test]
+    fn only_the_masks_are_masks() {
+        for name in ["h.0.attn.bias", "h.11.attn.masked_bias"] {
+            assert!(is_mask(name), "{name}");
+        }
+        for name in ["h.0.attn.c_attn.bias", "h.x.attn.bias", "attn.bias", "h.0"] {
+            assert!(!is_mask(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! All parameters of a model, read from safetensors into f32.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+use sha2::{Digest, Sha256};
+
+use super::source::{self, Stored};
+use crate::error::{Error, Result};
+use crate::model::Dims;
+use crate::model::params::{self, Param};
+
+/// The head, which old files store beside the `wte` that it is.
+const HEAD: &str = "lm_head.weight";
+
+// Saved files and fingerprints take the values' bytes as they lie in memory.
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "little-endian machines only"
+);
+
+/// All parameters in the order of [`params::table`], row-major f32. Finite when read from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// One for each row of the table, `rows * cols` values.
+    pub tensors: Vec<Vec<f32>>,
+}
+
+impl Weights {
+    /// Reads `model.safetensors`, or the shards of `model.safetensors.index.json`, from the model
+    /// folder `dir`. F32, F16 and BF16 are read, names with and without `transformer.`.
+    ///
+    /// Fails, naming file and tensor, when a parameter is missing, misshapen, of another type or
+    /// not finite, when there is a tensor that a GPT-2 does not have, when the head is not tied to
+    /// `wte`, and when a file is damaged.
+    pub fn load(dir: &Path, dims: &Dims) -> Result<Weights> {
+        let files = source::find(dir)?;
+        let maps = files
+            .shards
+            .iter()
+            .map(|path| source::map(path))
+            .collect::<Result<Vec<_>>>()?;
+        let bytes = maps.iter().map(|map| &map[..]);
+        let shards = files.shards.iter().map(|path| path.as_path()).zip(bytes);
+        read(&files.main, source::tensors(shards)?, dims)
+    }
+
+    /// Reads the bytes of one safetensors file as [`Weights::load`] does; `origin` is its name in
+    /// errors.
+    pub fn parse(bytes: &[u8], origin: &Path, dims: &Dims) -> Result<Weights> {
+        read(origin, source::tensors([(origin, bytes)])?, dims)
+    }
+}
+
+/// SHA-256 in hex over the dims and all values: equal for equal models, whatever file and type they
+/// were read from.
+pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
+    let Dims {
+        vocab_size,
+        n_positions,
+        n_embd,
+        n_layer,
+        n_head,
+        n_inner,
+        epsilon,
+    } = *dims;
+    let mut hash = Sha256::new();
+    for size in [vocab_size, n_positions, n_embd, n_layer, n_head, n_inner] {
+        hash.update((size as u64).to_le_bytes());
+    }
+    hash.update(epsilon.to_le_bytes());
+    for values in &weights.tensors {
+        hash.update(bytemuck::cast_slice(values));
+    }
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Result<Weights> {
+    let table = params::table(dims);
+    let head = stored.remove(HEAD);
+    refuse_unknown(&stored, &table, dims)?;
+
+    let convert = |param: &Param| match stored.get(&param.name) {
+        Some(tensor) => to_f32(tensor, param),
+        None => Err(Error::tensor(
+            main,
+            &param.name,
+            "missing",
+            format!(
+                "config.json says {} layers: is it of this model, and is the file whole?",
+                dims.n_layer
+            ),
+        )),
+    };
+    // In two steps, so that of several errors it is always the first in the table.
+    let converted: Vec<Result<Vec<f32>>> = table.par_iter().map(convert).collect();
+    let tensors = converted.into_iter().collect::<Result<_>>()?;
+
+    if let (Some(head), Some(wte)) = (head, stored.get(&table[0].name)) {
+        refuse_untied(&head, wte)?;
+    }
+    Ok(Weights { tensors })
+}
+
+fn refuse_unknown(stored: &BTreeMap<String, Stored>, table: &[Param], dims: &Dims) -> Result<()> {
+    let known: HashSet<&str> = table.iter().map(|param| param.name.as_str()).collect();
+    match stored.iter().find(|(name, _)| !known.contains(&name[..])) {
+        Some((_, tensor)) => Err(Error::tensor(
+            tensor.path,
+            &tensor.name,
+            format!(
+                "no parameter of the GPT-2 of {} layers that config.json describes",
+                dims.n_layer
+            ),
+            "give the weights of a GPT2LMHeadModel, with the config.json that belongs to them",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
+    let same = head.view.dtype() == wte.view.dtype()
+        && head.view.shape() == wte.view.shape()
+        && head.view.data() == wte.view.data();
+    if same {
+        return Ok(());
+    }
+    Err(Error::tensor(
+        head.path,
+        &head.name,
+        format!("differs from `{}`", wte.name),
+        "a head of its own is not implemented: supported is GPT-2's, which is tied to wte",
+    ))
+}
+
+/// A stored tensor as `param`'s values.
+fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
+    let fail = |what: String, help: &str| Error::tensor(stored.path, &stored.name, what, help);
+    if stored.view.shape() != param.shape() {
+        return Err(fail(
+            format!(
+                "its shape is {:?}, but config.json makes it {:?}",
+                stored.view.shape(),
+                param.shape()
+            ),
+            "use the config.json that belongs to these weights",
+        ));
+    }
+    let bytes = stored.view.data();
+    let values = match stored.view.dtype() {
+        Dtype::F32 => each(bytes, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        other => {
+            return Err(fail(
+                format!("its type is {other}; read are F32, F16 and BF16"),
+                "save the model anew in one of these types",
+            ));
+        }
+    };
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(fail(
+            format!("value {i} of {} is {}", values.len(), values[i]),
+            "the model is damaged, most likely by a training run that diverged: take another",
+        )),
+        None => Ok(values),
+    }
+}
+
+/// Converts `bytes`, `N` at a time.
+fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    let (values, _) = bytes.as_chunks::<N>();
+    values.iter().map(|&value| convert(value)).collect()
+}
+
+#[cfg(test)]
+mod tests;

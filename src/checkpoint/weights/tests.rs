@@ -1,0 +1,236 @@
+use std::fs;
+
+use safetensors::tensor::TensorView;
+
+use super::*;
+use crate::checkpoint::{WEIGHTS_FILE, initial, tiny_dims};
+
+/// A tensor to be stored: name, type, shape, bytes.
+type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
+
+fn le_bytes<const N: usize>(values: &[f32], convert: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|&x| convert(x)).collect()
+}
+
+/// The tiny model's parameters in F32, their names after `prefix`.
+fn entries(prefix: &str) -> Vec<Entry> {
+    let dims = tiny_dims();
+    let weights = initial(&dims, 5);
+    let entry = |(param, values): (&Param, &Vec<f32>)| {
+        let bytes = le_bytes(values, f32::to_le_bytes);
+        let name = format!("{prefix}{}", param.name);
+        (name, Dtype::F32, param.shape(), bytes)
+    };
+    let table = params::table(&dims);
+    table.iter().zip(&weights.tensors).map(entry).collect()
+}
+
+fn entry<'a>(entries: &'a mut [Entry], name: &str) -> &'a mut Entry {
+    entries.iter_mut().find(|entry| entry.0 == name).unwrap()
+}
+
+fn file(entries: &[Entry]) -> Vec<u8> {
+    let views = entries.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
+        (name, view)
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn parse(entries: &[Entry]) -> Result<Weights> {
+    Weights::parse(&file(entries), Path::new("w.safetensors"), &tiny_dims())
+}
+
+/// Asserts that the error is about `tensor` and contains `expected`.
+fn assert_refused(entries: &[Entry], tensor: &str, expected: &str) {
+    let error = parse(entries).unwrap_err();
+    assert!(
+        matches!(&error, Error::Tensor { tensor: named, .. } if named == tensor),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert!(text.contains("w.safetensors"), "{text}");
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn names_with_and_without_prefix_are_the_same() {
+    let expected = initial(&tiny_dims(), 5);
+    assert_eq!(parse(&entries("")).unwrap(), expected);
+    assert_eq!(parse(&entries("transformer.")).unwrap(), expected);
+}
+
+#[test]
+fn half_types_are_widened_exactly() {
+    let expected = initial(&tiny_dims(), 5);
+    let rounded = |round: fn(f32) -> f32| Weights {
+        tensors: expected
+            .tensors
+            .iter()
+            .map(|t| t.iter().map(|&x| round(x)).collect())
+            .collect(),
+    };
+    type Case = (Dtype, fn(f32) -> [u8; 2], fn(f32) -> f32);
+    let cases: [Case; 2] = [
+        (
+            Dtype::F16,
+            |x| f16::from_f32(x).to_le_bytes(),
+            |x| f16::from_f32(x).to_f32(),
+        ),
+        (
+            Dtype::BF16,
+            |x| bf16::from_f32(x).to_le_bytes(),
+            |x| bf16::from_f32(x).to_f32(),
+        ),
+    ];
+    for (dtype, to_bytes, round) in cases {
+        let mut entries = entries("transformer.");
+        for (entry, values) in entries.iter_mut().zip(&expected.tensors) {
+            entry.1 = dtype;
+            entry.3 = le_bytes(values, to_bytes);
+        }
+        assert_eq!(parse(&entries).unwrap(), rounded(round), "{dtype}");
+    }
+}
+
+#[test]
+fn masks_and_a_tied_head_are_passed_over() {
+    let mut entries = entries("transformer.");
+    let head = entry(&mut entries, "transformer.wte.weight").clone();
+    entries.push((HEAD.into(), head.1, head.2, head.3));
+    for name in ["transformer.h.0.attn.bias", "transformer.h.1.attn.bias"] {
+        entries.push((name.into(), Dtype::BOOL, vec![1, 1, 2, 2], vec![1, 0, 1, 1]));
+    }
+    let masked = "transformer.h.0.attn.masked_bias";
+    entries.push((masked.into(), Dtype::F32, vec![], vec![0; 4]));
+    assert_eq!(parse(&entries).unwrap(), initial(&tiny_dims(), 5));
+}
+
+#[test]
+fn a_head_of_its_own_is_refused() {
+    let mut entries = entries("transformer.");
+    let mut head = entry(&mut entries, "transformer.wte.weight").clone();
+    head.3[0] ^= 1; // the last bit of one value
+    entries.push((HEAD.into(), head.1, head.2, head.3));
+    assert_refused(&entries, HEAD, "differs from `transformer.wte.weight`");
+}
+
+#[test]
+fn an_unknown_tensor_is_refused() {
+    let mut entries = entries("transformer.");
+    entries.push(("score.weight".into(), Dtype::F32, vec![1], vec![0; 4]));
+    assert_refused(&entries, "score.weight", "no parameter of the GPT-2");
+    entries.pop();
+    let name = "transformer.h.2.ln_1.bias";
+    entries.push((name.into(), Dtype::F32, vec![6], vec![0; 24]));
+    assert_refused(&entries, name, "of 2 layers");
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let mut entries = entries("");
+    entries.retain(|entry| entry.0 != "h.1.mlp.c_fc.bias");
+    assert_refused(&entries, "h.1.mlp.c_fc.bias", "missing");
+}
+
+#[test]
+fn a_tensor_stored_twice_is_refused() {
+    let mut entries = entries("transformer.");
+    let twice = entry(&mut entries, "transformer.wpe.weight").clone();
+    entries.push(("wpe.weight".into(), twice.1, twice.2, twice.3));
+    let text = parse(&entries).unwrap_err().to_string();
+    assert!(text.contains("stored twice"), "{text}");
+}
+
+#[test]
+fn a_wrong_shape_says_both() {
+    let mut entries = entries("");
+    // As a torch Linear would store it, transposed.
+    entry(&mut entries, "h.0.mlp.c_fc.weight").2 = vec![10, 6];
+    let expected = "its shape is [10, 6], but config.json makes it [6, 10]";
+    assert_refused(&entries, "h.0.mlp.c_fc.weight", expected);
+}
+
+#[test]
+fn another_type_is_named() {
+    let mut entries = entries("");
+    let bias = entry(&mut entries, "ln_f.bias");
+    (bias.1, bias.3) = (Dtype::F64, vec![0; 48]);
+    assert_refused(&entries, "ln_f.bias", "its type is F64");
+}
+
+#[test]
+fn the_first_value_that_is_not_finite_is_named() {
+    for (value, expected) in [
+        (f32::NAN, "value 4 of 6 is NaN"),
+        (f32::NEG_INFINITY, "value 4 of 6 is -inf"),
+    ] {
+        let mut entries = entries("");
+        let bytes = &mut entry(&mut entries, "h.0.ln_1.weight").3;
+        bytes[16..20].copy_from_slice(&value.to_le_bytes());
+        bytes[20..24].copy_from_slice(&value.to_le_bytes());
+        assert_refused(&entries, "h.0.ln_1.weight", expected);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_one_clear_error() {
+    let whole = file(&entries(""));
+    let mut bad_header = whole.clone();
+    bad_header[8] = b'?';
+    let mut long_header = whole.clone();
+    long_header[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let longer = [&whole[..], b"more"].concat();
+    let cases = [
+        &whole[..whole.len() - 1],
+        &whole[..100],
+        &whole[..5],
+        b"",
+        &bad_header,
+        &long_header,
+        &longer,
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for bytes in cases {
+        fs::write(dir.path().join(WEIGHTS_FILE), bytes).unwrap();
+        let error = Weights::load(dir.path(), &tiny_dims()).unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("model.safetensors: not a whole"), "{text}");
+    }
+}
+
+#[test]
+fn shards_are_read_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = entries("transformer.");
+    let (first, second) = entries.split_at(9);
+    let mut map = BTreeMap::new();
+    for (name, part) in [("a.safetensors", first), ("b.safetensors", second)] {
+        fs::write(dir.path().join(name), file(part)).unwrap();
+        map.extend(part.iter().map(|entry| (&entry.0, name)));
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+    fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+    let weights = Weights::load(dir.path(), &tiny_dims()).unwrap();
+    assert_eq!(weights, initial(&tiny_dims(), 5));
+
+    fs::remove_file(dir.path().join("b.safetensors")).unwrap();
+    let error = Weights::load(dir.path(), &tiny_dims()).unwrap_err();
+    assert!(error.to_string().contains("b.safetensors"), "{error}");
+}
+
+#[test]
+fn the_fingerprint_sees_every_change() {
+    let dims = tiny_dims();
+    let weights = initial(&dims, 5);
+    let print = fingerprint(&dims, &weights);
+    assert_eq!(print.len(), 64);
+    assert_eq!(print, fingerprint(&dims, &weights.clone()));
+
+    let mut other = weights.clone();
+    other.tensors[27][5] = f32::from_bits(1);
+    assert_ne!(print, fingerprint(&dims, &other));
+    let heads = Dims { n_head: 2, ..dims };
+    assert_ne!(print, fingerprint(&heads, &weights));
+}

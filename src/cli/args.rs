@@ -1,0 +1,74 @@
+//! Options that several commands share.
+
+use std::path::Path;
+
+use gpt2_dpo::Result;
+use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::config::{BackendName, TrainConfig};
+use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::device::DeviceChoice;
+use gpt2_dpo::engine::Engine;
+
+/// Which device to use.
+#[derive(clap::Args)]
+pub struct DeviceArgs {
+    /// auto, cpu, an index or a part of a name from `gpt2-dpo devices`
+    #[arg(long, default_value_t = TrainConfig::default().device)]
+    pub device: String,
+    /// Which graphics API to use
+    #[arg(long, value_enum, default_value_t = TrainConfig::default().backend)]
+    pub backend: BackendName,
+    /// Compile shaders with bounds checks and zeroed workgroup memory
+    #[arg(long)]
+    pub checked: bool,
+    /// Split weights into buffers of at most this many MiB; 0 = as large as the device binds
+    #[arg(long, value_name = "MIB", default_value_t = TrainConfig::default().max_binding_mib)]
+    pub max_binding_mib: usize,
+}
+
+impl DeviceArgs {
+    /// Opens the device, saying what there is to say about the choice.
+    pub fn open(&self) -> Result<Box<dyn Engine>> {
+        open(&DeviceChoice {
+            device: self.device.clone(),
+            backend: self.backend,
+            checked: self.checked,
+            max_binding_mib: self.max_binding_mib,
+        })
+    }
+}
+
+/// Opens the device, saying what there is to say about the choice.
+pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
+    let opened = choice.open()?;
+    if let Some(note) = opened.note {
+        eprintln!("note: {note}");
+    }
+    Ok(opened.engine)
+}
+
+/// Reads preference pairs for a model, saying what was left out.
+pub fn read_pairs(path: &Path, model: &Model, options: &data::Options) -> Result<Dataset> {
+    let tokenizer = model.tokenizer.as_ref();
+    let data = data::read(path, tokenizer, model.eos(), options, &model.config.dims)?;
+    say_dropped(&data);
+    Ok(data)
+}
+
+/// Says once what of a file is not used.
+pub fn say_dropped(data: &Dataset) {
+    let path = data.path.display();
+    if data.equal_dropped > 0 {
+        let count = data.equal_dropped;
+        eprintln!("note: {path}: {count} pairs dropped: both responses are equal");
+    }
+    if let Some(first) = data.skipped.first() {
+        let count = data.skipped.len();
+        eprintln!("note: {path}: {count} records skipped; the first: {first}");
+    }
+}
+
+/// Writes `\n` in an option's text as a newline: shells make that hard.
+pub fn unescape(text: &str) -> String {
+    text.replace("\\n", "\n")
+}

@@ -1,0 +1,86 @@
+//! `gpt2-dpo generate`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::{Error, Result};
+
+use super::args::{DeviceArgs, unescape};
+use super::starter;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Model directory; the built-in starter if not given
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Text to continue; \n is a newline
+    #[arg(long)]
+    prompt: String,
+    /// Stop after this many tokens
+    #[arg(long, default_value_t = 64)]
+    max_new_tokens: usize,
+    /// 0 = greedy: always the most probable token
+    #[arg(long, default_value_t = Sampling::GREEDY.temperature)]
+    temperature: f64,
+    /// Sample among this many most probable tokens; 0 = all
+    #[arg(long, default_value_t = Sampling::GREEDY.top_k)]
+    top_k: usize,
+    /// Sample among the fewest tokens that hold this probability together
+    #[arg(long, default_value_t = Sampling::GREEDY.top_p)]
+    top_p: f64,
+    /// Seed of the draw
+    #[arg(long, default_value_t = Sampling::GREEDY.seed)]
+    seed: u64,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        seed: args.seed,
+    };
+    sampling.check()?;
+    let model = match &args.model {
+        Some(dir) => Model::load(dir)?,
+        None => starter::model()?,
+    };
+    let Some(tokenizer) = &model.tokenizer else {
+        return Err(Error::File {
+            path: args.model.unwrap_or_default(),
+            what: "no tokenizer beside the model".into(),
+            help: "copy tokenizer.json, or vocab.json and merges.txt, into the directory".into(),
+        });
+    };
+    let prompt = tokenizer.encode(&unescape(&args.prompt))?;
+    let mut engine = args.device.open()?;
+    let engine = engine.as_mut();
+    let dims = &model.config.dims;
+    let room = prompt.len() + args.max_new_tokens;
+    let generator = Generator::new(engine, dims, &model.weights, room)?;
+    let mut text = tokenizer.stream();
+    generator.generate(
+        engine,
+        &prompt,
+        args.max_new_tokens,
+        model.eos(),
+        sampling,
+        |id| show(text.push(id)?),
+    )?;
+    show(text.flush()?)?;
+    show(Some("\n".to_owned()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints text as it comes.
+fn show(text: Option<String>) -> Result<()> {
+    let mut out = std::io::stdout();
+    let text = text.unwrap_or_default();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|e| Error::io("write", "standard output", e))
+}

@@ -1,0 +1,68 @@
+//! The command line: one file a command.
+
+mod args;
+mod devices;
+mod eval;
+mod generate;
+mod selftest;
+mod starter;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use gpt2_dpo::Result;
+use gpt2_dpo::config::TrainConfig;
+
+/// Fine-tunes GPT-2 with Direct Preference Optimization on whatever GPU there is.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train on preference pairs; with no options, the built-in starter on its own pairs
+    Train(Box<train::Args>),
+    /// Score held-out pairs under a model and its reference
+    Eval(eval::Args),
+    /// Continue a prompt
+    Generate(generate::Args),
+    /// List every adapter and what `auto` takes
+    Devices(devices::Args),
+    /// Check every kernel against its CPU twin on a device
+    Selftest(selftest::Args),
+}
+
+/// Runs the command line of this process.
+pub fn run() -> Result<ExitCode> {
+    let matches = with_defaults(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    match cli.command {
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Selftest(args) => selftest::run(args),
+    }
+}
+
+/// Writes the defaults of `train`, which stand in `TrainConfig` alone, into its help.
+fn with_defaults(command: clap::Command) -> clap::Command {
+    let defaults = TrainConfig::default().to_toml();
+    let defaults: toml::Table = defaults.parse().unwrap_or_default();
+    command.mut_subcommand("train", |train| {
+        train.mut_args(|arg| {
+            let name = arg.get_id().as_str().replace('_', "-");
+            match (defaults.get(&name), arg.get_help()) {
+                (Some(value), Some(help)) if !value.is_bool() => {
+                    let help = format!("{help} [default: {}]", value.to_string().replace('"', ""));
+                    arg.help(help)
+                }
+                _ => arg,
+            }
+        })
+    })
+}

@@ -1,0 +1,37 @@
+//! `gpt2-dpo selftest`.
+
+use std::process::ExitCode;
+
+use gpt2_dpo::Result;
+
+use super::args::DeviceArgs;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let mut engine = args.device.open()?;
+    let name = engine.name();
+    println!("device  {name}\n");
+    println!("op           cases  worst relative L2  worst max  verdict");
+    let good = gpt2_dpo::selftest::run(engine.as_mut(), |row| {
+        let verdict = if row.misses.is_empty() { "ok" } else { "MISS" };
+        println!(
+            "{:12} {:5}  {:17.1e}  {:9.1e}  {verdict}",
+            row.op, row.cases, row.worst.relative_l2, row.worst.relative_max
+        );
+        for miss in &row.misses {
+            println!("    {miss}");
+        }
+    })?;
+    if good {
+        println!("\nevery kernel agrees with its CPU twin on {name}");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        println!("\ndo not trust {name}: use --device cpu, or try with --checked and report this");
+        Ok(ExitCode::FAILURE)
+    }
+}

@@ -1,0 +1,71 @@
+//! The built-in starter: a small GPT-2 with its preference pairs, made by `examples/make_starter`.
+
+use std::path::Path;
+
+use gpt2_dpo::Result;
+use gpt2_dpo::checkpoint::{Config, Model, Weights};
+use gpt2_dpo::config::TrainOptions;
+use gpt2_dpo::tokenizer::Tokenizer;
+
+macro_rules! file {
+    ($name:literal) => {
+        include_bytes!(concat!("../../examples/starter/", $name))
+    };
+}
+
+/// Name of the starter in messages and as the stem of its output directory.
+pub const NAME: &str = "starter";
+
+/// The starter's pairs and its recipe, each with the path it has in the repository.
+pub const TRAIN: (&str, &str) = (
+    "starter/train.jsonl",
+    include_str!("../../examples/starter/train.jsonl"),
+);
+pub const EVAL: (&str, &str) = (
+    "starter/eval.jsonl",
+    include_str!("../../examples/starter/eval.jsonl"),
+);
+const RECIPE: (&str, &str) = (
+    "starter/train.toml",
+    include_str!("../../examples/starter/train.toml"),
+);
+
+/// The starter's model.
+pub fn model() -> Result<Model> {
+    let config = Config::parse(file!("config.json"), Path::new("starter/config.json"))?;
+    let weights = file!("model.safetensors");
+    let origin = Path::new("starter/model.safetensors");
+    let tokenizer = file!("tokenizer.json");
+    Ok(Model {
+        weights: Weights::parse(weights, origin, &config.dims)?,
+        tokenizer: Some(Tokenizer::from_json(
+            tokenizer,
+            Path::new("starter/tokenizer.json"),
+        )?),
+        config,
+    })
+}
+
+/// Options that suit a model as small as this one; those of the user win.
+pub fn recipe() -> Result<TrainOptions> {
+    TrainOptions::parse(RECIPE.1, Path::new(RECIPE.0))
+}
+
+/// Two of the held-out prompts, to be answered before and after training.
+pub const SHOWN_PROMPTS: [&str; 2] = [
+    "What is the home of a camel?",
+    "What day comes after Wednesday?",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompts_shown_are_held_out() {
+        for prompt in SHOWN_PROMPTS {
+            assert!(EVAL.1.contains(&format!("{prompt:?}")), "{prompt}");
+            assert!(!TRAIN.1.contains(&format!("{prompt:?}")), "{prompt}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! `gpt2-dpo train`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gpt2_dpo::checkpoint::{self, Model, Weights};
+use gpt2_dpo::config::{TrainConfig, TrainOptions};
+use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::device::DeviceChoice;
+use gpt2_dpo::dpo::Summary;
+use gpt2_dpo::engine::Engine;
+use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
+use gpt2_dpo::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{args, starter};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// TOML file of these options, under the same names; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: TrainOptions,
+}
+
+/// The longest answer shown.
+const SHOWN_TOKENS: usize = 40;
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let mut options = args.options;
+    if let Some(file) = &args.config {
+        options = options.or(TrainOptions::read(file)?);
+    }
+    // The starter's recipe is for its own pairs; on the user's pairs the card's holds.
+    let own_data = options.data.is_some();
+    if options.model.is_none() && !own_data {
+        options = options.or(starter::recipe()?);
+    }
+    let config = options.resolve()?;
+
+    let model = match &config.model {
+        Some(dir) => Model::load(dir)?,
+        None => starter::model()?,
+    };
+    let (train, eval) = read_data(&config, &model)?;
+    let mut engine = args::open(&DeviceChoice {
+        device: config.device.clone(),
+        backend: config.backend,
+        checked: config.checked,
+        max_binding_mib: config.max_binding_mib,
+    })?;
+    let engine = engine.as_mut();
+    let out = claim_out(&config)?;
+    println!("device  {}", engine.name());
+    println!("model   {}", name(&config));
+    let held_out = eval.as_ref().map_or(0, |e| e.examples.len());
+    println!(
+        "pairs   {} to train on, {held_out} held out",
+        train.examples.len()
+    );
+    println!("output  {}", out.display());
+
+    let inputs = Inputs {
+        model: &model,
+        train: &train,
+        eval: eval.as_ref(),
+    };
+    let outcome = learn(engine, &config, inputs, &out)?;
+    write_run_file(&config, &out)?;
+    model.save_with(&out, &outcome.weights)?;
+    if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
+        show_change(before, after);
+    }
+    if config.model.is_none() && !own_data {
+        show_answers(engine, &config, &model, &outcome.weights)?;
+    }
+    println!("\nsaved   {} after {} steps", out.display(), outcome.steps);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(config: &TrainConfig) -> String {
+    match &config.model {
+        Some(dir) => dir.display().to_string(),
+        None => starter::NAME.to_owned(),
+    }
+}
+
+fn read_data(config: &TrainConfig, model: &Model) -> Result<(Dataset, Option<Dataset>)> {
+    let options = config.data_options();
+    if let Some(path) = &config.data {
+        let train = args::read_pairs(path, model, &options)?;
+        let eval = config.eval_data.as_ref();
+        let eval = eval.map(|path| args::read_pairs(path, model, &options));
+        return Ok((train, eval.transpose()?));
+    }
+    let parse = |(path, text): (&str, &str)| {
+        let (tokenizer, eos) = (model.tokenizer.as_ref(), model.eos());
+        let dims = &model.config.dims;
+        data::parse(text, Path::new(path), tokenizer, eos, &options, dims)
+    };
+    Ok((parse(starter::TRAIN)?, Some(parse(starter::EVAL)?)))
+}
+
+/// The output directory, taken for this run.
+fn claim_out(config: &TrainConfig) -> Result<PathBuf> {
+    let out = config.out.clone().unwrap_or_else(|| {
+        let model = config.model.as_deref();
+        let stem = model.and_then(Path::file_name).map_or_else(
+            || starter::NAME.to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        let free = (1..).map(|n| Path::new("runs").join(format!("{stem}-{n}")));
+        let mut free = free.skip_while(|path| path.exists());
+        free.next().unwrap_or_default() // the counter never ends
+    });
+    checkpoint::claim(&out, config.overwrite)?;
+    Ok(out)
+}
+
+fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
+    let text = config.to_toml();
+    checkpoint::write_atomically(&out.join(checkpoint::RUN_FILE), |file| {
+        file.write_all(text.as_bytes())
+    })
+}
+
+/// The run itself. If it breaks off after good steps, the weights of the last one are kept; before
+/// that, nothing is.
+fn learn(
+    engine: &mut dyn Engine,
+    config: &TrainConfig,
+    inputs: Inputs,
+    out: &Path,
+) -> Result<Outcome> {
+    let model = inputs.model;
+    let mut progress = Progress::default();
+    let mut tell = |event: Event| progress.tell(event);
+    let mut good = None;
+    let result = Run::new(engine, config, inputs, out, &mut tell).and_then(|mut run| {
+        let result = run.train();
+        if let (Err(Error::NotFinite { .. }), 1..) = (&result, run.good_steps()) {
+            good = Some((run.good_steps(), run.weights()?));
+        }
+        result
+    });
+    progress.clear();
+    if result.is_err() {
+        match good {
+            Some((steps, weights)) => {
+                write_run_file(config, out)?;
+                model.save_with(out, &weights)?;
+                eprintln!("note: {} holds the weights of step {steps}", out.display());
+            }
+            None => checkpoint::abandon(out),
+        }
+    }
+    result
+}
+
+/// One progress bar a phase, on stderr, and none where that is no terminal.
+#[derive(Default)]
+struct Progress {
+    bar: Option<(&'static str, ProgressBar)>,
+}
+
+impl Progress {
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Note(note) => self.say(&format!("note: {note}")),
+            Event::Reference { done, total } => self.at("reference", done, total, String::new()),
+            Event::Evaluating { done, total } => self.at("evaluating", done, total, String::new()),
+            Event::Step { row, total } => self.at("training", row.step, total, brief(row)),
+            Event::Eval { step, summary } => {
+                self.clear();
+                if let Some(rewards) = &summary.rewards {
+                    println!(
+                        "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
+                        summary.loss,
+                        100.0 * rewards.accuracy,
+                        rewards.margin
+                    );
+                } else {
+                    println!("step {step}: held-out loss {:.4}", summary.loss);
+                }
+            }
+        }
+    }
+
+    fn at(&mut self, phase: &'static str, done: usize, total: usize, message: String) {
+        if self.bar.as_ref().is_none_or(|(name, _)| *name != phase) {
+            self.clear();
+            let template = "{prefix:10} [{bar:24}] {pos}/{len}  {msg}  {eta} left";
+            let bar = ProgressBar::new(total as u64).with_prefix(phase);
+            // The template is a constant; were it wrong, the plain bar would stand in.
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            self.bar = Some((phase, bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_message(message);
+            bar.set_position(done as u64);
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some((_, bar)) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn brief(row: &StepRow) -> String {
+    let mut text = format!("loss {:.4}", row.summary.loss);
+    if let Some(rewards) = &row.summary.rewards {
+        text += &format!(
+            "  acc {:3.0} %  margin {:.3}",
+            100.0 * rewards.accuracy,
+            rewards.margin
+        );
+    }
+    text + &format!("  {:.0} tokens/s", row.tokens_per_second)
+}
+
+fn show_change(before: &Summary, after: &Summary) {
+    println!("\nheld out       before     after");
+    let line = |what: &str, before: f64, after: f64, unit: &str| {
+        println!("{what:10} {before:10.4}{unit}{after:10.4}{unit}");
+    };
+    line("loss", before.loss, after.loss, "");
+    if let (Some(before), Some(after)) = (&before.rewards, &after.rewards) {
+        line("accuracy", before.accuracy, after.accuracy, "");
+        line("ties", before.ties, after.ties, "");
+        line("margin", before.margin, after.margin, "");
+    }
+}
+
+/// Two of the starter's held-out prompts, answered by the model as it was and as it is.
+fn show_answers(
+    engine: &mut dyn Engine,
+    config: &TrainConfig,
+    model: &Model,
+    after: &Weights,
+) -> Result<()> {
+    let before = answers(engine, config, model, &model.weights)?;
+    let after = answers(engine, config, model, after)?;
+    for ((prompt, before), after) in starter::SHOWN_PROMPTS.iter().zip(before).zip(after) {
+        println!("\n{prompt}\n  before: {before}\n  after:  {after}");
+    }
+    Ok(())
+}
+
+/// Greedy answers of these weights to those prompts.
+fn answers(
+    engine: &mut dyn Engine,
+    config: &TrainConfig,
+    model: &Model,
+    weights: &Weights,
+) -> Result<Vec<String>> {
+    let Some(tokenizer) = &model.tokenizer else {
+        return Ok(Vec::new());
+    };
+    let dims = &model.config.dims;
+    let generator = Generator::new(engine, dims, weights, dims.n_positions)?;
+    let mut answers = Vec::new();
+    for prompt in starter::SHOWN_PROMPTS {
+        let prompt = tokenizer.encode(&data::fill(&config.template, prompt))?;
+        let (eos, greedy) = (model.eos(), Sampling::GREEDY);
+        let mut ids = Vec::new();
+        generator.generate(engine, &prompt, SHOWN_TOKENS, eos, greedy, |id| {
+            ids.push(id);
+            Ok(())
+        })?;
+        answers.push(tokenizer.decode(&ids)?);
+    }
+    generator.release(engine);
+    Ok(answers)
+}

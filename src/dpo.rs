@@ -1,0 +1,107 @@
+//! Direct Preference Optimization, and what is reported of it.
+//!
+//! A preference pair is a prompt x with a chosen response y_w and a rejected one y_l. With
+//! log π(y|x) the **sum** of the log-probs of y's tokens, the policy π_θ and the frozen reference
+//! π_ref, the loss of a pair is (Rafailov et al. 2023, "Direct Preference Optimization", eq. 7)
+//!
+//! ```text
+//! L = -log σ( β · [ (log π_θ(y_w|x) − log π_ref(y_w|x)) − (log π_θ(y_l|x) − log π_ref(y_l|x)) ] )
+//! ```
+//!
+//! and `β · (log π_θ − log π_ref)` is a response's reward. The policy starts as the reference: every
+//! reward is 0 and the loss ln 2. The gradient pulls the chosen tokens' log-probs up and the rejected
+//! ones' down with the same strength, β·σ(−margin): pairs that the policy already tells apart count
+//! less. The kernels are in `shaders/dpo.wgsl`.
+
+use serde::Serialize;
+
+use crate::ops;
+
+/// What a device reports of one pair. For the supervised loss only `loss` and `chosen_logp` are not 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct PairMetrics {
+    pub loss: f32,
+    /// Chosen reward − rejected reward.
+    pub margin: f32,
+    pub chosen_reward: f32,
+    pub rejected_reward: f32,
+    /// Σ of the policy's log-probs over the response's tokens.
+    pub chosen_logp: f32,
+    pub rejected_logp: f32,
+}
+
+const _: () = assert!(size_of::<PairMetrics>() == size_of::<[f32; ops::dpo::METRICS]>());
+
+/// Means over pairs, under TRL's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    pub loss: f64,
+    #[serde(flatten)]
+    pub rewards: Option<Rewards>,
+    #[serde(rename = "logps/chosen")]
+    pub chosen_logp: f64,
+    #[serde(rename = "logps/rejected", skip_serializing_if = "Option::is_none")]
+    pub rejected_logp: Option<f64>,
+}
+
+/// The part of a [`Summary`] that the supervised loss does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Rewards {
+    #[serde(rename = "rewards/chosen")]
+    pub chosen: f64,
+    #[serde(rename = "rewards/rejected")]
+    pub rejected: f64,
+    /// Share of pairs whose margin is strictly above 0.
+    #[serde(rename = "rewards/accuracies")]
+    pub accuracy: f64,
+    /// Share of pairs whose margin is exactly 0: all of them before the first step.
+    #[serde(rename = "rewards/ties")]
+    pub ties: f64,
+    #[serde(rename = "rewards/margins")]
+    pub margin: f64,
+}
+
+impl Summary {
+    /// The means as a JSON object, each name with `prefix` before it: TRL's `eval_` names.
+    pub fn named(&self, prefix: &str) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(map)) => map
+                .into_iter()
+                .map(|(name, value)| (format!("{prefix}{name}"), value))
+                .collect(),
+            // A struct of numbers always becomes an object.
+            _ => serde_json::Map::new(),
+        }
+    }
+
+    /// Means over pairs trained with DPO.
+    pub fn preference(pairs: &[PairMetrics]) -> Summary {
+        let rewards = Rewards {
+            chosen: mean(pairs, |p| p.chosen_reward),
+            rejected: mean(pairs, |p| p.rejected_reward),
+            accuracy: mean(pairs, |p| f32::from(p.margin > 0.0)),
+            ties: mean(pairs, |p| f32::from(p.margin == 0.0)),
+            margin: mean(pairs, |p| p.margin),
+        };
+        Summary {
+            rewards: Some(rewards),
+            rejected_logp: Some(mean(pairs, |p| p.rejected_logp)),
+            ..Self::supervised(pairs)
+        }
+    }
+
+    /// Means over pairs trained on the chosen response alone.
+    pub fn supervised(pairs: &[PairMetrics]) -> Summary {
+        Summary {
+            loss: mean(pairs, |p| p.loss),
+            rewards: None,
+            chosen_logp: mean(pairs, |p| p.chosen_logp),
+            rejected_logp: None,
+        }
+    }
+}
+
+fn mean(pairs: &[PairMetrics], of: impl Fn(&PairMetrics) -> f32) -> f64 {
+    pairs.iter().map(|p| f64::from(of(p))).sum::<f64>() / pairs.len() as f64
+}

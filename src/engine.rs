@@ -1,0 +1,66 @@
+//! What a device must do for the model code: hold buffers, run recordings, give numbers back.
+
+use crate::error::Result;
+use crate::recording::{Buffer, Recording};
+
+/// A device: a GPU through wgpu, or the CPU with the kernels' twins.
+///
+/// Calls take effect in the order in which they are made. Buffers hold 32-bit words.
+pub trait Engine {
+    /// The device's name, for people.
+    fn name(&self) -> String;
+
+    /// The largest buffer that a kernel can bind, in bytes.
+    fn max_binding_bytes(&self) -> usize;
+
+    /// Makes a buffer of zeros.
+    ///
+    /// # Errors
+    /// `Error::Device` if it is larger than the device can bind or hold.
+    fn create(&mut self, label: &str, words: usize) -> Result<Buffer>;
+
+    /// Frees a buffer. Its number is not used again.
+    fn release(&mut self, buffer: Buffer);
+
+    /// Writes words at an offset in words.
+    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()>;
+
+    /// Runs a recording. A GPU may still be at work when this returns.
+    fn run(&mut self, recording: &Recording) -> Result<()>;
+
+    /// Waits for everything before and copies the first `words` words of a buffer.
+    fn read(&mut self, buffer: Buffer, words: usize) -> Result<Vec<u32>> {
+        let ticket = self.fetch(buffer, words)?;
+        self.collect(ticket)
+    }
+
+    /// Asks for a copy of a buffer's first `words` words as they are after everything before this
+    /// call, without waiting.
+    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket>;
+
+    /// Waits for what was asked for with [`Engine::fetch`].
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>>;
+
+    /// Waits until the device is idle.
+    fn wait(&mut self) -> Result<()>;
+}
+
+/// A claim on a copy under way, from [`Engine::fetch`]. Good for one [`Engine::collect`].
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub(crate) u64);
+
+/// Shorthands over words for the code above the engines.
+impl dyn Engine + '_ {
+    /// [`Engine::create`] and [`Engine::write`] in one.
+    pub fn upload<T: bytemuck::Pod>(&mut self, label: &str, data: &[T]) -> Result<Buffer> {
+        let words: &[u32] = bytemuck::cast_slice(data);
+        let buffer = self.create(label, words.len().max(1))?;
+        self.write(buffer, 0, words)?;
+        Ok(buffer)
+    }
+
+    /// [`Engine::read`] of a whole buffer as `f32`.
+    pub fn read_f32(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
+        Ok(bytemuck::cast_vec(self.read(buffer, buffer.words)?))
+    }
+}

@@ -1,0 +1,283 @@
+//! Text from a model, token by token, with a key/value cache on the device.
+//!
+//! The cache is each layer's `qkv` buffer: a new row is written behind the earlier ones, and its
+//! attention reads them all.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::batch::{Extent, Stream};
+use crate::checkpoint::Weights;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::forward::{self, Rows};
+use crate::model::{Dims, Layout, Purpose, Tensors, Workspace};
+use crate::recording::Recording;
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 = greedy: always the most probable token.
+    pub temperature: f64,
+    /// Sample among the k most probable tokens; 0 = all.
+    pub top_k: usize,
+    /// Sample among the fewest tokens that hold this probability together; 1 = all.
+    pub top_p: f64,
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// Always the most probable token.
+    pub const GREEDY: Sampling = Sampling {
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        seed: 0,
+    };
+
+    /// Refuses what is no temperature or probability.
+    ///
+    /// # Errors
+    /// `Error::Option`.
+    pub fn check(&self) -> Result<()> {
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return Err(Error::option(
+                "--temperature",
+                format!("{} is not a number of at least 0", self.temperature),
+                "give 0 for greedy, 1 for the model's own probabilities",
+            ));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(Error::option(
+                "--top-p",
+                format!("{} is not above 0 and at most 1", self.top_p),
+                "give 1 to sample among all tokens",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A model on a device, ready to continue texts.
+pub struct Generator {
+    dims: Dims,
+    weights: Tensors,
+    ws: Workspace,
+    max_rows: usize,
+}
+
+impl Generator {
+    /// Puts a model on a device, with room for sequences of `max_tokens` tokens, at most the model's
+    /// `n_positions`.
+    pub fn new(
+        engine: &mut dyn Engine,
+        dims: &Dims,
+        weights: &Weights,
+        max_tokens: usize,
+    ) -> Result<Generator> {
+        let max_rows = max_tokens.min(dims.n_positions);
+        let extent = Extent {
+            rows: max_rows,
+            heads: 1,
+            pair_heads: 1,
+            pairs: 1,
+        };
+        let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
+        Ok(Generator {
+            dims: *dims,
+            weights: Tensors::upload(engine, &layout, weights, "weight")?,
+            ws: Workspace::new(engine, &layout, extent, 1, Purpose::Generate)?,
+            max_rows,
+        })
+    }
+
+    /// Continues `prompt` by at most `max_new_tokens`, giving each token to `on_token` as it comes.
+    /// Stops at `eos`, which is not given out, or where the model's positions end.
+    ///
+    /// # Errors
+    /// `Error::Option` for a prompt that is empty or leaves no room; what the device says;
+    /// `Error::NotFinite` if the logits are.
+    pub fn generate(
+        &self,
+        engine: &mut dyn Engine,
+        prompt: &[u32],
+        max_new_tokens: usize,
+        eos: Option<u32>,
+        sampling: Sampling,
+        mut on_token: impl FnMut(u32) -> Result<()>,
+    ) -> Result<()> {
+        sampling.check()?;
+        if prompt.is_empty() || prompt.len() > self.max_rows {
+            return Err(Error::option(
+                "--prompt",
+                format!(
+                    "has {} tokens; the model takes 1 to {}",
+                    prompt.len(),
+                    self.max_rows
+                ),
+                "give a prompt within that",
+            ));
+        }
+        // Every row sees all earlier ones.
+        let all = Stream::sequence(&vec![0; self.max_rows]);
+        engine.write(self.ws.inputs.spans, 0, bytemuck::cast_slice(&all.spans))?;
+
+        let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
+        let mut fresh = prompt.to_vec();
+        let mut done = 0;
+        for new in 1..=max_new_tokens {
+            let logits = self.next_logits(engine, &fresh, done)?;
+            if logits.iter().any(|l| !l.is_finite()) {
+                return Err(Error::NotFinite {
+                    step: new as u64,
+                    what: "the logits are NaN or infinite".into(),
+                    help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
+                });
+            }
+            let token = choose(&logits, sampling, &mut rng);
+            if Some(token) == eos {
+                break;
+            }
+            on_token(token)?;
+            done += fresh.len();
+            if done == self.max_rows {
+                break;
+            }
+            fresh = vec![token];
+        }
+        Ok(())
+    }
+
+    /// The logits `[V]` of what follows `tokens`, with `first` earlier tokens in the cache.
+    fn next_logits(
+        &self,
+        engine: &mut dyn Engine,
+        tokens: &[u32],
+        first: usize,
+    ) -> Result<Vec<f32>> {
+        let (ws, count) = (&self.ws, tokens.len());
+        let positions: Vec<u32> = (first..first + count).map(|p| p as u32).collect();
+        engine.write(ws.inputs.tokens, 0, tokens)?;
+        engine.write(ws.inputs.positions, 0, &positions)?;
+        engine.write(ws.inputs.sources, 0, &[count as u32 - 1])?;
+        let rows = Rows {
+            count,
+            first,
+            links: count * (first + count),
+        };
+        let mut rec = Recording::new();
+        forward::forward(&mut rec, &self.dims, &self.weights, ws, rows);
+        forward::logits(&mut rec, &self.dims, &self.weights, ws, 1);
+        engine.run(&rec)?;
+        let mut logits = Vec::with_capacity(self.dims.vocab_size);
+        for shard in ws.vocabulary(&self.weights) {
+            let words = engine.read(shard.logits, shard.tokens.len())?;
+            logits.extend(words.into_iter().map(f32::from_bits));
+        }
+        Ok(logits)
+    }
+
+    /// Frees everything.
+    pub fn release(self, engine: &mut dyn Engine) {
+        self.weights.release(engine);
+        self.ws.release(engine);
+    }
+}
+
+/// The next token. Of equally probable ones the lowest id counts as the more probable.
+fn choose(logits: &[f32], sampling: Sampling, rng: &mut ChaCha8Rng) -> u32 {
+    let mut ranked: Vec<u32> = (0..logits.len() as u32).collect();
+    let by_logit = |&a: &u32, &b: &u32| {
+        let (a_logit, b_logit) = (logits[a as usize], logits[b as usize]);
+        b_logit.total_cmp(&a_logit).then(a.cmp(&b))
+    };
+    if sampling.temperature == 0.0 {
+        return ranked.into_iter().min_by(by_logit).unwrap_or(0);
+    }
+    ranked.sort_unstable_by(by_logit);
+    if sampling.top_k > 0 {
+        ranked.truncate(sampling.top_k);
+    }
+    let peak = f64::from(logits[ranked[0] as usize]);
+    let weight =
+        |&token: &u32| ((f64::from(logits[token as usize]) - peak) / sampling.temperature).exp();
+    let mut weights: Vec<f64> = ranked.iter().map(weight).collect();
+    let total: f64 = weights.iter().sum();
+    let mut held = 0.0;
+    let enough = weights.iter().position(|w| {
+        held += w;
+        held >= sampling.top_p * total
+    });
+    weights.truncate(enough.map_or(weights.len(), |last| last + 1));
+    let total: f64 = weights.iter().sum();
+    let mut left = total * (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    let chosen = weights.iter().position(|w| {
+        left -= w;
+        left < 0.0
+    });
+    ranked[chosen.unwrap_or(weights.len() - 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [0.0, 3.0, 1.0, 3.0, -2.0];
+
+    fn drawn(sampling: Sampling) -> Vec<usize> {
+        let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
+        let mut counts = vec![0; LOGITS.len()];
+        for _ in 0..20_000 {
+            counts[choose(&LOGITS, sampling, &mut rng) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_most_probable() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        assert_eq!(choose(&LOGITS, Sampling::GREEDY, &mut rng), 1);
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let sampling = Sampling {
+            temperature: 2.0,
+            ..Sampling::GREEDY
+        };
+        let weights: Vec<f64> = LOGITS.iter().map(|&l| (f64::from(l) / 2.0).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for (count, weight) in drawn(sampling).into_iter().zip(weights) {
+            let (share, expected) = (count as f64 / 20_000.0, weight / total);
+            assert!((share - expected).abs() < 0.015, "{share} {expected}");
+        }
+    }
+
+    #[test]
+    fn top_k_and_top_p_cut_the_tail() {
+        let warm = Sampling {
+            temperature: 1.0,
+            ..Sampling::GREEDY
+        };
+        let two = drawn(Sampling { top_k: 2, ..warm });
+        assert!(two[1] > 0 && two[3] > 0 && two[0] + two[2] + two[4] == 0);
+        // The two best hold 0.91 of the probability.
+        let nucleus = drawn(Sampling { top_p: 0.9, ..warm });
+        assert!(nucleus[1] > 0 && nucleus[3] > 0 && nucleus[0] + nucleus[2] + nucleus[4] == 0);
+        let best = drawn(Sampling { top_p: 0.1, ..warm });
+        assert_eq!(best[1], 20_000);
+    }
+
+    #[test]
+    fn the_seed_fixes_the_draw() {
+        let at = |seed| {
+            drawn(Sampling {
+                temperature: 1.0,
+                seed,
+                ..Sampling::GREEDY
+            })
+        };
+        assert_eq!(at(5), at(5));
+        assert_ne!(at(5), at(6));
+    }
+}

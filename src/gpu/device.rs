@@ -1,0 +1,235 @@
+//! Which adapters there are, and opening one.
+
+use std::fmt;
+
+use super::GpuEngine;
+use crate::error::{Error, Result};
+
+/// Which graphics APIs to look for adapters in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backends {
+    #[default]
+    All,
+    Vulkan,
+    Metal,
+    Dx12,
+}
+
+impl Backends {
+    fn flags(self) -> wgpu::Backends {
+        match self {
+            Backends::All => wgpu::Backends::PRIMARY,
+            Backends::Vulkan => wgpu::Backends::VULKAN,
+            Backends::Metal => wgpu::Backends::METAL,
+            Backends::Dx12 => wgpu::Backends::DX12,
+        }
+    }
+}
+
+/// How to open an adapter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
+    pub checked: bool,
+    /// Open the device with WebGPU's default limits, whatever the adapter has.
+    pub default_limits: bool,
+    /// Refuse buffers above this, so that weights split earlier.
+    pub max_binding_bytes: Option<usize>,
+}
+
+/// The adapters of this machine, best first: discrete, integrated, virtual, other, software.
+pub struct Adapters {
+    all: Vec<wgpu::Adapter>,
+}
+
+/// What `devices` prints of one adapter.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AdapterReport {
+    pub name: String,
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `other` or `software`.
+    pub kind: &'static str,
+    pub driver: String,
+    pub max_binding_bytes: u64,
+    pub max_buffer_bytes: u64,
+    pub max_workgroup_memory_bytes: u32,
+    pub max_workgroup_invocations: u32,
+    pub max_storage_buffers: u32,
+    pub subgroup_sizes: [u32; 2],
+    pub f16: bool,
+    pub subgroups: bool,
+    pub timestamps: bool,
+    pub cooperative_matrix: bool,
+    /// What keeps the program from running there, if anything.
+    pub unusable: Option<String>,
+}
+
+impl fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.backend, self.kind)
+    }
+}
+
+impl Adapters {
+    /// Asks the drivers. `WGPU_BACKEND` narrows [`Backends::All`].
+    pub fn enumerate(backends: Backends) -> Adapters {
+        let mut flags = backends.flags();
+        if let (Backends::All, Some(named)) = (backends, wgpu::Backends::from_env()) {
+            flags = named;
+        }
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        descriptor.backends = flags;
+        let instance = wgpu::Instance::new(descriptor);
+        let mut all = pollster::block_on(instance.enumerate_adapters(flags));
+        all.sort_by_key(|a| rank(a.get_info().device_type)); // stable: the drivers' order within a kind
+        Adapters { all }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// True if no driver offers any.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The adapter that `auto` takes: the first discrete or integrated GPU.
+    pub fn best_gpu(&self) -> Option<usize> {
+        let is_gpu = |a: &wgpu::Adapter| rank(a.get_info().device_type) <= 1;
+        self.all.iter().position(is_gpu)
+    }
+
+    /// The adapters whose name or driver contains `name`, whatever its case.
+    pub fn matching(&self, name: &str) -> Vec<usize> {
+        let name = name.to_lowercase();
+        let matches = |a: &wgpu::Adapter| {
+            let info = a.get_info();
+            [info.name, info.driver, info.driver_info]
+                .iter()
+                .any(|text| text.to_lowercase().contains(&name))
+        };
+        (0..self.all.len())
+            .filter(|&i| matches(&self.all[i]))
+            .collect()
+    }
+
+    /// Everything worth knowing of one adapter.
+    pub fn report(&self, index: usize) -> AdapterReport {
+        let adapter = &self.all[index];
+        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        AdapterReport {
+            name: info.name,
+            backend: info.backend.to_string(),
+            kind: kind(info.device_type),
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_owned(),
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_buffer_bytes: limits.max_buffer_size,
+            max_workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
+            max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            unusable: missing_limits(&limits),
+        }
+    }
+
+    /// Opens an adapter as an engine.
+    ///
+    /// # Errors
+    /// `Error::Device` if the driver refuses, or the adapter is below WebGPU's default limits.
+    pub fn open(&self, index: usize, options: OpenOptions) -> Result<GpuEngine> {
+        let adapter = &self.all[index];
+        let report = self.report(index);
+        if let Some(missing) = &report.unusable {
+            return Err(Error::device(
+                format!("{report} is below WebGPU's default limits: {missing}"),
+                "choose another with --device (see `gpt2-dpo devices`), or --device cpu",
+            ));
+        }
+        // Larger bindings mean fewer shards; nothing else beyond the defaults is asked for.
+        let mut limits = wgpu::Limits::default();
+        if !options.default_limits {
+            let has = adapter.limits();
+            limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
+            limits.max_buffer_size = has.max_buffer_size;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("gpt2-dpo"),
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| {
+                Error::device(
+                    format!("cannot open {report}: {e}"),
+                    "update its driver, choose another with --device, or use --device cpu",
+                )
+            })?;
+        Ok(GpuEngine::new(report.to_string(), device, queue, options))
+    }
+}
+
+fn rank(kind: wgpu::DeviceType) -> u32 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn kind(kind: wgpu::DeviceType) -> &'static str {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        wgpu::DeviceType::IntegratedGpu => "integrated",
+        wgpu::DeviceType::VirtualGpu => "virtual",
+        wgpu::DeviceType::Other => "other",
+        wgpu::DeviceType::Cpu => "software",
+    }
+}
+
+/// What an adapter lacks of WebGPU's default limits, of those that a compute shader meets.
+fn missing_limits(has: &wgpu::Limits) -> Option<String> {
+    let needs = wgpu::Limits::default();
+    let pairs = [
+        (
+            "binding bytes",
+            has.max_storage_buffer_binding_size,
+            needs.max_storage_buffer_binding_size,
+        ),
+        (
+            "storage buffers a stage",
+            has.max_storage_buffers_per_shader_stage.into(),
+            needs.max_storage_buffers_per_shader_stage.into(),
+        ),
+        (
+            "workgroup memory bytes",
+            has.max_compute_workgroup_storage_size.into(),
+            needs.max_compute_workgroup_storage_size.into(),
+        ),
+        (
+            "invocations a workgroup",
+            has.max_compute_invocations_per_workgroup.into(),
+            needs.max_compute_invocations_per_workgroup.into(),
+        ),
+        (
+            "workgroups a dimension",
+            has.max_compute_workgroups_per_dimension.into(),
+            needs.max_compute_workgroups_per_dimension.into(),
+        ),
+    ];
+    let missing: Vec<String> = pairs
+        .iter()
+        .filter(|(_, has, needs)| has < needs)
+        .map(|(what, has, needs)| format!("{has} {what}, needs {needs}"))
+        .collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
+}

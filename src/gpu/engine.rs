@@ -1,0 +1,423 @@
+//! Runs recordings on a GPU.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use super::OpenOptions;
+use crate::engine::{Engine, Ticket};
+use crate::error::{Error, Result};
+use crate::kernel::Kernel;
+use crate::recording::{Buffer, MAX_PARAMS, Recording, Step};
+
+/// Steps of one submission at most, each with its slot in the params ring.
+const RING_SLOTS: usize = 1024;
+
+/// Windows and macOS end work that keeps a GPU busy for seconds. A submission of this many operations
+/// takes 100 ms at 200 GFLOP/s, less than any GPU of the last ten years does.
+const MAX_SUBMISSION_FLOPS: u64 = 20_000_000_000;
+
+/// A GPU opened through wgpu.
+pub struct GpuEngine {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    options: OpenOptions,
+    buffers: Vec<Option<wgpu::Buffer>>,
+    pipelines: HashMap<*const Kernel, Pipeline>,
+    bind_groups: HashMap<(*const Kernel, [u32; Step::MAX_BUFFERS]), wgpu::BindGroup>,
+    /// The uniform params of a submission's steps, one aligned slot each.
+    ring: wgpu::Buffer,
+    slot_bytes: usize,
+    readbacks: Readbacks,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// Copies to the host under way, and staging buffers to use again.
+#[derive(Default)]
+struct Readbacks {
+    pending: HashMap<u64, Readback>,
+    idle: Vec<wgpu::Buffer>,
+    next: u64,
+}
+
+struct Readback {
+    staging: wgpu::Buffer,
+    bytes: u64,
+    submission: wgpu::SubmissionIndex,
+    mapped: Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl GpuEngine {
+    pub(super) fn new(
+        name: String,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: OpenOptions,
+    ) -> Self {
+        let failure = Arc::new(Mutex::new(None));
+        let keep_first = |failure: &Arc<Mutex<Option<String>>>| {
+            let failure = Arc::clone(failure);
+            move |message: String| {
+                if let Ok(mut first) = failure.lock() {
+                    first.get_or_insert(message);
+                }
+            }
+        };
+        let on_error = keep_first(&failure);
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.to_string())));
+        let on_loss = keep_first(&failure);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                on_loss(format!("device lost: {message}"));
+            }
+        });
+        let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
+        let slot_bytes = MAX_PARAMS.next_multiple_of(alignment);
+        let ring = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: (RING_SLOTS * slot_bytes) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        GpuEngine {
+            name,
+            device,
+            queue,
+            options,
+            buffers: Vec::new(),
+            pipelines: HashMap::new(),
+            bind_groups: HashMap::new(),
+            ring,
+            slot_bytes,
+            readbacks: Readbacks::default(),
+            failure,
+        }
+    }
+
+    /// What the driver reported since the last call, as an error.
+    fn check(&self) -> Result<()> {
+        let message = match self.failure.lock() {
+            Ok(mut failure) => failure.take(),
+            Err(_) => Some("the error handler panicked".to_owned()),
+        };
+        match message {
+            None => Ok(()),
+            Some(message) => Err(Error::device(
+                format!("{}: {message}", self.name),
+                "lower --batch-size, update the driver, or use --device cpu; \
+                 `gpt2-dpo selftest` tells whether the device can be trusted",
+            )),
+        }
+    }
+
+    /// # Panics
+    /// If the buffer was released: a mistake of the caller.
+    fn buffer(&self, buffer: Buffer) -> &wgpu::Buffer {
+        let slot = self.buffers.get(buffer.id as usize);
+        slot.and_then(Option::as_ref)
+            .expect("the buffer was released")
+    }
+
+    fn make_pipeline(&self, kernel: &'static Kernel) -> Pipeline {
+        let name = kernel.name();
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.op),
+            source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+        };
+        let module = if self.options.checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: the shaders are this program's own. They index inside the buffers that the
+            // recording binds and their loops end: the test suite runs each with the checks on.
+            unsafe {
+                let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
+                self.device
+                    .create_shader_module_trusted(descriptor, unchecked)
+            }
+        };
+        let entry =
+            |binding: u32, ty: wgpu::BufferBindingType, dynamic: bool| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty,
+                    has_dynamic_offset: dynamic,
+                    min_binding_size: None,
+                },
+                count: None,
+            };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+        for b in &kernel.reflection().storage {
+            let read_only = !b.written;
+            let ty = wgpu::BufferBindingType::Storage { read_only };
+            entries.push(entry(b.binding, ty, false));
+        }
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(&name),
+                entries: &entries,
+            });
+        let pipeline_layout = self
+            .device
+            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&name),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+        let pipeline = self
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(kernel.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: self.options.checked,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+        Pipeline { pipeline, layout }
+    }
+
+    fn bind_group_key(step: &Step) -> (*const Kernel, [u32; Step::MAX_BUFFERS]) {
+        let mut ids = [u32::MAX; Step::MAX_BUFFERS];
+        for (id, buffer) in ids.iter_mut().zip(step.buffers()) {
+            *id = buffer.id;
+        }
+        (step.kernel, ids)
+    }
+
+    /// Makes what a step needs and has not met before.
+    fn prepare(&mut self, step: &Step) {
+        let kernel: *const Kernel = step.kernel;
+        if !self.pipelines.contains_key(&kernel) {
+            let pipeline = self.make_pipeline(step.kernel);
+            self.pipelines.insert(kernel, pipeline);
+        }
+        let key = Self::bind_group_key(step);
+        if self.bind_groups.contains_key(&key) {
+            return;
+        }
+        let params = wgpu::BufferBinding {
+            buffer: &self.ring,
+            offset: 0,
+            size: wgpu::BufferSize::new(MAX_PARAMS as u64),
+        };
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(params),
+        }];
+        let bindings = &step.kernel.reflection().storage;
+        for (binding, &buffer) in bindings.iter().zip(step.buffers()) {
+            entries.push(wgpu::BindGroupEntry {
+                binding: binding.binding,
+                resource: self.buffer(buffer).as_entire_binding(),
+            });
+        }
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&step.kernel.name()),
+            layout: &self.pipelines[&kernel].layout,
+            entries: &entries,
+        });
+        self.bind_groups.insert(key, group);
+    }
+
+    /// One compute pass over these steps.
+    fn submit(&mut self, steps: &[Step]) {
+        let mut params = vec![0; steps.len() * self.slot_bytes];
+        for (step, slot) in steps.iter().zip(params.chunks_mut(self.slot_bytes)) {
+            slot[..step.params().len()].copy_from_slice(step.params());
+            self.prepare(step);
+        }
+        self.queue.write_buffer(&self.ring, 0, &params);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for (i, step) in steps.iter().enumerate() {
+                let kernel: *const Kernel = step.kernel;
+                let [x, y, z] = step.groups;
+                pass.set_pipeline(&self.pipelines[&kernel].pipeline);
+                let group = &self.bind_groups[&Self::bind_group_key(step)];
+                pass.set_bind_group(0, group, &[(i * self.slot_bytes) as u32]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        self.queue.submit([encoder.finish()]);
+    }
+
+    fn staging(&mut self, bytes: u64) -> wgpu::Buffer {
+        let idle = &mut self.readbacks.idle;
+        match idle.iter().position(|b| b.size() == bytes) {
+            Some(i) => idle.swap_remove(i),
+            None => self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }),
+        }
+    }
+
+    fn failed_readback(&self) -> Error {
+        let reported = self.check().err();
+        reported.unwrap_or_else(|| {
+            Error::device(
+                format!("{}: reading a buffer back failed", self.name),
+                "update the driver, or use --device cpu",
+            )
+        })
+    }
+}
+
+/// Cuts steps where a submission would hold too many or too much.
+fn submissions(steps: &[Step]) -> Vec<&[Step]> {
+    let mut out = Vec::new();
+    let (mut start, mut flops) = (0, 0);
+    for (i, step) in steps.iter().enumerate() {
+        let full = i - start == RING_SLOTS || flops + step.flops > MAX_SUBMISSION_FLOPS;
+        if full && i > start {
+            out.push(&steps[start..i]);
+            (start, flops) = (i, 0);
+        }
+        flops += step.flops;
+    }
+    if start < steps.len() {
+        out.push(&steps[start..]);
+    }
+    out
+}
+
+impl Engine for GpuEngine {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn max_binding_bytes(&self) -> usize {
+        let limits = self.device.limits();
+        let device = limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size) as usize;
+        // Kernels index with 32 bits.
+        let device = device.min(u32::MAX as usize) / 4 * 4;
+        self.options
+            .max_binding_bytes
+            .map_or(device, |max| max.min(device))
+    }
+
+    fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
+        if 4 * words > self.max_binding_bytes() {
+            return Err(Error::too_large(label, words, self.max_binding_bytes()));
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: 4 * words as u64,
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            return Err(Error::device(
+                format!(
+                    "{}: no memory for {label} ({} MiB): {e}",
+                    self.name,
+                    (4 * words) >> 20
+                ),
+                "lower --batch-size or the token budgets, or use --device cpu",
+            ));
+        }
+        self.buffers.push(Some(buffer));
+        Ok(Buffer {
+            id: (self.buffers.len() - 1) as u32,
+            words,
+        })
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        self.bind_groups
+            .retain(|(_, ids), _| !ids.contains(&buffer.id));
+        self.buffers[buffer.id as usize] = None;
+    }
+
+    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
+        let bytes = bytemuck::cast_slice(data);
+        self.queue
+            .write_buffer(self.buffer(buffer), 4 * offset as u64, bytes);
+        self.check()
+    }
+
+    fn run(&mut self, recording: &Recording) -> Result<()> {
+        for steps in submissions(&recording.steps) {
+            self.submit(steps);
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
+        let bytes = 4 * words as u64;
+        let staging = self.staging(bytes);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
+        let submission = self.queue.submit([encoder.finish()]);
+        let (sender, mapped) = channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only when the engine is.
+            let _ = sender.send(result);
+        });
+        let id = self.readbacks.next;
+        self.readbacks.next += 1;
+        self.readbacks.pending.insert(
+            id,
+            Readback {
+                staging,
+                bytes,
+                submission,
+                mapped,
+            },
+        );
+        self.check()?;
+        Ok(Ticket(id))
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
+        let Some(readback) = self.readbacks.pending.remove(&ticket.0) else {
+            return Err(self.failed_readback());
+        };
+        let wait = wgpu::PollType::Wait {
+            submission_index: Some(readback.submission),
+            timeout: None,
+        };
+        if self.device.poll(wait).is_err() || !matches!(readback.mapped.recv(), Ok(Ok(()))) {
+            return Err(self.failed_readback());
+        }
+        let words = match readback.staging.get_mapped_range(..) {
+            Ok(view) => bytemuck::pod_collect_to_vec(&view[..readback.bytes as usize]),
+            Err(_) => return Err(self.failed_readback()),
+        };
+        readback.staging.unmap();
+        self.readbacks.idle.push(readback.staging);
+        self.check()?;
+        Ok(words)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let wait = wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: None,
+        };
+        if self.device.poll(wait).is_err() {
+            return Err(self.failed_readback());
+        }
+        self.check()
+    }
+}

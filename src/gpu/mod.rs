@@ -1,0 +1,7 @@
+//! GPUs through wgpu: the only place that names it.
+
+mod device;
+mod engine;
+
+pub use device::{AdapterReport, Adapters, Backends, OpenOptions};
+pub use engine::GpuEngine;

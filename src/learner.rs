@@ -1,0 +1,440 @@
+//! A model on a device, being scored and trained: the walk from a micro-batch to a parameter update.
+
+use std::ops::Range;
+
+use crate::batch::{Extent, Sides, Stream};
+use crate::checkpoint::Weights;
+use crate::dpo::{PairMetrics, Summary};
+use crate::engine::{Engine, Ticket};
+use crate::error::Result;
+use crate::model::backward::Loss;
+use crate::model::forward::{self, Rows};
+use crate::model::{Backward, Dims, Layout, Purpose, Tensors, Workspace, backward};
+use crate::ops::adamw::{self, Settings};
+use crate::ops::{dpo, grad_norm, sft};
+use crate::recording::{Buffer, Recording};
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// DPO's sigmoid loss.
+    Sigmoid { beta: f32 },
+    /// The chosen response's mean negative log-prob.
+    Sft,
+}
+
+impl Objective {
+    /// Which responses enter a stream.
+    pub fn sides(self) -> Sides {
+        match self {
+            Objective::Sigmoid { .. } => Sides::Both,
+            Objective::Sft => Sides::Chosen,
+        }
+    }
+
+    /// Means over these pairs.
+    pub fn summary(self, pairs: &[PairMetrics]) -> Summary {
+        match self {
+            Objective::Sigmoid { .. } => Summary::preference(pairs),
+            Objective::Sft => Summary::supervised(pairs),
+        }
+    }
+}
+
+/// Where the reference's log-probs come from.
+pub enum Reference<'a> {
+    /// `[P]`: computed before, one for each head row of the stream.
+    LogProbs(&'a [f32]),
+    /// The frozen weights themselves.
+    Model(&'a Tensors),
+    /// The objective needs none.
+    None,
+}
+
+/// Which parameters decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decay {
+    /// All, as `torch.optim.AdamW(model.parameters())` does.
+    All,
+    /// Not biases and layernorms, as transformers' `Trainer` does.
+    Matrices,
+}
+
+/// How an optimizer step changes the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimizer {
+    pub adamw: Settings,
+    pub decay: Decay,
+    /// 0 = no clipping.
+    pub max_grad_norm: f32,
+}
+
+/// Scores pairs with a model on a device; no gradients.
+pub struct Scorer {
+    pub dims: Dims,
+    pub weights: Tensors,
+    pub ws: Workspace,
+    objective: Objective,
+}
+
+/// A pair's place in the optimizer step or evaluation.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Where the micro-batch's first pair reports.
+    pub slot: usize,
+    /// Pairs that the loss is the mean of.
+    pub of: usize,
+}
+
+impl Scorer {
+    /// Puts a model on a device, with room for micro-batches up to `extent` and `slots` pairs between
+    /// two readbacks.
+    pub fn new(
+        engine: &mut dyn Engine,
+        layout: &Layout,
+        weights: &Weights,
+        objective: Objective,
+        extent: Extent,
+        slots: usize,
+    ) -> Result<Scorer> {
+        Ok(Scorer {
+            dims: layout.dims,
+            weights: Tensors::upload(engine, layout, weights, "weight")?,
+            ws: Workspace::new(engine, layout, extent, slots, Purpose::Score)?,
+            objective,
+        })
+    }
+
+    /// The log-prob of every response token of a micro-batch, in the order of its head rows.
+    pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
+        read_log_probs(engine, &self.dims, (&self.weights, &self.ws), stream)
+    }
+
+    /// Metrics of a micro-batch, left on the device at `place` for [`Scorer::metrics`].
+    pub fn score(
+        &self,
+        engine: &mut dyn Engine,
+        stream: &Stream,
+        reference: Reference,
+        place: Place,
+    ) -> Result<()> {
+        let loss = LossOn::new(&self.ws, self.objective, place);
+        score(
+            engine,
+            &self.dims,
+            (&self.weights, &self.ws),
+            stream,
+            reference,
+            &loss,
+        )
+    }
+
+    /// Reads the metrics of the first `pairs` slots back.
+    pub fn metrics(&self, engine: &mut dyn Engine, pairs: usize) -> Result<Vec<PairMetrics>> {
+        read_metrics(engine, &self.ws, pairs)
+    }
+
+    /// Frees everything.
+    pub fn release(self, engine: &mut dyn Engine) {
+        self.weights.release(engine);
+        self.ws.release(engine);
+    }
+}
+
+/// A model in training: weights, gradients, optimizer state and the buffers of a micro-batch.
+pub struct Learner {
+    pub dims: Dims,
+    pub weights: Tensors,
+    pub grads: Tensors,
+    /// AdamW's running means of g and g².
+    first: Tensors,
+    second: Tensors,
+    pub ws: Workspace,
+    objective: Objective,
+    optimizer: Optimizer,
+    /// Optimizer steps done.
+    steps: u64,
+}
+
+/// The metrics of one optimizer step on their way to the host.
+pub struct StepTicket {
+    metrics: Ticket,
+    norm: Ticket,
+}
+
+/// What one optimizer step left.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    pub pairs: Vec<PairMetrics>,
+    /// Before clipping.
+    pub grad_norm: f32,
+    /// A gradient was NaN or infinite, in this step or an earlier one; the parameters have not changed
+    /// since.
+    pub broken: bool,
+}
+
+impl Learner {
+    /// Puts a model on a device for training, with room for micro-batches up to `extent` and
+    /// optimizer steps of `pairs` pairs.
+    pub fn new(
+        engine: &mut dyn Engine,
+        layout: &Layout,
+        weights: &Weights,
+        (objective, optimizer): (Objective, Optimizer),
+        extent: Extent,
+        pairs: usize,
+    ) -> Result<Learner> {
+        Ok(Learner {
+            dims: layout.dims,
+            weights: Tensors::upload(engine, layout, weights, "weight")?,
+            grads: Tensors::zeros(engine, layout, "gradient")?,
+            first: Tensors::zeros(engine, layout, "first moment")?,
+            second: Tensors::zeros(engine, layout, "second moment")?,
+            ws: Workspace::new(engine, layout, extent, pairs, Purpose::Train)?,
+            objective,
+            optimizer,
+            steps: 0,
+        })
+    }
+
+    /// # Panics
+    /// Never: a workspace made for training has them.
+    fn backward(&self) -> &Backward {
+        self.ws.backward.as_ref().expect("made for training")
+    }
+
+    /// Forward and backward over one micro-batch: adds its share of the gradient of the mean loss over
+    /// the `place.of` pairs of the optimizer step.
+    pub fn accumulate(
+        &self,
+        engine: &mut dyn Engine,
+        stream: &Stream,
+        reference: Reference,
+        place: Place,
+    ) -> Result<()> {
+        let loss = LossOn::new(&self.ws, self.objective, place);
+        let (dims, ws) = (&self.dims, &self.ws);
+        ws.upload(engine, stream)?;
+        let mut rec = Recording::new();
+        give_reference(engine, &mut rec, dims, ws, stream, reference)?;
+        forward::forward(&mut rec, dims, &self.weights, ws, Rows::of(stream));
+        let tensors = (&self.weights, &self.grads);
+        let buffers = (ws, self.backward());
+        backward::head_and_loss(&mut rec, dims, tensors, buffers, stream, &loss);
+        backward::backward(&mut rec, dims, tensors, buffers, stream);
+        engine.run(&rec)
+    }
+
+    /// The log-prob of every response token of a micro-batch, in the order of its head rows.
+    pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
+        read_log_probs(engine, &self.dims, (&self.weights, &self.ws), stream)
+    }
+
+    /// Metrics of a micro-batch without gradients, left on the device at `place`.
+    pub fn score(
+        &self,
+        engine: &mut dyn Engine,
+        stream: &Stream,
+        reference: Reference,
+        place: Place,
+    ) -> Result<()> {
+        let loss = LossOn::new(&self.ws, self.objective, place);
+        score(
+            engine,
+            &self.dims,
+            (&self.weights, &self.ws),
+            stream,
+            reference,
+            &loss,
+        )
+    }
+
+    /// Clips the gradient, takes one AdamW step with it and sets it to zero; nothing of it leaves the
+    /// device. If the gradient is not finite, the parameters stay as they are. The metrics of the
+    /// step's `pairs` pairs come with [`Learner::report`].
+    pub fn update(
+        &mut self,
+        engine: &mut dyn Engine,
+        learning_rate: f64,
+        pairs: usize,
+    ) -> Result<StepTicket> {
+        self.steps += 1;
+        let mut rec = Recording::new();
+        self.record_norm(&mut rec);
+        let norm = self.backward().norm;
+        for (t, tensor) in self.weights.all.iter().enumerate() {
+            let decays = self.optimizer.decay == Decay::All || tensor.role.is_matrix();
+            let adamw = self.optimizer.adamw;
+            let settings = Settings {
+                learning_rate,
+                weight_decay: if decays { adamw.weight_decay } else { 0.0 },
+                ..adamw
+            };
+            for (s, shard) in tensor.shards.iter().enumerate() {
+                let slot = adamw::Slot {
+                    parameter: shard.buffer,
+                    gradient: self.grads.all[t].shards[s].buffer,
+                    first: self.first.all[t].shards[s].buffer,
+                    second: self.second.all[t].shards[s].buffer,
+                    count: shard.buffer.words,
+                };
+                adamw::update(&mut rec, norm, &slot, &settings, self.steps);
+            }
+        }
+        engine.run(&rec)?;
+        Ok(StepTicket {
+            metrics: engine.fetch(self.ws.head.metrics, pairs * dpo::METRICS)?,
+            norm: engine.fetch(norm, grad_norm::NORM)?,
+        })
+    }
+
+    fn record_norm(&self, rec: &mut Recording) {
+        let to = self.backward();
+        let mut slot = 0;
+        for gradient in self.grads.all.iter().flat_map(|t| &t.shards) {
+            let count = gradient.buffer.words;
+            grad_norm::sum_squares(rec, (gradient.buffer, to.norm_shares), count, slot);
+            slot += grad_norm::shares(count);
+        }
+        let max_norm = self.optimizer.max_grad_norm;
+        grad_norm::finish(rec, (to.norm_shares, to.norm), slot, max_norm);
+    }
+
+    /// Waits for what [`Learner::update`] promised.
+    pub fn report(&self, engine: &mut dyn Engine, ticket: StepTicket) -> Result<StepReport> {
+        let metrics = engine.collect(ticket.metrics)?;
+        let norm: Vec<f32> = bytemuck::cast_vec(engine.collect(ticket.norm)?);
+        let pairs: Vec<PairMetrics> = bytemuck::pod_collect_to_vec(&metrics);
+        let finite = pairs.iter().all(|p| p.loss.is_finite());
+        Ok(StepReport {
+            pairs,
+            grad_norm: norm[0],
+            broken: norm[2] != 0.0 || !finite,
+        })
+    }
+
+    /// Reads the metrics of the first `pairs` slots back.
+    pub fn metrics(&self, engine: &mut dyn Engine, pairs: usize) -> Result<Vec<PairMetrics>> {
+        read_metrics(engine, &self.ws, pairs)
+    }
+}
+
+/// Forward through all layers and the head.
+fn log_probs(
+    rec: &mut Recording,
+    dims: &Dims,
+    weights: &Tensors,
+    ws: &Workspace,
+    stream: &Stream,
+    logps: Buffer,
+) {
+    forward::forward(rec, dims, weights, ws, Rows::of(stream));
+    forward::log_probs(rec, dims, weights, ws, stream, logps);
+}
+
+fn read_log_probs(
+    engine: &mut dyn Engine,
+    dims: &Dims,
+    (weights, ws): (&Tensors, &Workspace),
+    stream: &Stream,
+) -> Result<Vec<f32>> {
+    ws.upload(engine, stream)?;
+    let mut rec = Recording::new();
+    log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
+    engine.run(&rec)?;
+    let words = engine.read(ws.head.logps, stream.targets.len())?;
+    Ok(bytemuck::cast_vec(words))
+}
+
+fn read_metrics(engine: &mut dyn Engine, ws: &Workspace, pairs: usize) -> Result<Vec<PairMetrics>> {
+    let words = engine.read(ws.head.metrics, pairs * dpo::METRICS)?;
+    Ok(bytemuck::pod_collect_to_vec(&words))
+}
+
+fn score(
+    engine: &mut dyn Engine,
+    dims: &Dims,
+    (weights, ws): (&Tensors, &Workspace),
+    stream: &Stream,
+    reference: Reference,
+    loss: &LossOn,
+) -> Result<()> {
+    ws.upload(engine, stream)?;
+    let mut rec = Recording::new();
+    give_reference(engine, &mut rec, dims, ws, stream, reference)?;
+    log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
+    loss.record_metrics(&mut rec, 0..stream.pairs.len());
+    engine.run(&rec)
+}
+
+/// Puts the reference's log-probs where the loss reads them: from the host, or by a forward pass of
+/// the frozen weights through the same buffers, before the policy's.
+fn give_reference(
+    engine: &mut dyn Engine,
+    rec: &mut Recording,
+    dims: &Dims,
+    ws: &Workspace,
+    stream: &Stream,
+    reference: Reference,
+) -> Result<()> {
+    match reference {
+        Reference::LogProbs(logps) => {
+            engine.write(ws.head.references, 0, bytemuck::cast_slice(logps))?;
+        }
+        Reference::Model(frozen) => {
+            log_probs(rec, dims, frozen, ws, stream, ws.head.references);
+        }
+        Reference::None => {}
+    }
+    Ok(())
+}
+
+/// An objective over the buffers of a workspace.
+enum LossOn {
+    Sigmoid(dpo::Loss),
+    Sft(sft::Loss),
+}
+
+impl LossOn {
+    fn new(ws: &Workspace, objective: Objective, place: Place) -> LossOn {
+        let (pairs, head) = (ws.inputs.pairs, &ws.head);
+        let scale = 1.0 / place.of as f32;
+        match objective {
+            Objective::Sigmoid { beta } => LossOn::Sigmoid(dpo::Loss {
+                pairs,
+                logps: head.logps,
+                references: head.references,
+                metrics: head.metrics,
+                drows: head.drows,
+                beta,
+                scale,
+                first_slot: place.slot,
+            }),
+            Objective::Sft => LossOn::Sft(sft::Loss {
+                pairs,
+                logps: head.logps,
+                metrics: head.metrics,
+                drows: head.drows,
+                scale,
+                first_slot: place.slot,
+            }),
+        }
+    }
+
+    fn record_metrics(&self, rec: &mut Recording, pairs: Range<usize>) {
+        match self {
+            LossOn::Sigmoid(loss) => dpo::forward(rec, loss, pairs),
+            LossOn::Sft(loss) => sft::forward(rec, loss, pairs),
+        }
+    }
+}
+
+impl Loss for LossOn {
+    fn record(&self, rec: &mut Recording, pairs: Range<usize>) {
+        self.record_metrics(rec, pairs.clone());
+        match self {
+            LossOn::Sigmoid(loss) => dpo::backward(rec, loss, pairs),
+            LossOn::Sft(loss) => sft::backward(rec, loss, pairs),
+        }
+    }
+}

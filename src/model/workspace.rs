@@ -1,0 +1,315 @@
+//! The buffers that a micro-batch passes through, made once for the largest one.
+
+use super::{Dims, Layout, Tensors};
+use crate::batch::{Extent, Stream};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::ops::{dpo, grad_norm, head};
+use crate::recording::Buffer;
+
+/// The logits of one chunk of pairs take at most this much, unless a single pair needs more.
+const LOGITS_BUDGET_BYTES: usize = 128 << 20;
+
+/// What a workspace is for: how much of the forward pass is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Every activation that the backward pass reads, and gradients.
+    Train,
+    /// Nothing but what the next layer reads.
+    Score,
+    /// The same, and each layer's queries, keys and values: the key/value cache.
+    Generate,
+}
+
+/// What the host tells about a micro-batch. N rows, P head rows.
+pub struct Inputs {
+    /// `[N]`.
+    pub tokens: Buffer,
+    /// `[N]`.
+    pub positions: Buffer,
+    /// `[N, 4]`.
+    pub spans: Buffer,
+    /// `[P]`.
+    pub sources: Buffer,
+    /// `[P]`.
+    pub targets: Buffer,
+    /// `[N, 2]`.
+    pub inverse: Buffer,
+    /// `[pairs, 3]`.
+    pub pairs: Buffer,
+    /// `[N]`, `[≤ N, 3]`: which rows used which token.
+    pub token_order: Buffer,
+    pub token_segments: Buffer,
+    /// `[N]`, `[≤ N, 3]`: which rows used which position.
+    pub position_order: Buffer,
+    pub position_segments: Buffer,
+}
+
+/// Activations of one layer.
+#[derive(Clone, Copy)]
+pub struct Layer {
+    /// `[N, C]` the residual stream on the way in.
+    pub x: Buffer,
+    /// `[N, C]`, `[N, 2]`.
+    pub ln_1: Buffer,
+    pub ln_1_stats: Buffer,
+    /// `[N, 3C]`.
+    pub qkv: Buffer,
+    /// `[N, C]` attention's output.
+    pub attended: Buffer,
+    /// `[N, H]` its log-sum-exp.
+    pub lse: Buffer,
+    /// `[N, C]` the residual stream after attention.
+    pub middle: Buffer,
+    /// `[N, C]`, `[N, 2]`.
+    pub ln_2: Buffer,
+    pub ln_2_stats: Buffer,
+    /// `[N, F]` before and after GELU.
+    pub wide: Buffer,
+    pub gelu: Buffer,
+}
+
+/// The head's buffers for one chunk of pairs: R head rows at most.
+pub struct Head {
+    /// R.
+    pub max_rows: usize,
+    /// `[R, C]` the residual stream's rows, gathered.
+    pub x: Buffer,
+    /// `[R, C]`, `[R, 2]` after the final layernorm.
+    pub normed: Buffer,
+    pub normed_stats: Buffer,
+    /// `[R, head::STATS]`.
+    pub stats: Buffer,
+    /// For each vocabulary shard `[R, shard]`.
+    pub logits: Vec<Buffer>,
+    /// `[P]` of the whole micro-batch.
+    pub logps: Buffer,
+    pub references: Buffer,
+    /// `[P]` dloss/dlogp.
+    pub drows: Buffer,
+    /// `[slots, dpo::METRICS]`.
+    pub metrics: Buffer,
+}
+
+/// Gradients of activations; only for [`Purpose::Train`].
+pub struct Backward {
+    /// `[N, C]` of the residual stream.
+    pub residual: Buffer,
+    /// `[N, C]` of a layernorm's output or of attention's.
+    pub branch: Buffer,
+    /// `[N, F]` of GELU's output and input.
+    pub gelu: Buffer,
+    pub wide: Buffer,
+    /// `[N, 3C]`.
+    pub qkv: Buffer,
+    /// `[N, H]`.
+    pub row_dots: Buffer,
+    /// `[R, C]` of the head's input after and before the final layernorm.
+    pub head_normed: Buffer,
+    pub head_x: Buffer,
+    /// Partial sums of the gradient norm, one stretch per shard of a tensor.
+    pub norm_shares: Buffer,
+    pub norm_share_count: usize,
+    /// `[grad_norm::NORM]`.
+    pub norm: Buffer,
+}
+
+/// All buffers of a micro-batch on a device.
+pub struct Workspace {
+    pub extent: Extent,
+    pub inputs: Inputs,
+    pub layers: Vec<Layer>,
+    /// `[N, C]` the residual stream after the last layer.
+    pub out: Buffer,
+    pub head: Head,
+    pub backward: Option<Backward>,
+    made: Vec<Buffer>,
+}
+
+/// Creates buffers, none of them empty, and notes them for [`Workspace::release`].
+struct Maker<'a> {
+    engine: &'a mut dyn Engine,
+    made: Vec<Buffer>,
+}
+
+impl Maker<'_> {
+    fn make(&mut self, label: &str, rows: usize, cols: usize) -> Result<Buffer> {
+        let buffer = self.engine.create(label, (rows * cols).max(1))?;
+        self.made.push(buffer);
+        Ok(buffer)
+    }
+}
+
+impl Workspace {
+    /// Buffers for micro-batches up to `extent`, reporting on `slots` pairs between two readbacks.
+    ///
+    /// # Errors
+    /// `Error::Device` if a buffer is larger than the device can bind or hold.
+    pub fn new(
+        engine: &mut dyn Engine,
+        layout: &Layout,
+        extent: Extent,
+        slots: usize,
+        purpose: Purpose,
+    ) -> Result<Workspace> {
+        let dims = &layout.dims;
+        let max_binding_words = engine.max_binding_bytes() / 4;
+        let mut on = Maker {
+            engine,
+            made: Vec::new(),
+        };
+        let (n, c) = (extent.rows, dims.n_embd);
+        let inputs = Inputs {
+            tokens: on.make("tokens", n, 1)?,
+            positions: on.make("positions", n, 1)?,
+            spans: on.make("spans", n, 4)?,
+            sources: on.make("sources", extent.heads, 1)?,
+            targets: on.make("targets", extent.heads, 1)?,
+            inverse: on.make("inverse", n, 2)?,
+            pairs: on.make("pairs", extent.pairs, 3)?,
+            token_order: on.make("token order", n, 1)?,
+            token_segments: on.make("token segments", n, 3)?,
+            position_order: on.make("position order", n, 1)?,
+            position_segments: on.make("position segments", n, 3)?,
+        };
+        let layers = Self::layers(&mut on, dims, n, purpose)?;
+        let out = match (purpose, layers.len()) {
+            (Purpose::Train, _) | (_, 0 | 1) => on.make("residual", n, c)?,
+            // The layers take turns with two residual buffers.
+            (_, count) => layers[count - 2].x,
+        };
+
+        let strides = layout.vocabulary_strides();
+        let widest = strides.clone().max().unwrap_or(1);
+        let max_rows = (LOGITS_BUDGET_BYTES / 4 / strides.clone().sum::<usize>())
+            .min(max_binding_words / widest)
+            .max(extent.pair_heads)
+            .min(extent.heads.max(1));
+        let mut logits = Vec::new();
+        for width in strides {
+            logits.push(on.make("logits", max_rows, width)?);
+        }
+        let head = Head {
+            max_rows,
+            x: on.make("head input", max_rows, c)?,
+            normed: on.make("head layernorm", max_rows, c)?,
+            normed_stats: on.make("head layernorm stats", max_rows, 2)?,
+            stats: on.make("softmax stats", max_rows, head::STATS)?,
+            logits,
+            logps: on.make("log-probs", extent.heads, 1)?,
+            references: on.make("reference log-probs", extent.heads, 1)?,
+            drows: on.make("log-prob gradients", extent.heads, 1)?,
+            metrics: on.make("metrics", slots, dpo::METRICS)?,
+        };
+        let backward = match purpose {
+            Purpose::Train => Some(Self::gradients(&mut on, layout, n, max_rows)?),
+            Purpose::Score | Purpose::Generate => None,
+        };
+        Ok(Workspace {
+            extent,
+            inputs,
+            layers,
+            out,
+            head,
+            backward,
+            made: on.made,
+        })
+    }
+
+    /// Frees the buffers.
+    pub fn release(self, engine: &mut dyn Engine) {
+        for buffer in self.made {
+            engine.release(buffer);
+        }
+    }
+
+    fn layers(on: &mut Maker, dims: &Dims, n: usize, purpose: Purpose) -> Result<Vec<Layer>> {
+        let (c, f) = (dims.n_embd, dims.n_inner);
+        let mut layers: Vec<Layer> = Vec::with_capacity(dims.n_layer);
+        for l in 0..dims.n_layer {
+            let layer = match layers.first() {
+                Some(&first) if purpose != Purpose::Train => Layer {
+                    x: match l {
+                        1 => on.make("residual", n, c)?,
+                        _ => layers[l - 2].x,
+                    },
+                    qkv: match purpose {
+                        Purpose::Generate => on.make("queries, keys, values", n, 3 * c)?,
+                        _ => first.qkv,
+                    },
+                    ..first
+                },
+                _ => Layer {
+                    x: on.make("residual", n, c)?,
+                    ln_1: on.make("layernorm", n, c)?,
+                    ln_1_stats: on.make("layernorm stats", n, 2)?,
+                    qkv: on.make("queries, keys, values", n, 3 * c)?,
+                    attended: on.make("attention", n, c)?,
+                    lse: on.make("attention log-sum-exp", n, dims.n_head)?,
+                    middle: on.make("residual", n, c)?,
+                    ln_2: on.make("layernorm", n, c)?,
+                    ln_2_stats: on.make("layernorm stats", n, 2)?,
+                    wide: on.make("feed-forward", n, f)?,
+                    gelu: on.make("GELU", n, f)?,
+                },
+            };
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    fn gradients(on: &mut Maker, layout: &Layout, n: usize, head_rows: usize) -> Result<Backward> {
+        let dims = &layout.dims;
+        let (c, f) = (dims.n_embd, dims.n_inner);
+        let shares = layout.shard_lengths().map(grad_norm::shares).sum();
+        Ok(Backward {
+            residual: on.make("residual gradient", n, c)?,
+            branch: on.make("branch gradient", n, c)?,
+            gelu: on.make("GELU gradient", n, f)?,
+            wide: on.make("feed-forward gradient", n, f)?,
+            qkv: on.make("queries, keys, values gradient", n, 3 * c)?,
+            row_dots: on.make("attention row dots", n, dims.n_head)?,
+            head_normed: on.make("head layernorm gradient", head_rows, c)?,
+            head_x: on.make("head input gradient", head_rows, c)?,
+            norm_shares: on.make("gradient norm shares", shares, 1)?,
+            norm_share_count: shares,
+            norm: on.make("gradient norm", grad_norm::NORM, 1)?,
+        })
+    }
+
+    /// Sends a micro-batch to the device.
+    pub fn upload(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<()> {
+        let to = &self.inputs;
+        engine.write(to.tokens, 0, &stream.tokens)?;
+        engine.write(to.positions, 0, &stream.positions)?;
+        engine.write(to.spans, 0, bytemuck::cast_slice(&stream.spans))?;
+        engine.write(to.sources, 0, &stream.sources)?;
+        engine.write(to.targets, 0, &stream.targets)?;
+        engine.write(to.inverse, 0, bytemuck::cast_slice(&stream.inverse))?;
+        engine.write(to.pairs, 0, bytemuck::cast_slice(&stream.pairs))?;
+        for (uses, order, segments) in [
+            (&stream.token_uses, to.token_order, to.token_segments),
+            (
+                &stream.position_uses,
+                to.position_order,
+                to.position_segments,
+            ),
+        ] {
+            engine.write(order, 0, &uses.order)?;
+            engine.write(segments, 0, bytemuck::cast_slice(&uses.segments))?;
+        }
+        Ok(())
+    }
+
+    /// The vocabulary's shards as the head's kernels take them.
+    pub fn vocabulary(&self, weights: &Tensors) -> Vec<head::Shard> {
+        let shards = &weights.wte().shards;
+        let shard = |(shard, &logits): (&super::Shard, &Buffer)| head::Shard {
+            wte: shard.buffer,
+            logits,
+            tokens: shard.rows.clone(),
+            stride: shard.padded_rows,
+        };
+        shards.iter().zip(&self.head.logits).map(shard).collect()
+    }
+}

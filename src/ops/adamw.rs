@@ -1,0 +1,143 @@
+//! AdamW (Loshchilov & Hutter 2019) as `torch.optim.AdamW` computes it: decoupled weight decay, ε
+//! outside the root, bias correction by step.
+
+use rayon::prelude::*;
+
+use super::case::Case;
+use super::grad_norm::NORM;
+use crate::kernel::{Bindings, Kernel, kernel, params};
+use crate::recording::{Buffer, Grid, Recording};
+
+params! {
+    struct Params {
+        count: u32,
+        keep: f32,
+        step_size: f32,
+        inverse_root: f32,
+        beta1: f32,
+        one_minus_beta1: f32,
+        beta2: f32,
+        one_minus_beta2: f32,
+        epsilon: f32,
+    }
+}
+
+kernel!(UPDATE, "adamw", "update", Params, update_twin);
+pub const KERNELS: &[&Kernel] = &[&UPDATE];
+
+/// What AdamW is told beside the gradient. Numbers are f64 so that `1 − β` keeps its digits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    pub learning_rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub weight_decay: f64,
+}
+
+impl Settings {
+    /// `torch.optim.AdamW`'s defaults.
+    pub const DEFAULT: Settings = Settings {
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+    };
+
+    fn params(&self, count: usize, step: u64) -> Params {
+        let correction = |beta: f64| 1.0 - beta.powi(step as i32);
+        Params {
+            count: count as u32,
+            keep: (1.0 - self.learning_rate * self.weight_decay) as f32,
+            step_size: (self.learning_rate / correction(self.beta1)) as f32,
+            inverse_root: (1.0 / correction(self.beta2).sqrt()) as f32,
+            beta1: self.beta1 as f32,
+            one_minus_beta1: (1.0 - self.beta1) as f32,
+            beta2: self.beta2 as f32,
+            one_minus_beta2: (1.0 - self.beta2) as f32,
+            epsilon: self.epsilon as f32,
+        }
+    }
+}
+
+/// A parameter with what the optimizer keeps for it; all `[count]`.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    pub parameter: Buffer,
+    /// Set to zero after the update.
+    pub gradient: Buffer,
+    /// Running mean of g.
+    pub first: Buffer,
+    /// Running mean of g².
+    pub second: Buffer,
+    pub count: usize,
+}
+
+/// Optimizer step number `step` (from 1) on one parameter. `norm` is what `grad_norm::finish` left:
+/// its factor clips the gradient, and if it says broken nothing is changed.
+pub fn update(rec: &mut Recording, norm: Buffer, slot: &Slot, settings: &Settings, step: u64) {
+    let buffers = [norm, slot.parameter, slot.gradient, slot.first, slot.second];
+    rec.push(
+        &UPDATE,
+        &buffers,
+        settings.params(slot.count, step),
+        Grid::Items(slot.count),
+        16 * slot.count as u64,
+    );
+}
+
+fn update_twin(p: &Params, mut b: Bindings) {
+    let norm = b.read::<f32>(0);
+    let (parameter, gradient) = (b.write::<f32>(1), b.write::<f32>(2));
+    let (first, second) = (b.write::<f32>(3), b.write::<f32>(4));
+    if norm[2] != 0.0 {
+        return;
+    }
+    parameter[..p.count as usize]
+        .par_iter_mut()
+        .zip(gradient)
+        .zip(first)
+        .zip(second)
+        .for_each(|(((parameter, gradient), first), second)| {
+            let g = *gradient * norm[1];
+            let m = p.beta1 * *first + p.one_minus_beta1 * g;
+            let v = p.beta2 * *second + p.one_minus_beta2 * g * g;
+            let denominator = v.sqrt() * p.inverse_root + p.epsilon;
+            *parameter = *parameter * p.keep - p.step_size * (m / denominator);
+            (*first, *second, *gradient) = (m, v, 0.0);
+        });
+}
+
+/// First and later steps, clipped and not, and a broken gradient that must change nothing.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (count, step, norm) in [
+        (1, 1, [0.5, 1.0, 0.0]),
+        (257, 7, [3.0, 0.333, 0.0]),
+        (10_007, 1000, [1.0, 1.0, 0.0]),
+        (100, 2, [1.0, 1.0, 1.0]),
+    ] {
+        debug_assert_eq!(norm.len(), NORM);
+        cases.push(
+            Case::new(format!("update {count} at step {step}, norm {norm:?}"))
+                .floats(norm)
+                .inout(count, 1.0)
+                .inout(count, 0.1)
+                .inout(count, 0.1)
+                .floats((0..count).map(|i| 1e-4 * (1 + i % 11) as f32))
+                .writable()
+                .record(move |rec, b| {
+                    let slot = Slot {
+                        parameter: b[1],
+                        gradient: b[2],
+                        first: b[3],
+                        second: b[4],
+                        count,
+                    };
+                    update(rec, b[0], &slot, &Settings::DEFAULT, step);
+                }),
+        );
+    }
+    cases
+}

@@ -1,0 +1,148 @@
+//! The DPO loss of each pair and its gradient (Rafailov et al. 2023, eq. 7). `crate::dpo` has it in
+//! prose.
+
+use std::ops::Range;
+
+use super::case::Case;
+use crate::kernel::{Bindings, Kernel, kernel, params};
+use crate::recording::{Buffer, Grid, Recording};
+
+params! {
+    struct Params {
+        beta: f32,
+        scale: f32,
+        count: u32,
+        first_pair: u32,
+        first_slot: u32,
+    }
+}
+
+kernel!(FORWARD, "dpo", "forward", Params, forward_twin);
+kernel!(BACKWARD, "dpo", "backward", Params, backward_twin);
+pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
+
+/// Numbers reported a pair: loss, reward margin, chosen and rejected reward, chosen and rejected
+/// log-prob.
+pub const METRICS: usize = 6;
+
+/// The operands of [`forward`] and [`backward`].
+#[derive(Clone)]
+pub struct Loss {
+    /// `[pairs, 3]`: first head row, first rejected head row, end.
+    pub pairs: Buffer,
+    /// `[head rows]`: the policy's log-probs.
+    pub logps: Buffer,
+    /// `[head rows]`: the reference's log-probs.
+    pub references: Buffer,
+    /// `[slots, METRICS]`.
+    pub metrics: Buffer,
+    /// `[head rows]`: dloss/dlogp.
+    pub drows: Buffer,
+    pub beta: f32,
+    /// 1 / pairs of the optimizer step.
+    pub scale: f32,
+    /// Where pair 0 of `pairs` reports in `metrics`.
+    pub first_slot: usize,
+}
+
+impl Loss {
+    fn params(&self, range: &Range<usize>) -> Params {
+        Params {
+            beta: self.beta,
+            scale: self.scale,
+            count: range.len() as u32,
+            first_pair: range.start as u32,
+            first_slot: self.first_slot as u32,
+        }
+    }
+}
+
+/// metrics of the pairs `range` from their log-probs.
+pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
+    let buffers = [op.pairs, op.logps, op.references, op.metrics];
+    let grid = Grid::Groups([range.len(), 1, 1]);
+    rec.push(&FORWARD, &buffers, op.params(&range), grid, 0);
+}
+
+/// drows of the pairs `range` from the metrics that [`forward`] wrote.
+pub fn backward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
+    let buffers = [op.pairs, op.metrics, op.drows];
+    let grid = Grid::Groups([range.len(), 1, 1]);
+    rec.push(&BACKWARD, &buffers, op.params(&range), grid, 0);
+}
+
+fn forward_twin(p: &Params, mut b: Bindings) {
+    let (pairs, logps, references) = (b.read::<[u32; 3]>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let metrics = b.write::<[f32; METRICS]>(3);
+    for pair in p.first_pair..p.first_pair + p.count {
+        let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
+        let sum = |range: Range<usize>| range.map(|r| f64::from(logps[r])).sum::<f64>() as f32;
+        let gain = |range: Range<usize>| {
+            range
+                .map(|r| f64::from(logps[r] - references[r]))
+                .sum::<f64>() as f32
+        };
+        let (chosen, rejected) = (gain(start..middle), gain(middle..end));
+        let margin = p.beta * (chosen - rejected);
+        metrics[(p.first_slot + pair) as usize] = [
+            (-margin).max(0.0) + (-margin.abs()).exp().ln_1p(),
+            margin,
+            p.beta * chosen,
+            p.beta * rejected,
+            sum(start..middle),
+            sum(middle..end),
+        ];
+    }
+}
+
+fn backward_twin(p: &Params, mut b: Bindings) {
+    let (pairs, metrics) = (b.read::<[u32; 3]>(0), b.read::<[f32; METRICS]>(1));
+    let drows = b.write::<f32>(2);
+    for pair in p.first_pair..p.first_pair + p.count {
+        let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
+        let margin = metrics[(p.first_slot + pair) as usize][1];
+        let e = (-margin.abs()).exp();
+        let sigma = if margin > 0.0 { e } else { 1.0 } / (1.0 + e); // σ(-margin)
+        let slope = p.beta * sigma * p.scale;
+        drows[start..middle].fill(-slope);
+        drows[middle..end].fill(slope);
+    }
+}
+
+/// Pairs with responses of one token and of more than a workgroup has lanes; the first chunk of a
+/// micro-batch and a later one.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (lengths, skip) in [
+        (vec![[1, 1]], 0),
+        (vec![[3, 1], [65, 64], [1, 130], [200, 7]], 0),
+        (vec![[3, 1], [65, 64], [1, 130]], 1),
+    ] {
+        let (pairs, rows) = super::case::pairs(&lengths);
+        let count = lengths.len();
+        let first_slot = 2;
+        cases.push(
+            Case::new(format!("{lengths:?} from pair {skip}"))
+                .indices(pairs)
+                .input(rows, 4.0)
+                .input(rows, 4.0)
+                .inout((first_slot + count) * METRICS, 1.0)
+                .inout(rows, 1.0)
+                .record(move |rec, b| {
+                    let op = Loss {
+                        pairs: b[0],
+                        logps: b[1],
+                        references: b[2],
+                        metrics: b[3],
+                        drows: b[4],
+                        beta: 0.1,
+                        scale: 0.25,
+                        first_slot,
+                    };
+                    forward(rec, &op, skip..count);
+                    backward(rec, &op, skip..count);
+                }),
+        );
+    }
+    cases
+}

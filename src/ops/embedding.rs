@@ -1,0 +1,195 @@
+//! Token + position embedding: x[r] = wte[token r] + wpe[position r].
+//!
+//! The token table may be cut into row shards; one dispatch sees one shard. The backward pass sums
+//! the gradient rows of each table row that was used, in the order in which the host sorted them.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::case::Case;
+use crate::kernel::{Bindings, Kernel, kernel, params};
+use crate::recording::{Buffer, Grid, Recording};
+
+params! {
+    struct Params {
+        rows: u32,
+        width: u32,
+        first_row: u32,
+        shard_rows: u32,
+        first_segment: u32,
+    }
+}
+
+kernel!(FORWARD, "embedding", "forward", Params, forward_twin);
+kernel!(BACKWARD, "embedding", "backward", Params, backward_twin);
+pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
+
+/// The operands of [`forward`].
+pub struct Forward {
+    /// `[rows]` token ids.
+    pub tokens: Buffer,
+    /// `[rows]` positions.
+    pub positions: Buffer,
+    /// `[shard rows, width]`: rows `shard` of the token table.
+    pub wte: Buffer,
+    pub shard: Range<usize>,
+    /// `[n_positions, width]`.
+    pub wpe: Buffer,
+    /// `[rows, width]`, written where the token lies in `shard`.
+    pub x: Buffer,
+    pub rows: usize,
+    pub width: usize,
+}
+
+/// Fills the rows of `x` whose token lies in one shard of the token table.
+pub fn forward(rec: &mut Recording, op: &Forward) {
+    let params = Params {
+        rows: op.rows as u32,
+        width: op.width as u32,
+        first_row: op.shard.start as u32,
+        shard_rows: op.shard.len() as u32,
+        first_segment: 0,
+    };
+    let count = op.rows * op.width;
+    let buffers = [op.tokens, op.positions, op.wte, op.wpe, op.x];
+    rec.push(&FORWARD, &buffers, params, Grid::Items(count), count as u64);
+}
+
+/// The operands of [`backward`].
+pub struct Backward {
+    /// Stream rows, sorted by the table row that they used.
+    pub order: Buffer,
+    /// `[.., 3]`: table row, first and end index in `order`.
+    pub segments: Buffer,
+    /// The segments whose table row lies in `shard`.
+    pub range: Range<usize>,
+    /// `[rows, width]`: gradient of the embedding's output.
+    pub dx: Buffer,
+    /// `[shard rows, width]`: gradient of the table's rows `shard`, added to.
+    pub dtable: Buffer,
+    pub shard: Range<usize>,
+    pub width: usize,
+    /// Stream rows in all, for the estimate of work.
+    pub rows: usize,
+}
+
+/// Adds to a table's gradient the rows of `dx` that used it.
+pub fn backward(rec: &mut Recording, op: &Backward) {
+    let params = Params {
+        rows: op.range.len() as u32,
+        width: op.width as u32,
+        first_row: op.shard.start as u32,
+        shard_rows: op.shard.len() as u32,
+        first_segment: op.range.start as u32,
+    };
+    let buffers = [op.order, op.segments, op.dx, op.dtable];
+    let count = op.range.len() * op.width;
+    let flops = (op.rows * op.width) as u64;
+    rec.push(&BACKWARD, &buffers, params, Grid::Items(count), flops);
+}
+
+fn forward_twin(p: &Params, mut b: Bindings) {
+    let (tokens, positions) = (b.read::<u32>(0), b.read::<u32>(1));
+    let (wte, wpe) = (b.read::<f32>(2), b.read::<f32>(3));
+    let x = b.write::<f32>(4);
+    let (rows, width) = (p.rows as usize, p.width as usize);
+    for r in 0..rows {
+        if tokens[r] < p.first_row || tokens[r] >= p.first_row + p.shard_rows {
+            continue;
+        }
+        let token = (tokens[r] - p.first_row) as usize;
+        let position = positions[r] as usize;
+        for c in 0..width {
+            x[r * width + c] = wte[token * width + c] + wpe[position * width + c];
+        }
+    }
+}
+
+fn backward_twin(p: &Params, mut b: Bindings) {
+    let (order, segments) = (b.read::<u32>(0), b.read::<u32>(1));
+    let (dx, dtable) = (b.read::<f32>(2), b.write::<f32>(3));
+    let width = p.width as usize;
+    for s in p.first_segment as usize..(p.first_segment + p.rows) as usize {
+        let row = (segments[3 * s] - p.first_row) as usize;
+        let sources = &order[segments[3 * s + 1] as usize..segments[3 * s + 2] as usize];
+        dtable[row * width..(row + 1) * width]
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(c, out)| {
+                let sum: f32 = sources.iter().map(|&r| dx[r as usize * width + c]).sum();
+                *out += sum;
+            });
+    }
+}
+
+/// Few and many rows, a whole table and one cut into shards, repeated tokens.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (rows, width, vocab, cut) in [(1, 1, 1, 1), (7, 5, 11, 11), (133, 67, 50, 17)] {
+        let n_positions = rows;
+        cases.push(
+            Case::new(format!("forward {rows}x{width} of {vocab} cut at {cut}"))
+                .indices((0..rows).map(|r| ((r * r + 3 * r) % vocab) as u32))
+                .indices((0..rows).map(|r| (rows - 1 - r) as u32))
+                .input(cut * width, 1.0)
+                .input(((vocab - cut) * width).max(1), 1.0)
+                .input(n_positions * width, 1.0)
+                .output(rows * width)
+                .record(move |rec, b| {
+                    for (wte, shard) in [(b[2], 0..cut), (b[3], cut..vocab)] {
+                        forward(
+                            rec,
+                            &Forward {
+                                tokens: b[0],
+                                positions: b[1],
+                                wte,
+                                shard,
+                                wpe: b[4],
+                                x: b[5],
+                                rows,
+                                width,
+                            },
+                        );
+                    }
+                }),
+        );
+        // Table rows 0, 2, 4, … used by runs of 1, 2, 3, … stream rows, taken from the back.
+        let mut segments = Vec::new();
+        let mut start = 0;
+        while start < rows && 2 * (segments.len() / 3) < vocab {
+            let end = (start + segments.len() / 3 + 1).min(rows);
+            segments.extend([2 * (segments.len() / 3) as u32, start as u32, end as u32]);
+            start = end;
+        }
+        let used = segments.len() / 3;
+        let first = used / 2;
+        cases.push(
+            Case::new(format!("backward {rows}x{width} of {vocab}"))
+                .indices((0..rows).map(|r| (rows - 1 - r) as u32))
+                .indices(segments)
+                .input(rows * width, 1.0)
+                .inout(2 * first.max(1) * width, 1.0)
+                .inout((vocab - 2 * first).max(1) * width, 1.0)
+                .record(move |rec, b| {
+                    let halves = [(b[3], 0..first, 0), (b[4], first..used, 2 * first)];
+                    for (dtable, range, first_row) in halves {
+                        backward(
+                            rec,
+                            &Backward {
+                                order: b[0],
+                                segments: b[1],
+                                range,
+                                dx: b[2],
+                                dtable,
+                                shard: first_row..vocab,
+                                width,
+                                rows,
+                            },
+                        );
+                    }
+                }),
+        );
+    }
+    cases
+}

@@ -1,0 +1,229 @@
+//! From logits to log-probs over the vocabulary's shards, and back.
+//!
+//! log π(token) = logit(token) − log Σ exp(logits); dlogits = dlogp · (onehot − softmax).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::case::Case;
+use super::linear;
+use crate::kernel::{Bindings, Kernel, kernel, params};
+use crate::recording::{Buffer, Grid, Recording};
+
+params! {
+    struct Params {
+        rows: u32,
+        cols: u32,
+        stride: u32,
+        first_token: u32,
+        first_head: u32,
+        first_shard: u32,
+        last_shard: u32,
+    }
+}
+
+kernel!(FORWARD, "head", "forward", Params, forward_twin);
+kernel!(BACKWARD, "head", "backward", Params, backward_twin);
+pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
+
+/// Running numbers a row keeps from shard to shard: max, Σ exp(· − max), the target's logit.
+pub const STATS: usize = 3;
+
+/// One shard of the vocabulary and the buffer of its logits.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// `[stride, width]`: the shard's rows of `wte`, padding rows at the end.
+    pub wte: Buffer,
+    /// `[rows, stride]`.
+    pub logits: Buffer,
+    /// The real vocabulary rows.
+    pub tokens: Range<usize>,
+    /// Rows with the padding.
+    pub stride: usize,
+}
+
+/// The head rows of one chunk, and what they are scored against.
+#[derive(Clone)]
+pub struct Chunk {
+    /// `[rows, width]`: the final layernorm's output for this chunk.
+    pub x: Buffer,
+    pub width: usize,
+    /// `[head rows]` target tokens of the whole micro-batch.
+    pub targets: Buffer,
+    /// `[rows, STATS]`.
+    pub stats: Buffer,
+    /// The chunk's rows among all head rows.
+    pub heads: Range<usize>,
+}
+
+/// logits of one shard `[rows, stride]` = x `[rows, width]` · wteᵀ.
+pub fn logits(rec: &mut Recording, chunk: &Chunk, shard: &Shard) {
+    let shape = linear::Shape::whole(chunk.heads.len(), shard.stride, chunk.width);
+    linear::backward_input(rec, (chunk.x, shard.wte, shard.logits), shape, false);
+}
+
+/// The log-prob of each row's target token: logps `[head rows]`, the chunk's rows.
+pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], logps: Buffer) {
+    for (s, shard) in shards.iter().enumerate() {
+        logits(rec, chunk, shard);
+        let mut params = shard_params(chunk, shard);
+        params.first_shard = (s == 0).into();
+        params.last_shard = (s + 1 == shards.len()).into();
+        let rows = chunk.heads.len();
+        let buffers = [chunk.targets, shard.logits, chunk.stats, logps];
+        let grid = Grid::Groups([rows, 1, 1]);
+        let flops = (8 * rows * shard.tokens.len()) as u64;
+        rec.push(&FORWARD, &buffers, params, grid, flops);
+    }
+}
+
+/// Turns the logits of each shard into their gradients and carries those to dx `[rows, width]`
+/// (written) and to the shards' gradients `dwte` (added to). `drows` `[head rows]` is dloss/dlogp.
+pub fn backward(
+    rec: &mut Recording,
+    chunk: &Chunk,
+    shards: &[Shard],
+    drows: Buffer,
+    dx: Buffer,
+    dwte: impl Fn(usize) -> Buffer,
+) {
+    for (s, shard) in shards.iter().enumerate() {
+        let rows = chunk.heads.len();
+        let count = rows * shard.stride;
+        rec.push(
+            &BACKWARD,
+            &[chunk.targets, chunk.stats, drows, shard.logits],
+            shard_params(chunk, shard),
+            Grid::Items(count),
+            4 * count as u64,
+        );
+        let shape = linear::Shape::whole(rows, shard.stride, chunk.width);
+        linear::forward(rec, (shard.logits, shard.wte, None, dx), shape, 0, s > 0);
+        linear::backward_weight(rec, (shard.logits, chunk.x, dwte(s)), shape);
+    }
+}
+
+fn shard_params(chunk: &Chunk, shard: &Shard) -> Params {
+    Params {
+        rows: chunk.heads.len() as u32,
+        cols: shard.tokens.len() as u32,
+        stride: shard.stride as u32,
+        first_token: shard.tokens.start as u32,
+        first_head: chunk.heads.start as u32,
+        first_shard: 0,
+        last_shard: 0,
+    }
+}
+
+fn forward_twin(p: &Params, mut b: Bindings) {
+    let (targets, logits) = (b.read::<u32>(0), b.read::<f32>(1));
+    let (stats, logps) = (b.write::<f32>(2), b.write::<f32>(3));
+    let (stride, cols) = (p.stride as usize, p.cols as usize);
+    let first_head = p.first_head as usize;
+    logits
+        .par_chunks(stride)
+        .zip(stats.par_chunks_mut(STATS))
+        .zip(&targets[first_head..])
+        .zip(&mut logps[first_head..])
+        .take(p.rows as usize)
+        .for_each(|(((logits, stats), &target), logp)| {
+            let logits = &logits[..cols];
+            let mut peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut total: f64 = logits.iter().map(|l| f64::from((l - peak).exp())).sum();
+            let mut target_logit = 0.0;
+            if p.first_shard == 0 {
+                let higher = peak.max(stats[0]);
+                total = total * f64::from((peak - higher).exp())
+                    + f64::from(stats[1]) * f64::from((stats[0] - higher).exp());
+                peak = higher;
+                target_logit = stats[2];
+            }
+            if let Some(&logit) = target
+                .checked_sub(p.first_token)
+                .and_then(|t| logits.get(t as usize))
+            {
+                target_logit = logit;
+            }
+            stats.copy_from_slice(&[peak, total as f32, target_logit]);
+            if p.last_shard != 0 {
+                *logp = (target_logit - peak) - total.ln() as f32;
+            }
+        });
+}
+
+fn backward_twin(p: &Params, mut b: Bindings) {
+    let (targets, stats) = (b.read::<u32>(0), b.read::<f32>(1));
+    let (drows, dlogits) = (b.read::<f32>(2), b.write::<f32>(3));
+    let (stride, cols) = (p.stride as usize, p.cols as usize);
+    let first_head = p.first_head as usize;
+    dlogits
+        .par_chunks_mut(stride)
+        .zip(stats.par_chunks(STATS))
+        .zip(&targets[first_head..])
+        .zip(&drows[first_head..])
+        .take(p.rows as usize)
+        .for_each(|(((row, stats), &target), &drow)| {
+            let (real, padding) = row.split_at_mut(cols);
+            for (c, value) in real.iter_mut().enumerate() {
+                let softmax = (*value - stats[0]).exp() / stats[1];
+                let onehot = f32::from(p.first_token + c as u32 == target);
+                *value = drow * (onehot - softmax);
+            }
+            padding.fill(0.0);
+        });
+}
+
+/// One shard and three, with padding, chunks from the first head row on and from a later one.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let sizes: [(usize, usize, usize, usize, usize); 3] =
+        [(1, 1, 1, 1, 0), (5, 33, 301, 3, 2), (37, 48, 1031, 2, 11)];
+    for (rows, width, vocab, parts, first_head) in sizes {
+        let size = vocab.div_ceil(parts);
+        let heads = first_head..first_head + rows;
+        let layout: Vec<(Range<usize>, usize)> = (0..parts)
+            .map(|s| {
+                (
+                    s * size..((s + 1) * size).min(vocab),
+                    size.next_multiple_of(8),
+                )
+            })
+            .collect();
+        let mut case = Case::new(format!("{rows}x{width} of {vocab} in {parts}"))
+            .input(rows * width, 1.0)
+            .indices((0..heads.end).map(|r| ((r * 131 + 7) % vocab) as u32))
+            .input(heads.end, 1.0)
+            .output(rows * STATS)
+            .inout(heads.end, 1.0)
+            .output(rows * width);
+        for (_, stride) in &layout {
+            case = case
+                .input(stride * width, 0.3)
+                .output(rows * stride)
+                .inout(stride * width, 1.0);
+        }
+        cases.push(case.record(move |rec, b| {
+            let shards: Vec<Shard> = layout
+                .iter()
+                .enumerate()
+                .map(|(s, (tokens, stride))| Shard {
+                    wte: b[6 + 3 * s],
+                    logits: b[7 + 3 * s],
+                    tokens: tokens.clone(),
+                    stride: *stride,
+                })
+                .collect();
+            let chunk = Chunk {
+                x: b[0],
+                width,
+                targets: b[1],
+                stats: b[3],
+                heads: heads.clone(),
+            };
+            forward(rec, &chunk, &shards, b[4]);
+            backward(rec, &chunk, &shards, b[2], b[5], |s| b[8 + 3 * s]);
+        }));
+    }
+    cases
+}

@@ -1,0 +1,52 @@
+//! The ops. Each file is one op: its math in words, its `Params`, functions that record it, the CPU
+//! twins of its kernels, and the cases that hold a device to the twins. Its shader, its test and its
+//! bench carry the same stem.
+
+pub mod adamw;
+pub mod attention;
+pub mod case;
+pub mod dpo;
+pub mod embedding;
+pub mod gather;
+pub mod gelu;
+pub mod grad_norm;
+pub mod head;
+pub mod layernorm;
+pub mod linear;
+pub mod residual;
+pub mod sft;
+
+use crate::kernel::Kernel;
+use case::Case;
+
+/// Calls a macro with the stem of every op: the one list that registry, tests and benches are made
+/// from.
+#[macro_export]
+macro_rules! for_each_op {
+    ($macro:ident) => {
+        $macro! {
+            embedding, layernorm, linear, gelu, attention, residual, gather, head, dpo, sft,
+            grad_norm, adamw
+        }
+    };
+}
+
+/// One op of the registry.
+pub struct Op {
+    pub name: &'static str,
+    pub kernels: &'static [&'static Kernel],
+    /// What holds a device to the twins.
+    pub cases: fn() -> Vec<Case>,
+}
+
+macro_rules! declare {
+    ($($op:ident),*) => {
+        /// Every op, in the order in which a training step meets them.
+        pub const OPS: &[Op] = &[$(Op {
+            name: stringify!($op),
+            kernels: $op::KERNELS,
+            cases: $op::cases,
+        }),*];
+    };
+}
+for_each_op!(declare);

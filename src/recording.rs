@@ -1,0 +1,129 @@
+//! A recording: the steps of a computation as plain data, for whichever engine runs it.
+
+use crate::kernel::Kernel;
+
+/// A device buffer of 32-bit words, by number. Only the engine that made it knows what is behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buffer {
+    pub id: u32,
+    /// Length in 32-bit words.
+    pub words: usize,
+}
+
+/// The most bytes that a kernel's `Params` may have.
+pub const MAX_PARAMS: usize = 64;
+
+/// One dispatch: kernel, buffers, params, groups.
+#[derive(Clone, Copy)]
+pub struct Step {
+    pub kernel: &'static Kernel,
+    buffers: [Buffer; Step::MAX_BUFFERS],
+    buffer_count: u8,
+    params: [u8; MAX_PARAMS],
+    params_size: u8,
+    /// Workgroups in x, y, z.
+    pub groups: [u32; 3],
+    /// Floating-point operations, as an estimate for keeping submissions short.
+    pub flops: u64,
+}
+
+impl Step {
+    /// WebGPU's default limit of storage buffers a stage.
+    pub const MAX_BUFFERS: usize = 8;
+
+    /// The buffers bound, in the order of the shader's binding numbers.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers[..self.buffer_count as usize]
+    }
+
+    /// The bytes of the uniform `Params`.
+    pub fn params(&self) -> &[u8] {
+        &self.params[..self.params_size as usize]
+    }
+}
+
+/// How many workgroups a step needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Grid {
+    /// One invocation an item; the groups are folded over x and y where x alone has too few.
+    Items(usize),
+    /// Workgroups in x, y, z.
+    Groups([usize; 3]),
+}
+
+/// WebGPU's limit of workgroups in a dimension.
+pub const MAX_GROUPS: usize = 65535;
+
+impl Grid {
+    fn groups(self, workgroup_size: [u32; 3]) -> [u32; 3] {
+        match self {
+            Grid::Items(items) => {
+                let groups = items.div_ceil(workgroup_size[0] as usize);
+                let y = groups.div_ceil(MAX_GROUPS).max(1);
+                [groups.div_ceil(y) as u32, y as u32, 1]
+            }
+            Grid::Groups(groups) => groups.map(|g| g as u32),
+        }
+    }
+}
+
+/// Steps in the order in which they run; each sees what the ones before it wrote.
+#[derive(Clone, Default)]
+pub struct Recording {
+    pub steps: Vec<Step>,
+}
+
+impl Recording {
+    /// An empty recording.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a dispatch of `kernel` over `buffers`, which are in the order of the shader's binding
+    /// numbers. Steps over nothing are left out. `flops` is an estimate.
+    ///
+    /// # Panics
+    /// If the buffers are not as many as the shader declares, if one that it writes is bound twice, or
+    /// if the grid is larger than WebGPU allows: mistakes of the caller, not of data.
+    pub fn push<P: bytemuck::Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        buffers: &[Buffer],
+        params: P,
+        grid: Grid,
+        flops: u64,
+    ) {
+        let reflection = kernel.reflection();
+        let groups = grid.groups(reflection.workgroup_size);
+        if groups.contains(&0) {
+            return;
+        }
+        let name = kernel.name();
+        assert_eq!(buffers.len(), reflection.storage.len(), "{name}: buffers");
+        assert!(
+            groups.iter().all(|&g| g as usize <= MAX_GROUPS),
+            "{name}: {groups:?} workgroups"
+        );
+        for (i, binding) in reflection.storage.iter().enumerate() {
+            let shared = buffers.iter().filter(|b| b.id == buffers[i].id).count() > 1;
+            assert!(
+                !(binding.written && shared),
+                "{name}: `{}` is written and bound twice",
+                binding.name
+            );
+        }
+        let bytes = bytemuck::bytes_of(&params);
+        let mut step = Step {
+            kernel,
+            buffers: [buffers[0]; Step::MAX_BUFFERS],
+            buffer_count: buffers.len() as u8,
+            params: [0; MAX_PARAMS],
+            params_size: bytes.len() as u8,
+            groups,
+            flops,
+        };
+        step.buffers[..buffers.len()].copy_from_slice(buffers);
+        step.params[..bytes.len()].copy_from_slice(bytes);
+        self.steps.push(step);
+    }
+}

@@ -1,0 +1,111 @@
+//! The frozen reference's log-probs: computed once per response token, kept on disk.
+//!
+//! The reference is the model as it was before training, so its log-probs never change. They are kept
+//! under a key of weights, token ids and device, which makes a second run over the same pairs skip the
+//! pass, and can never mix up two models.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::write_atomically;
+use crate::data::Example;
+
+/// The log-probs of all response tokens of a data set under the reference, example by example,
+/// chosen before rejected.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReferenceLogProbs {
+    values: Vec<f32>,
+    /// Where each example begins; one more at the end.
+    starts: Vec<usize>,
+}
+
+impl ReferenceLogProbs {
+    /// Takes values laid out as above for these examples.
+    ///
+    /// # Panics
+    /// If there are not as many values as response tokens.
+    pub fn new(examples: &[Example], values: Vec<f32>) -> Self {
+        let mut starts = vec![0];
+        for example in examples {
+            let before = starts[starts.len() - 1];
+            starts.push(before + example.chosen.len() + example.rejected.len());
+        }
+        assert_eq!(values.len(), starts[examples.len()]);
+        ReferenceLogProbs { values, starts }
+    }
+
+    /// The log-probs of one example: chosen tokens, then rejected ones.
+    pub fn of(&self, example: usize) -> &[f32] {
+        &self.values[self.starts[example]..self.starts[example + 1]]
+    }
+
+    /// The log-probs of these examples one after another, as a stream's head rows are.
+    pub fn gather(&self, examples: &[usize]) -> Vec<f32> {
+        examples.iter().flat_map(|&e| self.of(e)).copied().collect()
+    }
+}
+
+/// The file that keeps the log-probs of one data set under one model on one device.
+pub struct Cache {
+    path: PathBuf,
+}
+
+const TENSOR: &str = "logps";
+
+impl Cache {
+    /// The cache file for a model, by the fingerprint of its weights, and these examples.
+    pub fn new(dir: &Path, weights: &str, device: &str, examples: &[Example]) -> Cache {
+        let mut hash = Sha256::new();
+        hash.update(weights);
+        hash.update([0]);
+        hash.update(device);
+        for example in examples {
+            for ids in [&example.prompt, &example.chosen, &example.rejected] {
+                hash.update((ids.len() as u64).to_le_bytes());
+                for id in ids {
+                    hash.update(id.to_le_bytes());
+                }
+            }
+        }
+        let key: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Cache {
+            path: dir.join(format!("{key}.safetensors")),
+        }
+    }
+
+    /// What is kept, if it is whole; anything else counts as nothing.
+    pub fn load(&self, examples: &[Example]) -> Option<ReferenceLogProbs> {
+        let bytes = std::fs::read(&self.path).ok()?;
+        let file = SafeTensors::deserialize(&bytes).ok()?;
+        let tensor = file.tensor(TENSOR).ok()?;
+        let count: usize = examples
+            .iter()
+            .map(|e| e.chosen.len() + e.rejected.len())
+            .sum();
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != [count] {
+            return None;
+        }
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+        let finite = values.iter().all(|v| v.is_finite());
+        finite.then(|| ReferenceLogProbs::new(examples, values))
+    }
+
+    /// Keeps the log-probs. A cache that cannot be written costs time, not correctness: the caller
+    /// decides what to make of the error.
+    pub fn store(&self, logps: &ReferenceLogProbs) -> crate::Result<()> {
+        if let Some(dir) = self.path.parent() {
+            std::fs::create_dir_all(dir).map_err(|e| crate::Error::io("create", dir, e))?;
+        }
+        let bytes = bytemuck::cast_slice(&logps.values);
+        write_atomically(&self.path, |out| {
+            let view = TensorView::new(Dtype::F32, vec![logps.values.len()], bytes)
+                .map_err(std::io::Error::other)?;
+            let file =
+                safetensors::serialize([(TENSOR, view)], None).map_err(std::io::Error::other)?;
+            out.write_all(&file)
+        })
+    }
+}

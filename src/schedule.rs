@@ -1,0 +1,81 @@
+//! The learning rate over the steps, as transformers' schedulers of the same names compute it.
+
+use std::f64::consts::PI;
+
+use crate::config::SchedulerName;
+
+/// A learning-rate schedule over a known number of steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    pub scheduler: SchedulerName,
+    pub peak: f64,
+    pub warmup_steps: usize,
+    pub total_steps: usize,
+}
+
+impl Schedule {
+    /// The learning rate of step `step`, counted from 0. With a warm-up the first step's is 0.
+    pub fn at(&self, step: usize) -> f64 {
+        if step < self.warmup_steps {
+            return self.peak * step as f64 / self.warmup_steps as f64;
+        }
+        let rest = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
+        let progress = (step - self.warmup_steps) as f64 / rest;
+        self.peak
+            * match self.scheduler {
+                SchedulerName::Constant => 1.0,
+                SchedulerName::Linear => (1.0 - progress).max(0.0),
+                SchedulerName::Cosine => (0.5 * (1.0 + (PI * progress).cos())).max(0.0),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(scheduler: SchedulerName, warmup_steps: usize) -> Vec<f64> {
+        let schedule = Schedule {
+            scheduler,
+            peak: 2.0,
+            warmup_steps,
+            total_steps: 6,
+        };
+        (0..6).map(|step| schedule.at(step)).collect()
+    }
+
+    /// By hand from transformers' get_linear_schedule_with_warmup and its siblings.
+    #[test]
+    fn follows_transformers() {
+        assert_eq!(rates(SchedulerName::Constant, 0), [2.0; 6]);
+        assert_eq!(
+            rates(SchedulerName::Constant, 2),
+            [0.0, 1.0, 2.0, 2.0, 2.0, 2.0]
+        );
+        assert_eq!(
+            rates(SchedulerName::Linear, 2),
+            [0.0, 1.0, 2.0, 1.5, 1.0, 0.5]
+        );
+        let cosine = rates(SchedulerName::Cosine, 0);
+        let expected = [
+            2.0,
+            1.0 + (PI / 6.0).cos(),
+            1.5,
+            1.0,
+            0.5,
+            1.0 - (PI / 6.0).cos(),
+        ];
+        for (ours, expected) in cosine.iter().zip(expected) {
+            assert!((ours - expected).abs() < 1e-12, "{cosine:?}");
+        }
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_run_does_not_divide_by_zero() {
+        assert!(
+            rates(SchedulerName::Linear, 9)
+                .iter()
+                .all(|r| r.is_finite())
+        );
+    }
+}

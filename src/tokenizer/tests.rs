@@ -1,0 +1,205 @@
+use super::*;
+use std::collections::HashMap;
+use tempfile::TempDir;
+
+/// Ids of [`tiny`]: 256 bytes, four merges, `<|endoftext|>`.
+pub(crate) const TINY_SIZE: usize = 261;
+
+/// A directory with the vocab.json and merges.txt of a byte-level BPE that knows `hello`.
+pub(crate) fn tiny_dir() -> TempDir {
+    let mut tokens: Vec<String> = ByteLevel::alphabet().iter().map(char::to_string).collect();
+    tokens.sort();
+    tokens.extend(["he", "ll", "hell", "hello", END_OF_TEXT].map(String::from));
+    let ids = tokens.iter().enumerate().map(|(id, token)| (token, id));
+    let vocab: HashMap<_, _> = ids.collect();
+
+    let dir = tempfile::tempdir().unwrap();
+    let json = serde_json::to_vec(&vocab).unwrap();
+    fs::write(dir.path().join("vocab.json"), json).unwrap();
+    let merges = "#version: 0.2\nh e\nl l\nhe ll\nhell o\n";
+    fs::write(dir.path().join("merges.txt"), merges).unwrap();
+    dir
+}
+
+pub(crate) fn tiny() -> Tokenizer {
+    Tokenizer::load(tiny_dir().path()).unwrap()
+}
+
+fn tiny_json() -> serde_json::Value {
+    serde_json::from_str(&tiny().inner.to_string(false).unwrap()).unwrap()
+}
+
+fn from_value(json: &serde_json::Value) -> Tokenizer {
+    Tokenizer::from_json(json.to_string().as_bytes(), Path::new("starter")).unwrap()
+}
+
+fn error_of(result: Result<Tokenizer>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[test]
+fn vocab_and_merges_make_gpt2s_tokenizer() {
+    let tokenizer = tiny();
+    assert_eq!(tokenizer.vocab_size(), TINY_SIZE);
+    assert_eq!(tokenizer.eos(), Some(260));
+    assert_eq!(tokenizer.encode("hello").unwrap(), [259]);
+    // No space is put before the first word, and one that is there is kept.
+    let space = tokenizer.encode(" ").unwrap();
+    let spaced = tokenizer.encode(" hello").unwrap();
+    assert_eq!(spaced, [space, vec![259]].concat());
+    assert_eq!(tokenizer.encode("hello<|endoftext|>").unwrap(), [259, 260]);
+    assert!(tokenizer.encode("").unwrap().is_empty());
+}
+
+#[test]
+fn decoding_undoes_encoding_and_skips_specials_and_padding() {
+    let tokenizer = tiny();
+    let text = "hello  wörld\n\t🦀 'll";
+    let mut ids = tokenizer.encode(text).unwrap();
+    ids.extend([260, 9999]);
+    assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+}
+
+#[test]
+fn settings_of_tokenizer_json_neither_cut_nor_pad_nor_add() {
+    let mut json = tiny_json();
+    json["truncation"] = serde_json::json!({
+        "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 });
+    json["padding"] = serde_json::json!({
+        "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "!" });
+    json["post_processor"] = serde_json::json!({
+        "type": "RobertaProcessing", "sep": [END_OF_TEXT, 260], "cls": [END_OF_TEXT, 260],
+        "trim_offsets": true, "add_prefix_space": false });
+    let tokenizer = from_value(&json);
+    assert_eq!(
+        tokenizer.encode("abc").unwrap(),
+        tiny().encode("abc").unwrap()
+    );
+}
+
+#[test]
+fn added_tokens_count_into_the_vocabulary() {
+    let mut json = tiny_json();
+    let mut added = json["added_tokens"][0].clone();
+    added["content"] = "<|pad|>".into();
+    added["id"] = 261.into();
+    json["added_tokens"].as_array_mut().unwrap().push(added);
+    assert_eq!(from_value(&json).vocab_size(), 262);
+}
+
+#[test]
+fn a_stream_holds_back_unfinished_characters() {
+    let tokenizer = tiny();
+    let text = "aé🦀b";
+    let mut stream = tokenizer.stream();
+    let mut pieces = Vec::new();
+    for id in tokenizer.encode(text).unwrap() {
+        pieces.extend(stream.push(id).unwrap());
+    }
+    assert_eq!(pieces, ["a", "é", "🦀", "b"]);
+    assert_eq!(stream.push(260).unwrap(), None);
+    assert_eq!(stream.flush().unwrap(), None);
+}
+
+#[test]
+fn a_stream_flushes_what_was_never_finished() {
+    let tokenizer = tiny();
+    let crab = tokenizer.encode("🦀").unwrap();
+    let mut stream = tokenizer.stream();
+    assert_eq!(stream.push(crab[0]).unwrap(), None);
+    assert_eq!(stream.push(crab[1]).unwrap(), None);
+    assert_eq!(stream.flush().unwrap().as_deref(), Some("\u{FFFD}"));
+    // A broken character followed by text is printed with the text.
+    let mut stream = tokenizer.stream();
+    stream.push(crab[0]).unwrap();
+    let hello = stream.push(259).unwrap();
+    assert_eq!(hello.as_deref(), Some("\u{FFFD}hello"));
+}
+
+#[test]
+fn saving_keeps_the_files_and_adds_what_is_missing() {
+    let (from, to) = (tiny_dir(), tempfile::tempdir().unwrap());
+    fs::write(from.path().join("special_tokens_map.json"), "{ }").unwrap();
+    fs::write(from.path().join("generation_config.json"), "{}").unwrap();
+    let tokenizer = Tokenizer::load(from.path()).unwrap();
+    tokenizer.save(to.path(), 64).unwrap();
+
+    let bytes = |dir: &TempDir, name: &str| fs::read(dir.path().join(name)).unwrap();
+    for name in ["vocab.json", "merges.txt", "special_tokens_map.json"] {
+        assert_eq!(bytes(&from, name), bytes(&to, name), "{name}");
+    }
+    assert!(!to.path().join("generation_config.json").exists());
+    let config = bytes(&to, "tokenizer_config.json");
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["eos_token"], END_OF_TEXT);
+    assert_eq!(config["model_max_length"], 64);
+    assert_eq!(config["tokenizer_class"], "GPT2Tokenizer");
+
+    // The tokenizer.json written beside them is the same tokenizer.
+    let again = Tokenizer::load(to.path()).unwrap();
+    let text = "hello hello, wörld<|endoftext|>";
+    assert_eq!(again.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+    assert_eq!(again.decode(&[259, 260]).unwrap(), "hello");
+
+    // Saved once more, every file is an original.
+    let last = tempfile::tempdir().unwrap();
+    again.save(last.path(), 128).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        assert_eq!(bytes(&to, name), bytes(&last, name), "{name}");
+    }
+}
+
+#[test]
+fn a_tokenizer_json_from_memory_is_saved_as_given() {
+    let json = tiny_json().to_string();
+    let tokenizer = Tokenizer::from_json(json.as_bytes(), Path::new("starter")).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    tokenizer.save(to.path(), 64).unwrap();
+    let saved = fs::read_to_string(to.path().join("tokenizer.json")).unwrap();
+    assert_eq!(saved, json);
+    let config = fs::read(to.path().join("tokenizer_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
+}
+
+#[test]
+fn without_end_of_text_no_special_token_is_invented() {
+    let dir = tiny_dir();
+    let path = dir.path().join("vocab.json");
+    let mut vocab: HashMap<String, u32> =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    vocab.remove(END_OF_TEXT);
+    fs::write(&path, serde_json::to_vec(&vocab).unwrap()).unwrap();
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    assert_eq!(tokenizer.eos(), None);
+    assert_eq!(tokenizer.vocab_size(), TINY_SIZE - 1);
+    assert!(tokenizer.minimal_config(64).get("eos_token").is_none());
+}
+
+#[test]
+fn errors_name_the_file_and_what_is_wrong() {
+    let empty = tempfile::tempdir().unwrap();
+    assert!(!Tokenizer::exists(empty.path()));
+    assert!(error_of(Tokenizer::load(empty.path())).contains("no tokenizer"));
+
+    let dir = tiny_dir();
+    assert!(Tokenizer::exists(dir.path()));
+    let merges = dir.path().join("merges.txt");
+    fs::write(&merges, "#version: 0.2\nh e\nll\n").unwrap();
+    let error = error_of(Tokenizer::load(dir.path()));
+    assert!(error.contains("merges.txt:3: `ll`"), "{error}");
+    fs::write(&merges, "h q\nx yz\n").unwrap();
+    let error = error_of(Tokenizer::load(dir.path()));
+    assert!(error.contains("does not fit its vocab.json"), "{error}");
+    fs::remove_file(&merges).unwrap();
+    let error = error_of(Tokenizer::load(dir.path()));
+    assert!(error.contains("without its merges.txt"), "{error}");
+
+    let error = error_of(Tokenizer::from_json(b"{]", Path::new("starter")));
+    assert!(error.starts_with("starter: not a tokenizer"), "{error}");
+
+    let dir = tiny_dir();
+    fs::write(dir.path().join("added_tokens.json"), "{}").unwrap();
+    assert!(error_of(Tokenizer::load(dir.path())).contains("added_tokens.json"));
+}

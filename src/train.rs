@@ -1,0 +1,422 @@
+//! A training run: epochs, accumulation, schedule, evaluation, metrics.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::batch::{Extent, Stream};
+use crate::checkpoint::{self, Model, Weights};
+use crate::config::{ReferenceMode, TrainConfig};
+use crate::data::{self, Dataset};
+use crate::dpo::Summary;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::learner::{Learner, Objective, Place, Reference, StepTicket};
+use crate::model::{Layout, Tensors};
+use crate::reference::{Cache, ReferenceLogProbs};
+use crate::schedule::Schedule;
+
+/// Optimizer steps whose metrics may still be under way: the device works on the next one meanwhile.
+const STEPS_IN_FLIGHT: usize = 1;
+
+/// What a run learns from.
+pub struct Inputs<'a> {
+    pub model: &'a Model,
+    pub train: &'a Dataset,
+    pub eval: Option<&'a Dataset>,
+}
+
+/// One row of metrics.jsonl for an optimizer step, under TRL's names.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRow {
+    pub step: usize,
+    pub epoch: f64,
+    #[serde(flatten)]
+    pub summary: Summary,
+    pub learning_rate: f64,
+    /// Before clipping.
+    pub grad_norm: f64,
+    /// Tokens of prompts and responses so far, each counted once.
+    pub num_tokens: usize,
+    pub pairs_per_second: f64,
+    pub tokens_per_second: f64,
+}
+
+/// One row of metrics.jsonl for an evaluation.
+#[derive(Clone, Debug, Serialize)]
+pub struct EvalRow {
+    pub step: usize,
+    pub epoch: f64,
+    #[serde(flatten)]
+    pub summary: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a run tells while it runs.
+pub enum Event<'a> {
+    /// Something worth a line.
+    Note(String),
+    /// Pairs whose reference log-probs are done, of all.
+    Reference { done: usize, total: usize },
+    /// Pairs evaluated, of all.
+    Evaluating { done: usize, total: usize },
+    /// An optimizer step is done.
+    Step { row: &'a StepRow, total: usize },
+    /// An evaluation is done.
+    Eval { step: usize, summary: &'a Summary },
+}
+
+/// What a finished run leaves.
+pub struct Outcome {
+    pub weights: Weights,
+    pub steps: usize,
+    /// Held-out pairs before the first step and after the last.
+    pub before: Option<Summary>,
+    pub after: Option<Summary>,
+}
+
+/// A training run on one device.
+pub struct Run<'a> {
+    engine: &'a mut dyn Engine,
+    config: &'a TrainConfig,
+    inputs: Inputs<'a>,
+    objective: Objective,
+    learner: Learner,
+    frozen: Option<Tensors>,
+    train_reference: ReferenceLogProbs,
+    eval_reference: ReferenceLogProbs,
+    metrics: MetricsFile,
+    observe: &'a mut dyn FnMut(Event),
+}
+
+/// An optimizer step whose metrics are under way.
+struct Flight {
+    ticket: StepTicket,
+    step: usize,
+    epoch: f64,
+    learning_rate: f64,
+    pairs: usize,
+    tokens: usize,
+    num_tokens: usize,
+}
+
+impl<'a> Run<'a> {
+    /// Puts everything on the device and computes (or finds) the reference's log-probs. `out` is the
+    /// run's directory, which holds nothing yet.
+    pub fn new(
+        engine: &'a mut dyn Engine,
+        config: &'a TrainConfig,
+        inputs: Inputs<'a>,
+        out: &Path,
+        observe: &'a mut dyn FnMut(Event),
+    ) -> Result<Run<'a>> {
+        let objective = config.objective();
+        let sides = objective.sides();
+        let extent_of = |d: &Dataset| Extent::of(&d.examples, config.batch_size, sides);
+        let mut extent = extent_of(inputs.train);
+        let mut slots = config.pairs_per_step().min(inputs.train.examples.len());
+        if let Some(eval) = inputs.eval {
+            extent = extent.union(extent_of(eval));
+            slots = slots.max(eval.examples.len());
+        }
+        let dims = inputs.model.config.dims;
+        let layout = Layout::new(&dims, engine.max_binding_bytes(), extent.pair_heads)?;
+        let recipe = (objective, config.optimizer());
+        let weights = &inputs.model.weights;
+        let learner = Learner::new(engine, &layout, weights, recipe, extent, slots)?;
+        let mut run = Run {
+            engine,
+            config,
+            inputs,
+            objective,
+            learner,
+            frozen: None,
+            train_reference: ReferenceLogProbs::default(),
+            eval_reference: ReferenceLogProbs::default(),
+            metrics: MetricsFile::create(out)?,
+            observe,
+        };
+        if let Objective::Sigmoid { .. } = objective {
+            run.prepare_reference(&layout)?;
+        }
+        Ok(run)
+    }
+
+    fn prepare_reference(&mut self, layout: &Layout) -> Result<()> {
+        if self.config.reference == ReferenceMode::OnTheFly {
+            let weights = &self.inputs.model.weights;
+            let frozen = Tensors::upload(self.engine, layout, weights, "reference weight")?;
+            self.frozen = Some(frozen);
+            return Ok(());
+        }
+        let fingerprint = checkpoint::fingerprint(&layout.dims, &self.inputs.model.weights);
+        let train = self.inputs.train;
+        self.train_reference = self.reference_of(train, &fingerprint)?;
+        if let Some(eval) = self.inputs.eval {
+            self.eval_reference = self.reference_of(eval, &fingerprint)?;
+        }
+        Ok(())
+    }
+
+    /// From the cache, or computed by the model as it is now, and then kept.
+    fn reference_of(&mut self, data: &Dataset, fingerprint: &str) -> Result<ReferenceLogProbs> {
+        let dir = self.config.cache_dir.clone().or_else(default_cache_dir);
+        let device = self.engine.name();
+        let cache = dir.map(|dir| Cache::new(&dir, fingerprint, &device, &data.examples));
+        if let Some(kept) = cache.as_ref().and_then(|c| c.load(&data.examples)) {
+            return Ok(kept);
+        }
+        let total = data.examples.len();
+        let mut values = Vec::new();
+        for (i, pairs) in data.examples.chunks(self.config.batch_size).enumerate() {
+            let stream = Stream::new(pairs, self.objective.sides());
+            let logps = self.learner.log_probs(self.engine, &stream)?;
+            if logps.iter().any(|l| !l.is_finite()) {
+                return Err(Error::NotFinite {
+                    step: 0,
+                    what: format!(
+                        "the model's log-probs are not finite for a pair from line {} of {}",
+                        pairs[0].line,
+                        data.path.display()
+                    ),
+                    help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
+                });
+            }
+            values.extend(logps);
+            let done = (i * self.config.batch_size + pairs.len()).min(total);
+            (self.observe)(Event::Reference { done, total });
+        }
+        let logps = ReferenceLogProbs::new(&data.examples, values);
+        if let Some(Err(e)) = cache.map(|c| c.store(&logps)) {
+            let note = format!("the reference's log-probs are not kept for the next run: {e}");
+            (self.observe)(Event::Note(note));
+        }
+        Ok(logps)
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// What the device says; `Error::NotFinite` when loss or gradient is NaN or infinite, after which
+    /// [`Run::weights`] are those of the last good step.
+    pub fn train(&mut self) -> Result<Outcome> {
+        let examples = &self.inputs.train.examples;
+        let per_step = self.config.pairs_per_step();
+        let steps_per_epoch = examples.len().div_ceil(per_step);
+        let mut total = steps_per_epoch * self.config.epochs;
+        if self.config.max_steps > 0 {
+            total = total.min(self.config.max_steps);
+        }
+        let schedule = Schedule {
+            scheduler: self.config.lr_scheduler,
+            peak: self.config.learning_rate,
+            warmup_steps: self.config.warmup_steps,
+            total_steps: total,
+        };
+        let before = self.evaluate(0, 0.0)?;
+        let mut after = None;
+        let mut flights = VecDeque::new();
+        let mut clock = Instant::now();
+        let mut num_tokens = 0;
+        let mut order = Vec::new();
+        for step in 0..total {
+            let within = step % steps_per_epoch;
+            if within == 0 {
+                order = self.order(step / steps_per_epoch);
+            }
+            let first = within * per_step;
+            let pairs = &order[first..(first + per_step).min(order.len())];
+            let tokens = self.accumulate(pairs)?;
+            num_tokens += tokens;
+            let learning_rate = schedule.at(step);
+            let ticket = self
+                .learner
+                .update(self.engine, learning_rate, pairs.len())?;
+            flights.push_back(Flight {
+                ticket,
+                step: step + 1,
+                epoch: (step + 1) as f64 / steps_per_epoch as f64,
+                learning_rate,
+                pairs: pairs.len(),
+                tokens,
+                num_tokens,
+            });
+            let last = step + 1 == total;
+            let eval_due = self.config.eval_steps > 0 && (step + 1) % self.config.eval_steps == 0;
+            let keep = if last || eval_due { 0 } else { STEPS_IN_FLIGHT };
+            while flights.len() > keep {
+                if let Some(flight) = flights.pop_front() {
+                    self.land(flight, total, &mut clock)?;
+                }
+            }
+            if last || eval_due {
+                let epoch = (step + 1) as f64 / steps_per_epoch as f64;
+                after = self.evaluate(step + 1, epoch)?;
+                clock = Instant::now();
+            }
+        }
+        Ok(Outcome {
+            weights: self.weights()?,
+            steps: total,
+            before,
+            after,
+        })
+    }
+
+    /// The parameters as they are on the device.
+    pub fn weights(&mut self) -> Result<Weights> {
+        self.learner.weights.download(self.engine)
+    }
+
+    /// Optimizer steps whose update changed the parameters.
+    pub fn good_steps(&self) -> usize {
+        self.metrics.good_steps
+    }
+
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let count = self.inputs.train.examples.len();
+        if self.config.no_shuffle {
+            (0..count).collect()
+        } else {
+            data::shuffled(count, self.config.seed, epoch as u64)
+        }
+    }
+
+    /// The gradient of the mean loss over these pairs, micro-batch by micro-batch; returns their
+    /// tokens.
+    fn accumulate(&mut self, pairs: &[usize]) -> Result<usize> {
+        let mut tokens = 0;
+        for (i, micro) in pairs.chunks(self.config.batch_size).enumerate() {
+            let examples = micro.iter().map(|&e| &self.inputs.train.examples[e]);
+            let stream = Stream::new(examples, self.objective.sides());
+            let logps;
+            let reference = match (&self.frozen, self.objective) {
+                (_, Objective::Sft) => Reference::None,
+                (Some(frozen), _) => Reference::Model(frozen),
+                (None, _) => {
+                    logps = self.train_reference.gather(micro);
+                    Reference::LogProbs(&logps)
+                }
+            };
+            let place = Place {
+                slot: i * self.config.batch_size,
+                of: pairs.len(),
+            };
+            self.learner
+                .accumulate(self.engine, &stream, reference, place)?;
+            tokens += stream.num_tokens;
+        }
+        Ok(tokens)
+    }
+
+    /// Waits for a step's metrics, writes them down and tells of them.
+    fn land(&mut self, flight: Flight, total: usize, clock: &mut Instant) -> Result<()> {
+        let report = self.learner.report(self.engine, flight.ticket)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        *clock = Instant::now();
+        if report.broken {
+            return Err(Error::NotFinite {
+                step: flight.step as u64,
+                what: "the loss or a gradient is NaN or infinite; the step was not taken".into(),
+                help: "lower --learning-rate, or check the data around this step; \
+                       `gpt2-dpo selftest` checks the device"
+                    .into(),
+            });
+        }
+        let row = StepRow {
+            step: flight.step,
+            epoch: flight.epoch,
+            summary: self.objective.summary(&report.pairs),
+            learning_rate: flight.learning_rate,
+            grad_norm: f64::from(report.grad_norm),
+            num_tokens: flight.num_tokens,
+            pairs_per_second: flight.pairs as f64 / seconds,
+            tokens_per_second: flight.tokens as f64 / seconds,
+        };
+        self.metrics.good_steps = flight.step;
+        self.metrics.write(&row)?;
+        (self.observe)(Event::Step { row: &row, total });
+        Ok(())
+    }
+
+    /// Means over the held-out pairs, if there are any.
+    fn evaluate(&mut self, step: usize, epoch: f64) -> Result<Option<Summary>> {
+        let Some(eval) = self.inputs.eval else {
+            return Ok(None);
+        };
+        let total = eval.examples.len();
+        for (i, pairs) in eval.examples.chunks(self.config.batch_size).enumerate() {
+            let stream = Stream::new(pairs, self.objective.sides());
+            let slot = i * self.config.batch_size;
+            let logps;
+            let reference = match (&self.frozen, self.objective) {
+                (_, Objective::Sft) => Reference::None,
+                (Some(frozen), _) => Reference::Model(frozen),
+                (None, _) => {
+                    let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
+                    logps = self.eval_reference.gather(&indices);
+                    Reference::LogProbs(&logps)
+                }
+            };
+            let place = Place { slot, of: total };
+            self.learner.score(self.engine, &stream, reference, place)?;
+            let done = slot + pairs.len();
+            (self.observe)(Event::Evaluating { done, total });
+        }
+        let summary = self
+            .objective
+            .summary(&self.learner.metrics(self.engine, total)?);
+        if !summary.loss.is_finite() {
+            return Err(Error::NotFinite {
+                step: step as u64,
+                what: "the loss on the held-out pairs is NaN or infinite".into(),
+                help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
+            });
+        }
+        self.metrics.write(&EvalRow {
+            step,
+            epoch,
+            summary: summary.named("eval_"),
+        })?;
+        let tell = &mut *self.observe;
+        tell(Event::Eval {
+            step,
+            summary: &summary,
+        });
+        Ok(Some(summary))
+    }
+}
+
+/// Where reference log-probs are kept unless the user says otherwise.
+fn default_cache_dir() -> Option<PathBuf> {
+    Some(dirs::cache_dir()?.join("gpt2-dpo").join("reference"))
+}
+
+/// metrics.jsonl: a row at a time, each on disk before the next step.
+struct MetricsFile {
+    path: PathBuf,
+    file: File,
+    good_steps: usize,
+}
+
+impl MetricsFile {
+    fn create(out: &Path) -> Result<MetricsFile> {
+        let path = out.join(checkpoint::METRICS_FILE);
+        let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+        Ok(MetricsFile {
+            path,
+            file,
+            good_steps: 0,
+        })
+    }
+
+    fn write(&mut self, row: &impl Serialize) -> Result<()> {
+        let written = serde_json::to_string(row)
+            .map_err(std::io::Error::other)
+            .and_then(|line| writeln!(self.file, "{line}"));
+        written.map_err(|e| Error::io("write", &self.path, e))
+    }
+}

@@ -1,0 +1,97 @@
+//! The shared-prefix mask over two pairs; queries, keys and values apart.
+
+use gpt2_dpo::batch::Span;
+use gpt2_dpo::ops::attention;
+
+use super::{Twin, assert_close, assert_gradients, dot};
+
+/// Rows of prompt, chosen and rejected response of two pairs; the chosen response of the second pair
+/// has one token and thus no row.
+const PAIRS: [[usize; 3]; 2] = [[3, 2, 4], [2, 0, 3]];
+const HEADS: usize = 2;
+const HEAD_DIM: usize = 3;
+
+/// Output `[rows, C]` and log Σ exp of the scores `[rows, H]`, by the mask's meaning: a row sees the
+/// rows of its own pair up to itself that are prompt or on its own side.
+fn formula([q, k, v]: [&[f64]; 3]) -> (Vec<f64>, Vec<f64>) {
+    let mut labels = Vec::new(); // (pair, side) of each row, side 0 being the prompt
+    for (pair, rows) in PAIRS.iter().enumerate() {
+        for (side, &count) in rows.iter().enumerate() {
+            labels.extend(vec![(pair, side); count]);
+        }
+    }
+    let (mut y, mut lse) = (Vec::new(), Vec::new());
+    for (r, &(pair, side)) in labels.iter().enumerate() {
+        for h in 0..HEADS {
+            let part =
+                |m: &[f64], row: usize| m[(row * HEADS + h) * HEAD_DIM..][..HEAD_DIM].to_vec();
+            let visible = |j: &usize| labels[*j] == (pair, 0) || labels[*j] == (pair, side);
+            let keys: Vec<usize> = (0..=r).filter(visible).collect();
+            let score = |&j: &usize| dot(&part(q, r), &part(k, j)) / (HEAD_DIM as f64).sqrt();
+            let weights: Vec<f64> = keys.iter().map(|j| score(j).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for d in 0..HEAD_DIM {
+                let values: Vec<f64> = keys.iter().map(|&j| part(v, j)[d]).collect();
+                y.push(dot(&weights, &values) / total);
+            }
+            lse.push(total.ln());
+        }
+    }
+    (y, lse)
+}
+
+#[test]
+fn forward_and_gradients() {
+    let mut t = Twin::new();
+    let mut spans: Vec<Span> = Vec::new();
+    for [prompt, chosen, rejected] in PAIRS {
+        spans.extend(Span::of_pair(spans.len(), prompt, chosen, rejected));
+    }
+    let (rows, width) = (spans.len(), HEADS * HEAD_DIM);
+    let [q, k, v, dy] = std::array::from_fn(|_| t.random(rows * width, 2.0));
+    let row = |m: &[f64], r: usize| m[r * width..(r + 1) * width].to_vec();
+    let qkv: Vec<f64> = (0..rows)
+        .flat_map(|r| [row(&q, r), row(&k, r), row(&v, r)].concat())
+        .collect();
+    let shape = attention::Shape {
+        rows,
+        first_row: 0,
+        heads: HEADS,
+        head_dim: HEAD_DIM,
+        links: Span::links(&spans),
+    };
+    let op = attention::Backward {
+        qkv: t.input(&qkv),
+        spans: t.words(&spans),
+        y: t.output(rows * width),
+        lse: t.output(rows * HEADS),
+        dy: t.input(&dy),
+        row_dots: t.output(rows * HEADS),
+        dqkv: t.output(rows * 3 * width),
+    };
+    attention::forward(&mut t.rec, (op.qkv, op.spans, op.y, op.lse), shape);
+    attention::backward(&mut t.rec, &op, shape);
+    // As in generation: one query row, the keys and values of all before it.
+    let last_row = attention::Shape {
+        rows: 1,
+        first_row: rows - 1,
+        ..shape
+    };
+    let (last_y, last_lse) = (t.output(width), t.output(HEADS));
+    attention::forward(&mut t.rec, (op.qkv, op.spans, last_y, last_lse), last_row);
+    t.run();
+
+    let (y, lse) = formula([&q, &k, &v]);
+    assert_close("y", &t.read(op.y), &y);
+    assert_close("lse", &t.read(op.lse), &lse);
+    assert_close("last y", &t.read(last_y), &row(&y, rows - 1));
+    assert_close("last lse", &t.read(last_lse), &lse[(rows - 1) * HEADS..]);
+    let dqkv = t.read(op.dqkv);
+    let part = |p: usize| {
+        (0..rows)
+            .flat_map(|r| row(&dqkv, 3 * r + p))
+            .collect::<Vec<f64>>()
+    };
+    let gradients = [("dq", part(0)), ("dk", part(1)), ("dv", part(2))];
+    assert_gradients(|inputs| formula(inputs).0, [&q, &k, &v], &dy, gradients);
+}

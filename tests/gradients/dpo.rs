@@ -1,0 +1,161 @@
+//! The loss of pairs near the reference, at it and far from it.
+
+use gpt2_dpo::ops::dpo;
+
+use super::{Twin, assert_close, assert_gradients};
+
+type Metrics = [f64; dpo::METRICS];
+
+/// Head rows of pairs with these (chosen, rejected) lengths: start, middle, end.
+pub fn pair_table(lengths: &[[usize; 2]]) -> Vec<[u32; 3]> {
+    let mut end = 0;
+    let mut table = Vec::new();
+    for [chosen, rejected] in lengths.iter().map(|l| l.map(|n| n as u32)) {
+        table.push([end, end + chosen, end + chosen + rejected]);
+        end += chosen + rejected;
+    }
+    table
+}
+
+/// The two responses' numbers of a pair.
+pub fn sides(values: &[f64], pair: [u32; 3]) -> [&[f64]; 2] {
+    let [start, middle, end] = pair.map(|r| r as usize);
+    [&values[start..middle], &values[middle..end]]
+}
+
+/// The metrics of each pair by the definition: -log σ(β (gain chosen − gain rejected)).
+fn formula(lengths: &[[usize; 2]], logps: &[f64], references: &[f64], beta: f64) -> Vec<Metrics> {
+    let metrics = |&pair: &[u32; 3]| {
+        let policy = sides(logps, pair).map(|side| side.iter().sum::<f64>());
+        let reference = sides(references, pair).map(|side| side.iter().sum::<f64>());
+        let rewards = [0, 1].map(|s| beta * (policy[s] - reference[s]));
+        let margin = rewards[0] - rewards[1];
+        // log1p: at margin 30 σ is 1 − 1e-13, and 1 + e would have lost its digits even in f64.
+        let loss = (-margin).exp().ln_1p();
+        [loss, margin, rewards[0], rewards[1], policy[0], policy[1]]
+    };
+    pair_table(lengths).iter().map(metrics).collect()
+}
+
+/// Metrics and gradient, pair after pair as chunks of one.
+fn twin(
+    lengths: &[[usize; 2]],
+    logps: &[f64],
+    references: &[f64],
+    beta: f64,
+    scale: f64,
+) -> (Vec<Metrics>, Vec<f64>) {
+    let mut t = Twin::new();
+    let first_slot = 2;
+    let op = dpo::Loss {
+        pairs: t.words(&pair_table(lengths)),
+        logps: t.input(logps),
+        references: t.input(references),
+        metrics: t.output((first_slot + lengths.len()) * dpo::METRICS),
+        drows: t.output(logps.len()),
+        beta: beta as f32,
+        scale: scale as f32,
+        first_slot,
+    };
+    for pair in 0..lengths.len() {
+        dpo::forward(&mut t.rec, &op, pair..pair + 1);
+        dpo::backward(&mut t.rec, &op, pair..pair + 1);
+    }
+    t.run();
+    let metrics = t.read(op.metrics);
+    let slots = metrics
+        .chunks(dpo::METRICS)
+        .map(|slot| slot.try_into().unwrap());
+    (slots.skip(first_slot).collect(), t.read(op.drows))
+}
+
+#[test]
+fn forward_and_gradients() {
+    let lengths = [[3, 1], [5, 4], [1, 7]];
+    let (beta, scale) = (f64::from(0.1_f32), 0.25);
+    let mut t = Twin::new();
+    let (logps, references) = (t.random(21, 4.0), t.random(21, 4.0));
+    let (metrics, drows) = twin(&lengths, &logps, &references, beta, scale);
+    let expected = formula(&lengths, &logps, &references, beta);
+    assert_close("metrics", &metrics.concat(), &expected.concat());
+    let losses = |[logps]: [&[f64]; 1]| -> Vec<f64> {
+        let metrics = formula(&lengths, logps, &references, beta);
+        metrics.iter().map(|m| m[0]).collect()
+    };
+    assert_gradients(losses, [&logps], &[scale; 3], [("drows", drows)]);
+}
+
+/// A power of two, so that no product rounds.
+const BETA: f64 = 0.125;
+
+/// One pair whose margin is exactly `margin` (a multiple of 3 / 8): reference and policy log-probs.
+fn pair_with_margin(margin: f64) -> ([f64; 5], [f64; 5]) {
+    let references = [-1.0, -0.25, -3.5, -2.0, -0.5];
+    let gain = margin / 2.0 / BETA;
+    let gains = [gain / 3.0, gain / 3.0, gain / 3.0, -gain / 2.0, -gain / 2.0];
+    (
+        references,
+        std::array::from_fn(|r| references[r] + gains[r]),
+    )
+}
+#[test]
+fn far_from_the_reference() {
+    let lengths = [[3, 2]];
+    for margin in [-30.0, -3.0, 3.0, 30.0] {
+        let (references, logps) = pair_with_margin(margin);
+        let (metrics, drows) = twin(&lengths, &logps, &references, BETA, 1.0);
+        let expected = formula(&lengths, &logps, &references, BETA)[0];
+        assert_eq!(metrics[0][1], margin);
+        assert_close("loss", &metrics[0][..1], &expected[..1]);
+        let loss = |[logps]: [&[f64]; 1]| vec![formula(&lengths, logps, &references, BETA)[0][0]];
+        assert_gradients(loss, [&logps], &[1.0], [("drows", drows)]);
+    }
+    // So far out that exp(300) would overflow f32: the loss is 0 or the line -margin.
+    for (margin, loss, slope) in [(300.0, 0.0, 0.0), (-300.0, 300.0, BETA)] {
+        let (references, logps) = pair_with_margin(margin);
+        let (metrics, drows) = twin(&lengths, &logps, &references, BETA, 1.0);
+        assert_eq!(metrics[0][..2], [loss, margin]);
+        assert_eq!(drows, [-slope, -slope, -slope, slope, slope]);
+    }
+}
+
+#[test]
+fn at_the_reference_is_ln_2() {
+    let lengths = [[3, 1], [5, 4], [1, 7]];
+    let logps = Twin::new().random(21, 100.0);
+    let (metrics, drows) = twin(&lengths, &logps, &logps, f64::from(0.1_f32), 1.0);
+    for metrics in metrics {
+        assert_eq!(
+            metrics[..4],
+            [f64::from(std::f32::consts::LN_2), 0.0, 0.0, 0.0]
+        );
+    }
+    let slope = f64::from(0.1_f32) / 2.0;
+    assert!(drows.iter().all(|g| g.abs() == slope));
+}
+
+#[test]
+fn swapped_flips_the_margin() {
+    let mut t = Twin::new();
+    let (logps, references) = (t.random(9, 4.0), t.random(9, 4.0));
+    let swapped = |values: &[f64]| [&values[5..], &values[..5]].concat();
+    let beta = f64::from(0.1_f32);
+    let (there, drows) = twin(&[[5, 4]], &logps, &references, beta, 1.0);
+    let (back, back_drows) = twin(
+        &[[4, 5]],
+        &swapped(&logps),
+        &swapped(&references),
+        beta,
+        1.0,
+    );
+    let [_, margin, rewards @ ..] = there[0];
+    assert!(margin != 0.0);
+    let [chosen, rejected, chosen_logp, rejected_logp] = rewards;
+    assert_eq!(
+        back[0][1..],
+        [-margin, rejected, chosen, rejected_logp, chosen_logp]
+    );
+    // -log σ(-z) = -log σ(z) + z, and the slopes of the two sum to β.
+    assert_close("loss", &[back[0][0]], &[there[0][0] + margin]);
+    assert_close("slopes", &[drows[8] + back_drows[8]], &[beta]);
+}

@@ -1,0 +1,119 @@
+//! The vocabulary whole and in shards with padding, the head rows whole and in chunks.
+
+use std::ops::Range;
+
+use gpt2_dpo::ops::head;
+
+use super::{Twin, assert_close, assert_gradients, dot};
+
+/// What [`twin`] gives: log-probs, and the gradients of x, of wte's real rows and of its padding.
+struct Head {
+    logps: Vec<f64>,
+    dx: Vec<f64>,
+    dwte: Vec<f64>,
+    dpadding: Vec<f64>,
+}
+
+/// Head rows in chunks from cut to cut, the vocabulary in `shards` (real rows, rows with the padding).
+fn twin(
+    [x, wte, drows]: [&[f64]; 3],
+    targets: &[u32],
+    cuts: &[usize],
+    shards: &[(Range<usize>, usize)],
+) -> Head {
+    const LOUD: f64 = 100.0; // padding that would win every softmax
+    let mut t = Twin::new();
+    let width = x.len() / targets.len();
+    let (targets_buffer, drows) = (t.words(targets), t.input(drows));
+    let logps = t.output(targets.len());
+    let (mut tables, mut dwte) = (Vec::new(), Vec::new());
+    for (tokens, stride) in shards {
+        let mut rows = wte[tokens.start * width..tokens.end * width].to_vec();
+        rows.resize(stride * width, LOUD);
+        tables.push(t.input(&rows));
+        dwte.push(t.sum(stride * width));
+    }
+    let mut dx = Vec::new();
+    for cut in cuts.windows(2) {
+        let heads = cut[0]..cut[1];
+        let chunk = head::Chunk {
+            x: t.input(&x[heads.start * width..heads.end * width]),
+            width,
+            targets: targets_buffer,
+            stats: t.output(heads.len() * head::STATS),
+            heads: heads.clone(),
+        };
+        let mut parts = Vec::new();
+        for ((tokens, stride), &wte) in shards.iter().zip(&tables) {
+            parts.push(head::Shard {
+                wte,
+                logits: t.output(heads.len() * stride),
+                tokens: tokens.clone(),
+                stride: *stride,
+            });
+        }
+        let dx_chunk = t.output(heads.len() * width);
+        head::forward(&mut t.rec, &chunk, &parts, logps);
+        head::backward(&mut t.rec, &chunk, &parts, drows, dx_chunk, |s| dwte[s]);
+        dx.push(dx_chunk);
+    }
+    t.run();
+    let mut result = Head {
+        logps: t.read(logps),
+        dx: dx.into_iter().flat_map(|dx| t.read(dx)).collect(),
+        dwte: Vec::new(),
+        dpadding: Vec::new(),
+    };
+    for ((tokens, _), dwte) in shards.iter().zip(dwte) {
+        let added = t.added(dwte);
+        let (real, padding) = added.split_at(tokens.len() * width);
+        result.dwte.extend(real);
+        result.dpadding.extend(padding);
+    }
+    result
+}
+
+#[test]
+fn forward_and_gradients() {
+    let (vocab, width) = (11, 5);
+    let targets = [3, 10, 0, 4, 7, 3_u32];
+    let mut t = Twin::new();
+    let (x, wte) = (
+        t.random(targets.len() * width, 1.0),
+        t.random(vocab * width, 1.0),
+    );
+    let drows = t.random(targets.len(), 1.0);
+    let formula = |[x, wte]: [&[f64]; 2]| -> Vec<f64> {
+        let log_prob = |(x, &target): (&[f64], &u32)| {
+            let logits: Vec<f64> = wte.chunks(width).map(|token| dot(x, token)).collect();
+            logits[target as usize] - logits.iter().map(|l| l.exp()).sum::<f64>().ln()
+        };
+        x.chunks(width).zip(&targets).map(log_prob).collect()
+    };
+    let all = targets.len();
+    for (cuts, shards) in [
+        (&[0, all][..], vec![(0..vocab, vocab)]),
+        (&[0, 4, all], vec![(0..4, 6), (4..8, 4), (8..vocab, 8)]),
+    ] {
+        let head = twin([&x, &wte, &drows], &targets, cuts, &shards);
+        assert_close("logps", &head.logps, &formula([&x, &wte]));
+        assert!(
+            head.dpadding.iter().all(|&g| g == 0.0),
+            "padding has a gradient"
+        );
+        let gradients = [("dx", head.dx), ("dwte", head.dwte)];
+        assert_gradients(formula, [&x, &wte], &drows, gradients);
+    }
+}
+
+#[test]
+fn with_logits_far_apart() {
+    // Logits -1e4, 5e3, 1e4: the third token takes all, whichever shard comes last.
+    for shards in [vec![(0..1, 1), (1..3, 2)], vec![(0..3, 3)]] {
+        let inputs = [&[1e4, 1e4][..], &[-1.0, 0.5, 1.0], &[1.0, 1.0]];
+        let head = twin(inputs, &[0, 2], &[0, 2], &shards);
+        assert_eq!(head.logps, [-2e4, 0.0]);
+        assert_eq!(head.dx, [-2.0, 0.0]);
+        assert_eq!(head.dwte, [1e4, 0.0, -1e4]);
+    }
+}

@@ -1,0 +1,142 @@
+//! The calculus of every op: its CPU twin gives what the formula gives, written here in f64 straight
+//! from the definition, and the twin's backward pass gives the central differences of that formula,
+//! element by element. `tests/ops.rs` then holds every device to the twins.
+//!
+//! A file an op; `tests/registry.rs` sees to it that none is missing.
+
+mod adamw;
+mod attention;
+mod dpo;
+mod embedding;
+mod gather;
+mod gelu;
+mod grad_norm;
+mod head;
+mod layernorm;
+mod linear;
+mod residual;
+mod sft;
+
+use bytemuck::Pod;
+use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::engine::Engine;
+use gpt2_dpo::recording::{Buffer, Recording};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// The most that a twin may be away from the formula, or a gradient from the differences, whose own
+/// error is near 1e-9, in relative L2: a few roundings of f32, which are 6e-8 each.
+const BOUND: f64 = 5e-7;
+/// Step of the central differences, for numbers around 1.
+const STEP: f64 = 1e-6;
+/// What a gradient that is added to holds before.
+const START: f64 = 0.5;
+
+/// The CPU engine and the steps for it. Numbers go in and come out as f64.
+struct Twin {
+    engine: CpuEngine,
+    rec: Recording,
+    rng: ChaCha8Rng,
+}
+
+impl Twin {
+    fn new() -> Self {
+        Twin {
+            engine: CpuEngine::new(),
+            rec: Recording::new(),
+            rng: ChaCha8Rng::seed_from_u64(13),
+        }
+    }
+
+    /// Numbers uniform in ±`amplitude` that f32 has exactly: twin and formula see the same ones.
+    fn random(&mut self, count: usize, amplitude: f64) -> Vec<f64> {
+        let mut unit = || f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        (0..count)
+            .map(|_| f64::from((amplitude * (2.0 * unit() - 1.0)) as f32))
+            .collect()
+    }
+
+    fn words<T: Pod>(&mut self, data: &[T]) -> Buffer {
+        let engine: &mut dyn Engine = &mut self.engine;
+        engine.upload("test", data).unwrap()
+    }
+
+    fn input(&mut self, data: &[f64]) -> Buffer {
+        let data: Vec<f32> = data.iter().map(|&v| v as f32).collect();
+        self.words(&data)
+    }
+
+    /// A buffer that must be written: NaN before.
+    fn output(&mut self, count: usize) -> Buffer {
+        self.input(&vec![f64::NAN; count])
+    }
+
+    /// A buffer that is added to, for [`Twin::added`].
+    fn sum(&mut self, count: usize) -> Buffer {
+        self.input(&vec![START; count])
+    }
+
+    /// Runs the steps recorded since the last run.
+    fn run(&mut self) {
+        self.engine.run(&std::mem::take(&mut self.rec)).unwrap();
+    }
+
+    fn read(&mut self, buffer: Buffer) -> Vec<f64> {
+        let engine: &mut dyn Engine = &mut self.engine;
+        let data = engine.read_f32(buffer).unwrap();
+        data.into_iter().map(f64::from).collect()
+    }
+
+    /// What was added to a buffer from [`Twin::sum`].
+    fn added(&mut self, buffer: Buffer) -> Vec<f64> {
+        self.read(buffer).into_iter().map(|v| v - START).collect()
+    }
+}
+
+/// Compares by relative L2. NaN fails, and so does a reference of zeros, which is no test of anything.
+#[track_caller]
+fn assert_close(what: &str, ours: &[f64], reference: &[f64]) {
+    assert_eq!(ours.len(), reference.len(), "{what}: length");
+    let error: f64 = ours
+        .iter()
+        .zip(reference)
+        .map(|(a, b)| (a - b).powi(2))
+        .sum();
+    let norm: f64 = reference.iter().map(|b| b * b).sum();
+    let distance = (error / norm).sqrt();
+    println!("{what}: {distance:.1e}");
+    assert!(distance <= BOUND, "{what}: {distance:.1e}");
+}
+
+/// Holds the gradient of each input to the central differences of L = Σ dy · formula(inputs).
+#[track_caller]
+fn assert_gradients<const K: usize>(
+    formula: impl Fn([&[f64]; K]) -> Vec<f64>,
+    inputs: [&[f64]; K],
+    dy: &[f64],
+    gradients: [(&str, Vec<f64>); K],
+) {
+    for (k, (name, gradient)) in gradients.iter().enumerate() {
+        let outputs = |i: usize, value: f64| {
+            let mut changed = inputs[k].to_vec();
+            changed[i] = value;
+            formula(std::array::from_fn(|j| {
+                if j == k { &changed[..] } else { inputs[j] }
+            }))
+        };
+        let difference = |i: usize| -> f64 {
+            let at = inputs[k][i];
+            let step = STEP * at.abs().max(1.0);
+            let (above, below) = (outputs(i, at + step), outputs(i, at - step));
+            assert_eq!(above.len(), dy.len());
+            let rise: f64 = (0..dy.len()).map(|o| dy[o] * (above[o] - below[o])).sum();
+            rise / (2.0 * step)
+        };
+        let differences: Vec<f64> = (0..inputs[k].len()).map(difference).collect();
+        assert_close(name, gradient, &differences);
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,277 @@
+//! The registry is whole: every op has its files, every kernel its mirrored params and a case that
+//! runs it; and the comparator that holds devices to the twins lets nothing wrong pass.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::kernel::Kernel;
+use gpt2_dpo::ops::case::{Case, Distance, distance};
+use gpt2_dpo::ops::{OPS, residual};
+use gpt2_dpo::recording::{Buffer, MAX_PARAMS, Recording};
+
+fn kernels() -> impl Iterator<Item = &'static Kernel> {
+    OPS.iter().flat_map(|op| op.kernels.iter().copied())
+}
+
+#[test]
+fn params_match_the_shaders() {
+    for kernel in kernels() {
+        let name = kernel.name();
+        let (size, fields) = (kernel.params)();
+        let shader = kernel.reflection();
+        let members: Vec<(&str, usize, &str)> = shader
+            .params
+            .iter()
+            .map(|m| (&m.name[..], m.offset as usize, &m.scalar[..]))
+            .collect();
+        assert_eq!(fields, members, "{name}");
+        // WGSL may round the whole up.
+        let span = shader.params_size as usize;
+        assert!(
+            (size..size + 16).contains(&span),
+            "{name}: {size} bytes in Rust, {span} in WGSL"
+        );
+        assert!(span <= MAX_PARAMS, "{name}");
+    }
+}
+
+fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let stem = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        assert_eq!(path.extension().unwrap(), extension, "{}", path.display());
+        path.file_stem().unwrap().to_str().unwrap().to_owned()
+    };
+    std::fs::read_dir(folder).unwrap().map(stem).collect()
+}
+
+#[test]
+fn files_are_the_registry() {
+    let ops: BTreeSet<String> = OPS.iter().map(|op| op.name.to_owned()).collect();
+    assert_eq!(ops.len(), OPS.len(), "an op is listed twice");
+    assert_eq!(stems("shaders", "wgsl"), ops);
+    for (folder, helpers) in [
+        ("src/ops", &["mod", "case"][..]),
+        ("tests/gradients", &["main"]),
+    ] {
+        let mut files = stems(folder, "rs");
+        assert!(
+            helpers.iter().all(|&helper| files.remove(helper)),
+            "{folder}: {helpers:?}"
+        );
+        assert_eq!(files, ops, "{folder}");
+    }
+}
+
+#[test]
+fn entry_points_are_the_kernels() {
+    for op in OPS {
+        let declared: BTreeSet<&str> = op.kernels.iter().map(|k| k.entry).collect();
+        assert!(
+            op.kernels.iter().all(|k| k.op == op.name),
+            "{}: another op's kernel",
+            op.name
+        );
+        let module = naga::front::wgsl::parse_str(op.kernels[0].source).unwrap();
+        let written: BTreeSet<&str> = module.entry_points.iter().map(|e| &e.name[..]).collect();
+        assert_eq!(declared, written, "{}", op.name);
+    }
+}
+
+/// The CPU engine, noting which kernels run.
+struct Spy {
+    cpu: CpuEngine,
+    seen: BTreeSet<String>,
+}
+
+impl Engine for Spy {
+    fn run(&mut self, recording: &Recording) -> gpt2_dpo::Result<()> {
+        self.seen
+            .extend(recording.steps.iter().map(|step| step.kernel.name()));
+        self.cpu.run(recording)
+    }
+    fn name(&self) -> String {
+        self.cpu.name()
+    }
+    fn max_binding_bytes(&self) -> usize {
+        self.cpu.max_binding_bytes()
+    }
+    fn create(&mut self, label: &str, words: usize) -> gpt2_dpo::Result<Buffer> {
+        self.cpu.create(label, words)
+    }
+    fn release(&mut self, buffer: Buffer) {
+        self.cpu.release(buffer);
+    }
+    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> gpt2_dpo::Result<()> {
+        self.cpu.write(buffer, offset, data)
+    }
+    fn fetch(&mut self, buffer: Buffer, words: usize) -> gpt2_dpo::Result<Ticket> {
+        self.cpu.fetch(buffer, words)
+    }
+    fn collect(&mut self, ticket: Ticket) -> gpt2_dpo::Result<Vec<u32>> {
+        self.cpu.collect(ticket)
+    }
+    fn wait(&mut self) -> gpt2_dpo::Result<()> {
+        self.cpu.wait()
+    }
+}
+
+#[test]
+fn cases_run_every_kernel_and_compare_what_it_wrote() {
+    let poison = poison();
+    for op in OPS {
+        let mut spy = Spy {
+            cpu: CpuEngine::new(),
+            seen: BTreeSet::new(),
+        };
+        for case in (op.cases)() {
+            let name = format!("{}: {}", op.name, case.label);
+            let outcome = case.run(&mut spy).unwrap();
+            assert!(outcome.broken.is_empty(), "{name}: {:?}", outcome.broken);
+            assert!(!outcome.outputs.is_empty(), "{name} compares nothing");
+            for (i, output) in outcome.outputs.iter().enumerate() {
+                // Two outputs of nothing but poison would be equal.
+                let written = |v: &&f32| v.to_bits() != poison;
+                assert!(
+                    output.iter().any(|v| written(&v)),
+                    "{name}: output {i} is unwritten"
+                );
+                let finite = output.iter().filter(written).all(|v| v.is_finite());
+                assert!(finite, "{name}: output {i} is not finite");
+            }
+        }
+        for kernel in op.kernels {
+            let name = kernel.name();
+            assert!(spy.seen.contains(&name), "no case runs {name}");
+        }
+    }
+}
+
+/// What an output holds until a kernel writes it.
+fn poison() -> u32 {
+    let unwritten = Case::new("unwritten".into())
+        .output(1)
+        .run(&mut CpuEngine::new())
+        .unwrap();
+    unwritten.outputs[0][0].to_bits()
+}
+
+/// Two outputs as a case leaves them.
+fn outputs() -> Vec<Vec<f32>> {
+    vec![vec![1.0, -2.0, 0.0, 3.0, 0.5], vec![1e-3, 2e-3]]
+}
+
+fn passes(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> bool {
+    distance(ours, reference).within(&Distance::BOUND)
+}
+
+/// Outputs with one element changed, for each element in turn.
+fn each_changed(change: impl Fn(f32) -> f32) -> impl Iterator<Item = Vec<Vec<f32>>> {
+    [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 1)]
+        .into_iter()
+        .map(move |(o, i)| {
+            let mut changed = outputs();
+            changed[o][i] = change(changed[o][i]);
+            changed
+        })
+}
+
+#[test]
+fn comparator_passes_equal_and_rounded_outcomes() {
+    assert!(passes(&outputs(), &outputs()));
+    assert!(each_changed(|v| v.next_up()).all(|rounded| passes(&rounded, &outputs())));
+    assert!(passes(&[vec![0.0; 3]], &[vec![0.0; 3]]));
+    let poison = f32::from_bits(poison());
+    assert!(passes(&[vec![1.0, poison]], &[vec![1.0, poison]]));
+}
+
+#[test]
+fn comparator_sees_one_wrong_element() {
+    for wrong in each_changed(|v| v + 1e-4) {
+        assert!(!passes(&wrong, &outputs()), "{wrong:?}");
+        assert!(!passes(&outputs(), &wrong), "{wrong:?} as the reference");
+    }
+    // Among many right ones the L2 norm alone would not see it.
+    let right = vec![1.0_f32; 1 << 20];
+    let mut wrong = right.clone();
+    wrong[12345] += 1e-4;
+    let d = distance(&[wrong], &[right]);
+    assert!(
+        d.relative_l2 < Distance::BOUND.relative_l2 && !d.within(&Distance::BOUND),
+        "{d:?}"
+    );
+}
+
+#[test]
+fn comparator_sees_an_error_spread_thinly() {
+    let right = vec![1.0_f32; 1000];
+    let wrong = vec![1.0_f32 + 1e-5; 1000];
+    let d = distance(&[wrong], &[right]);
+    assert!(
+        d.relative_max < Distance::BOUND.relative_max && !d.within(&Distance::BOUND),
+        "{d:?}"
+    );
+}
+
+#[test]
+fn comparator_sees_what_is_not_a_number() {
+    let poison = f32::from_bits(poison());
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, poison] {
+        for wrong in each_changed(|_| bad) {
+            assert!(!passes(&wrong, &outputs()), "{bad} in ours");
+            assert!(!passes(&outputs(), &wrong), "{bad} in the reference");
+            if bad.to_bits() != poison.to_bits() {
+                assert!(!passes(&wrong, &wrong), "{bad} in both");
+            }
+        }
+    }
+    assert!(
+        !passes(&[vec![f32::NAN]], &[vec![poison]]),
+        "written as NaN, and not written"
+    );
+    let nan = Distance {
+        relative_l2: f64::NAN,
+        relative_max: 0.0,
+    };
+    assert!(!nan.within(&Distance::BOUND));
+}
+
+#[test]
+fn comparator_sees_a_changed_length_and_a_missing_output() {
+    let mut shorter = outputs();
+    shorter[1].pop();
+    let mut longer = outputs();
+    longer[0].push(0.0);
+    let mut missing = outputs();
+    missing.pop();
+    for wrong in [shorter, longer, missing, Vec::new()] {
+        assert!(!passes(&wrong, &outputs()), "{wrong:?}");
+        assert!(!passes(&outputs(), &wrong), "{wrong:?} as the reference");
+    }
+}
+
+#[test]
+fn comparator_sees_zeros_on_either_side() {
+    assert!(!passes(&[vec![0.0, 1e-30]], &[vec![0.0, 0.0]]));
+    assert!(!passes(&[vec![0.0, 0.0]], &[vec![0.0, 1e-30]]));
+    // An output that is all zeros is not excused by its neighbours.
+    let mut zeros = outputs();
+    zeros[1] = vec![0.0; 2];
+    assert!(!passes(&zeros, &outputs()));
+}
+
+/// What a case of y += x says it broke, `count` elements of buffers of 3 being touched.
+fn broken(case: Case, count: usize) -> Vec<String> {
+    let case = case.record(move |rec, b| residual::forward(rec, b[0], b[1], count));
+    case.run(&mut CpuEngine::new()).unwrap().broken
+}
+
+#[test]
+fn a_case_sees_writes_where_there_should_be_none() {
+    let case = || Case::new("y += x".into()).input(3, 1.0);
+    assert!(broken(case().inout(3, 1.0), 3).is_empty());
+    assert_eq!(broken(case().inout(3, 1.0), 4), ["wrote beyond buffer 1"]);
+    assert_eq!(broken(case().input(3, 1.0), 3), ["changed input 1"]);
+}
