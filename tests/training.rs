@@ -1,0 +1,215 @@
+//! Whole training runs through the library: what must not change, and what must, on both engines.
+
+mod common;
+
+use std::path::Path;
+
+use common::relative_l2;
+use gpt2_dpo::batch::{Extent, Sides, Stream};
+use gpt2_dpo::checkpoint::{Model, Weights};
+use gpt2_dpo::config::{ReferenceMode, TrainConfig};
+use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::dpo::PairMetrics;
+use gpt2_dpo::engine::Engine;
+use gpt2_dpo::gpu::OpenOptions;
+use gpt2_dpo::learner::{Objective, Place, Reference, Scorer};
+use gpt2_dpo::model::Layout;
+use gpt2_dpo::train::{Inputs, Run};
+
+fn model() -> Model {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
+    Model::load(&dir).unwrap()
+}
+
+fn pairs(model: &Model) -> Dataset {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
+    let options = TrainConfig::default().data_options();
+    data::read(&path, None, None, &options, &model.config.dims).unwrap()
+}
+
+/// Two epochs of steps of 2 × 2 pairs, the last of each epoch a short one.
+fn config(cache: &Path) -> TrainConfig {
+    TrainConfig {
+        batch_size: 2,
+        gradient_accumulation_steps: 2,
+        epochs: 2,
+        learning_rate: 1e-3,
+        cache_dir: Some(cache.to_owned()),
+        ..TrainConfig::default()
+    }
+}
+
+/// Weights and metrics of a run; the metrics without what depends on the clock.
+fn train(engine: &mut dyn Engine, config: &TrainConfig) -> (Weights, Vec<serde_json::Value>) {
+    let (model, out) = (model(), tempfile::tempdir().unwrap());
+    let pairs = pairs(&model);
+    let inputs = Inputs {
+        model: &model,
+        train: &pairs,
+        eval: Some(&pairs),
+    };
+    let mut silent = |_: gpt2_dpo::train::Event| {};
+    let run = Run::new(engine, config, inputs, out.path(), &mut silent);
+    let outcome = run.unwrap().train().unwrap();
+    let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
+    let rows = metrics.lines().map(|line| {
+        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = row.as_object_mut().unwrap();
+        fields.remove("pairs_per_second");
+        fields.remove("tokens_per_second");
+        row
+    });
+    (outcome.weights, rows.collect())
+}
+
+fn two_runs_are_identical(make: &dyn Fn() -> Box<dyn Engine>) {
+    let cache = tempfile::tempdir().unwrap();
+    let config = config(cache.path());
+    let (first, second) = (
+        train(make().as_mut(), &config),
+        train(make().as_mut(), &config),
+    );
+    let bits =
+        |w: &Weights| -> Vec<u32> { w.tensors.iter().flatten().map(|v| v.to_bits()).collect() };
+    assert!(bits(&first.0) == bits(&second.0), "weights differ");
+    assert_eq!(first.1, second.1);
+    assert_eq!(first.1.len(), 2 * 2 + 2); // steps and evaluations
+    assert_eq!(first.1[0]["eval_rewards/ties"], 1.0);
+    assert_eq!(first.1[0]["eval_loss"], f64::from(std::f32::consts::LN_2));
+}
+
+#[test]
+fn two_runs_are_identical_on_the_cpu() {
+    two_runs_are_identical(&|| Box::new(CpuEngine::new()));
+}
+
+#[test]
+fn two_runs_are_identical_on_a_gpu() {
+    two_runs_are_identical(&|| Box::new(common::gpu_with(OpenOptions::default())));
+}
+
+/// Loss of every optimizer step.
+fn losses(rows: &[serde_json::Value]) -> Vec<f32> {
+    let losses = rows.iter().filter_map(|row| row.get("loss"));
+    losses.map(|loss| loss.as_f64().unwrap() as f32).collect()
+}
+
+fn reference_on_the_fly_equals_cached(engine: &mut dyn Engine) {
+    let cache = tempfile::tempdir().unwrap();
+    let cached = config(cache.path());
+    let on_the_fly = TrainConfig {
+        reference: ReferenceMode::OnTheFly,
+        ..cached.clone()
+    };
+    let (ours, theirs) = (train(engine, &cached), train(engine, &on_the_fly));
+    let error = relative_l2(&losses(&ours.1), &losses(&theirs.1));
+    assert!(error <= 1e-6, "losses: {error}");
+    assert_eq!(losses(&ours.1).len(), 4);
+}
+
+#[test]
+fn reference_on_the_fly_equals_cached_on_the_cpu() {
+    reference_on_the_fly_equals_cached(&mut CpuEngine::new());
+}
+
+#[test]
+fn reference_on_the_fly_equals_cached_on_a_gpu() {
+    reference_on_the_fly_equals_cached(&mut common::gpu());
+}
+
+#[test]
+fn a_gpu_trains_as_the_cpu_does() {
+    let cache = tempfile::tempdir().unwrap();
+    let config = config(cache.path());
+    let (cpu, gpu) = (
+        train(&mut CpuEngine::new(), &config),
+        train(&mut common::gpu(), &config),
+    );
+    let error = relative_l2(&losses(&gpu.1), &losses(&cpu.1));
+    assert!(error <= 1e-5, "losses: {error}");
+}
+
+/// Metrics of each pair, scored in batches in this order against references that are off by a known
+/// amount.
+fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
+    let model = model();
+    let mut examples = pairs(&model).examples;
+    if swap {
+        for e in &mut examples {
+            std::mem::swap(&mut e.chosen, &mut e.rejected);
+        }
+    }
+    let mut engine = CpuEngine::new();
+    let extent = Extent::of(&examples, batch, Sides::Both);
+    let layout = Layout::new(&model.config.dims, 1 << 27, extent.pair_heads).unwrap();
+    let objective = Objective::Sigmoid { beta: 0.1 };
+    let count = examples.len();
+    let scorer = Scorer::new(
+        &mut engine,
+        &layout,
+        &model.weights,
+        objective,
+        extent,
+        count,
+    )
+    .unwrap();
+    for (i, indices) in order.chunks(batch).enumerate() {
+        let stream = Stream::new(indices.iter().map(|&e| &examples[e]), Sides::Both);
+        let references: Vec<f32> = stream
+            .targets
+            .iter()
+            .map(|&t| -5.0 - (t % 3) as f32)
+            .collect();
+        let place = Place {
+            slot: i * batch,
+            of: count,
+        };
+        let reference = Reference::LogProbs(&references);
+        scorer
+            .score(&mut engine, &stream, reference, place)
+            .unwrap();
+    }
+    let metrics = scorer.metrics(&mut engine, count).unwrap();
+    let mut by_pair = vec![PairMetrics::default(); count];
+    for (&pair, metrics) in order.iter().zip(metrics) {
+        by_pair[pair] = metrics;
+    }
+    by_pair
+}
+
+fn field(metrics: &[PairMetrics], of: impl Fn(&PairMetrics) -> f32) -> Vec<f32> {
+    metrics.iter().map(of).collect()
+}
+
+#[test]
+fn neither_order_nor_batch_size_changes_a_pair() {
+    let plain = score(&[0, 1, 2, 3, 4, 5, 6], 7, false);
+    for (order, batch) in [
+        ([6, 2, 0, 5, 1, 4, 3], 7),
+        ([3, 1, 0, 2, 6, 5, 4], 2),
+        ([0, 1, 2, 3, 4, 5, 6], 1),
+    ] {
+        let other = score(&order, batch, false);
+        let numbers = |metrics: &[PairMetrics]| -> Vec<f32> {
+            let of_pair = |p: &PairMetrics| [p.loss, p.chosen_logp, p.rejected_reward];
+            metrics.iter().flat_map(of_pair).collect()
+        };
+        let error = relative_l2(&numbers(&other), &numbers(&plain));
+        assert!(error <= 1e-6, "{order:?} by {batch}: {error}");
+    }
+}
+
+#[test]
+fn swapping_chosen_and_rejected_flips_the_margin() {
+    let plain = score(&[0, 1, 2, 3, 4, 5, 6], 3, false);
+    let swapped = score(&[0, 1, 2, 3, 4, 5, 6], 3, true);
+    let flipped = field(&swapped, |p| -p.margin);
+    let error = relative_l2(&flipped, &field(&plain, |p| p.margin));
+    assert!(error <= 1e-6, "{error}");
+    let error = relative_l2(
+        &field(&swapped, |p| p.chosen_logp),
+        &field(&plain, |p| p.rejected_logp),
+    );
+    assert!(error <= 1e-6, "{error}");
+}
