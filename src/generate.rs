@@ -220,6 +220,8 @@ fn choose(logits: &[f32], sampling: Sampling, rng: &mut ChaCha8Rng) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     const LOGITS: [f32; 5] = [0.0, 3.0, 1.0, 3.0, -2.0];
@@ -248,8 +250,7 @@ mod tests {
         let weights: Vec<f64> = LOGITS.iter().map(|&l| (f64::from(l) / 2.0).exp()).collect();
         let total: f64 = weights.iter().sum();
         for (count, weight) in drawn(sampling).into_iter().zip(weights) {
-            let (share, expected) = (count as f64 / 20_000.0, weight / total);
-            assert!((share - expected).abs() < 0.015, "{share} {expected}");
+            assert_abs_diff_eq!(count as f64 / 20_000.0, weight / total, epsilon = 0.015);
         }
     }
 

@@ -1,4 +1,25 @@
-//! Fine-tunes GPT-2 with Direct Preference Optimization on whatever GPU there is.
+//! Fine-tunes GPT-2 with Direct Preference Optimization on whatever GPU there is, in WGSL compute
+//! shaders driven through wgpu; a CPU engine computes the same numbers with the shaders' twins.
+//!
+//! # Reading order
+//!
+//! From a line of JSONL to a parameter update:
+//!
+//! 1. [`data`]: a file's records become token ids, through the [`tokenizer`].
+//! 2. [`batch`]: a micro-batch becomes one stream of rows, the prompt shared by both responses.
+//! 3. [`model`]: the dims, the table of parameters, and the walks [`model::forward`] and
+//!    [`model::backward`], which append ops to a [`recording`].
+//! 4. [`ops`]: each op's math in words, its WGSL kernels, and their CPU twins.
+//! 5. [`dpo`]: the loss, in prose and formula.
+//! 6. [`learner`]: a model on a device: micro-batch in, gradient added, AdamW step taken.
+//! 7. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
+//!
+//! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
+//! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
+//! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
+//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs and [`selftest`] holds a device to the
+//! twins.
+
 pub mod batch;
 pub mod checkpoint;
 pub mod config;

@@ -32,6 +32,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn rates(scheduler: SchedulerName, warmup_steps: usize) -> Vec<f64> {
@@ -65,9 +67,7 @@ mod tests {
             0.5,
             1.0 - (PI / 6.0).cos(),
         ];
-        for (ours, expected) in cosine.iter().zip(expected) {
-            assert!((ours - expected).abs() < 1e-12, "{cosine:?}");
-        }
+        assert_abs_diff_eq!(&cosine[..], &expected[..], epsilon = 1e-12);
     }
 
     #[test]

@@ -115,11 +115,12 @@ impl Case {
         self
     }
 
-    /// Runs the case on a device.
+    /// Makes the case's buffers on a device, each with a canary behind its end, and records what runs
+    /// over them.
     ///
     /// # Errors
-    /// What the device says; and what it broke, as text: a canary or an input that changed.
-    pub fn run(&self, engine: &mut dyn Engine) -> Result<Outcome> {
+    /// What the device says.
+    pub fn prepare(&self, engine: &mut dyn Engine) -> Result<(Vec<Buffer>, Recording)> {
         let mut buffers = Vec::new();
         for (i, field) in self.fields.iter().enumerate() {
             let mut words = field.words.clone();
@@ -130,6 +131,15 @@ impl Case {
         if let Some(record) = &self.record {
             record(&mut recording, &buffers);
         }
+        Ok((buffers, recording))
+    }
+
+    /// Runs the case on a device.
+    ///
+    /// # Errors
+    /// What the device says. What the kernels broke is in the outcome.
+    pub fn run(&self, engine: &mut dyn Engine) -> Result<Outcome> {
+        let (buffers, recording) = self.prepare(engine)?;
         engine.run(&recording)?;
         let mut outcome = Outcome::default();
         for (i, (field, &buffer)) in self.fields.iter().zip(&buffers).enumerate() {
