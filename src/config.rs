@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data;
+use crate::device::BackendName;
 use crate::error::{Error, Result};
 use crate::learner::{Decay, Objective, Optimizer};
 use crate::ops::adamw::Settings;
+use crate::schedule::SchedulerName;
 
 /// The loss, under TRL's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -18,15 +20,6 @@ pub enum LossName {
     Sigmoid,
     /// supervised: the chosen answer's mean negative log-likelihood
     Sft,
-}
-
-/// How the learning rate moves over the steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum SchedulerName {
-    Constant,
-    Linear,
-    Cosine,
 }
 
 /// Which parameters decay.
@@ -49,16 +42,6 @@ pub enum ReferenceMode {
     OnTheFly,
 }
 
-/// Which graphics API to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum BackendName {
-    Auto,
-    Vulkan,
-    Metal,
-    Dx12,
-}
-
 /// From one list of options: [`TrainOptions`], all optional, for flags and the TOML file, and
 /// [`TrainConfig`] with the defaults filled in.
 macro_rules! options {
@@ -73,7 +56,8 @@ macro_rules! options {
         pub struct TrainOptions {
             $($(#[$path_meta])* #[arg(long, value_name = "PATH")] pub $path: Option<PathBuf>,)*
             $($(#[$switch_meta])*
-            #[arg(long, num_args = 0, default_missing_value = "true", value_name = "BOOL")]
+            #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+                value_name = "BOOL")]
             pub $switch: Option<bool>,)*
             $($(#[$meta])* #[arg(long)] pub $name: Option<$type>,)*
         }
@@ -157,7 +141,7 @@ options! {
         gradient_accumulation_steps: usize = 4,
         /// Passes over the pairs
         epochs: usize = 1,
-        /// Stop after this many optimizer steps; 0 = when the epochs are done
+        /// Take this many optimizer steps, whatever --epochs says; 0 = until the epochs are done
         max_steps: usize = 0,
         /// A longer prompt keeps its end
         max_prompt_tokens: usize = 96,
@@ -231,6 +215,17 @@ impl TrainOptions {
                 return Err(Error::option(option, "is 0", "give at least 1"));
             }
         }
+        if config
+            .batch_size
+            .checked_mul(config.gradient_accumulation_steps)
+            .is_none()
+        {
+            return Err(Error::option(
+                "--gradient-accumulation-steps",
+                "times --batch-size is more pairs than can be counted",
+                "lower one of them",
+            ));
+        }
         let not_negative = [
             ("--beta", f64::from(config.beta)),
             ("--learning-rate", config.learning_rate),
@@ -272,6 +267,46 @@ impl TrainOptions {
             ));
         }
         Ok(config)
+    }
+}
+
+impl TrainOptions {
+    /// Refuses flags that have no effect beside the others; in a file, which may be a whole resolved
+    /// configuration, they are let pass.
+    ///
+    /// # Errors
+    /// `Error::Option` naming the first such flag.
+    pub fn refuse_idle(&self, resolved: &TrainConfig) -> Result<()> {
+        let sft = resolved.loss == LossName::Sft;
+        let on_the_fly = resolved.reference == ReferenceMode::OnTheFly;
+        let idle = [
+            ("--beta", self.beta.is_some() && sft, "--loss sft"),
+            ("--reference", self.reference.is_some() && sft, "--loss sft"),
+            ("--cache-dir", self.cache_dir.is_some() && sft, "--loss sft"),
+            (
+                "--cache-dir",
+                self.cache_dir.is_some() && on_the_fly,
+                "--reference on-the-fly",
+            ),
+            (
+                "--seed",
+                self.seed.is_some() && resolved.no_shuffle,
+                "--no-shuffle",
+            ),
+            (
+                "--epochs",
+                self.epochs.is_some() && resolved.max_steps > 0,
+                "--max-steps",
+            ),
+        ];
+        match idle.iter().find(|(_, idle, _)| *idle) {
+            None => Ok(()),
+            Some((option, _, beside)) => Err(Error::option(
+                *option,
+                format!("has no effect with {beside}"),
+                "leave one of the two out",
+            )),
+        }
     }
 }
 

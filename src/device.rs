@@ -1,10 +1,21 @@
 //! From the user's words to a device.
 
-use crate::config::BackendName;
+use serde::{Deserialize, Serialize};
+
 use crate::cpu::CpuEngine;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapters, Backends, OpenOptions};
+
+/// Which graphics API to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendName {
+    Auto,
+    Vulkan,
+    Metal,
+    Dx12,
+}
 
 /// Which device to use, as the user says it.
 #[derive(Clone, Debug)]
@@ -45,7 +56,8 @@ impl DeviceChoice {
     /// `Error::Device` if there is no such device, or its driver refuses; `Error::Option` if a name
     /// fits several.
     pub fn open(&self) -> Result<Opened> {
-        let max_binding_bytes = (self.max_binding_mib > 0).then_some(self.max_binding_mib << 20);
+        let bytes = self.max_binding_mib.saturating_mul(1 << 20);
+        let max_binding_bytes = (bytes > 0).then_some(bytes);
         let cpu = |note: Option<String>| Opened {
             engine: Box::new(match max_binding_bytes {
                 Some(bytes) => CpuEngine::with_max_binding(bytes),
@@ -54,6 +66,17 @@ impl DeviceChoice {
             note,
         };
         if self.device == "cpu" {
+            let about_gpus = [
+                ("--backend", self.backend != BackendName::Auto),
+                ("--checked", self.checked),
+            ];
+            if let Some((option, _)) = about_gpus.iter().find(|(_, given)| *given) {
+                return Err(Error::option(
+                    *option,
+                    "has no meaning with --device cpu",
+                    "leave one of the two out",
+                ));
+            }
             return Ok(cpu(None));
         }
         let adapters = Adapters::enumerate(self.backend.into());
@@ -61,11 +84,13 @@ impl DeviceChoice {
             "auto" => match adapters.best_gpu() {
                 Some(index) => index,
                 None if self.backend == BackendName::Auto => {
-                    return Ok(cpu(Some("no GPU found: using the CPU engine".to_owned())));
+                    return Ok(cpu(Some(
+                        "no discrete or integrated GPU found: using the CPU engine".to_owned(),
+                    )));
                 }
                 None => {
                     return Err(Error::device(
-                        format!("no {:?} GPU on this machine", self.backend),
+                        format!("no discrete or integrated {:?} GPU found", self.backend),
                         SEE_DEVICES,
                     ));
                 }
@@ -109,7 +134,7 @@ impl DeviceChoice {
                         .collect::<Vec<_>>()
                         .join(" and ")
                 ),
-                "give the index, or more of the name",
+                "give the index, more of the name, or --backend",
             )),
         }
     }

@@ -10,6 +10,15 @@ pub trait Engine {
     /// The device's name, for people.
     fn name(&self) -> String;
 
+    /// Everything that its results may depend on: name, driver, their versions.
+    fn identity(&self) -> String {
+        self.name()
+    }
+
+    /// True if [`Engine::run`] returns before the work is done, so that a caller does well to have the
+    /// next recording ready.
+    fn is_asynchronous(&self) -> bool;
+
     /// The largest buffer that a kernel can bind, in bytes.
     fn max_binding_bytes(&self) -> usize;
 

@@ -85,7 +85,7 @@ impl Generator {
         let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
         Ok(Generator {
             dims: *dims,
-            weights: Tensors::upload(engine, &layout, weights, "weight")?,
+            weights: Tensors::upload(engine, &layout, &weights.tensors, "weight")?,
             ws: Workspace::new(engine, &layout, extent, 1, Purpose::Generate)?,
             max_rows,
         })
@@ -111,7 +111,7 @@ impl Generator {
             return Err(Error::option(
                 "--prompt",
                 format!(
-                    "has {} tokens; the model takes 1 to {}",
+                    "has {} tokens; there is room for 1 to {}",
                     prompt.len(),
                     self.max_rows
                 ),
@@ -157,6 +157,7 @@ impl Generator {
     ) -> Result<Vec<f32>> {
         let (ws, count) = (&self.ws, tokens.len());
         let positions: Vec<u32> = (first..first + count).map(|p| p as u32).collect();
+        ws.check(tokens, &positions)?;
         engine.write(ws.inputs.tokens, 0, tokens)?;
         engine.write(ws.inputs.positions, 0, &positions)?;
         engine.write(ws.inputs.sources, 0, &[count as u32 - 1])?;

@@ -99,7 +99,7 @@ impl Scorer {
     ) -> Result<Scorer> {
         Ok(Scorer {
             dims: layout.dims,
-            weights: Tensors::upload(engine, layout, weights, "weight")?,
+            weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
             ws: Workspace::new(engine, layout, extent, slots, Purpose::Score)?,
             objective,
         })
@@ -173,6 +173,13 @@ pub struct StepReport {
     pub broken: bool,
 }
 
+impl StepReport {
+    /// False if any pair's loss is NaN or infinite.
+    pub fn loss_is_finite(&self) -> bool {
+        self.pairs.iter().all(|p| p.loss.is_finite())
+    }
+}
+
 impl Learner {
     /// Puts a model on a device for training, with room for micro-batches up to `extent` and
     /// optimizer steps of `pairs` pairs.
@@ -186,7 +193,7 @@ impl Learner {
     ) -> Result<Learner> {
         Ok(Learner {
             dims: layout.dims,
-            weights: Tensors::upload(engine, layout, weights, "weight")?,
+            weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
             grads: Tensors::zeros(engine, layout, "gradient")?,
             first: Tensors::zeros(engine, layout, "first moment")?,
             second: Tensors::zeros(engine, layout, "second moment")?,
@@ -304,12 +311,10 @@ impl Learner {
     pub fn report(&self, engine: &mut dyn Engine, ticket: StepTicket) -> Result<StepReport> {
         let metrics = engine.collect(ticket.metrics)?;
         let norm: Vec<f32> = bytemuck::cast_vec(engine.collect(ticket.norm)?);
-        let pairs: Vec<PairMetrics> = bytemuck::pod_collect_to_vec(&metrics);
-        let finite = pairs.iter().all(|p| p.loss.is_finite());
         Ok(StepReport {
-            pairs,
+            pairs: bytemuck::pod_collect_to_vec(&metrics),
             grad_norm: norm[0],
-            broken: norm[2] != 0.0 || !finite,
+            broken: norm[2] != 0.0,
         })
     }
 

@@ -51,6 +51,10 @@ pub enum Grid {
     Groups([usize; 3]),
 }
 
+/// The most operations of one step. An op that would need more records several: a GPU as slow as
+/// 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it for hung.
+pub const MAX_STEP_FLOPS: u64 = 5_000_000_000;
+
 /// WebGPU's limit of workgroups in a dimension.
 pub const MAX_GROUPS: usize = 65535;
 

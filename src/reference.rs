@@ -1,7 +1,7 @@
 //! The frozen reference's log-probs: computed once per response token, kept on disk.
 //!
 //! The reference is the model as it was before training, so its log-probs never change. They are kept
-//! under a key of weights, token ids and device, which makes a second run over the same pairs skip the
+//! under a key of weights, token ids, device and kernels, which makes a second run over the same pairs skip the
 //! pass, and can never mix up two models.
 
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::write_atomically;
 use crate::data::Example;
+use crate::ops::OPS;
 
 /// The log-probs of all response tokens of a data set under the reference, example by example,
 /// chosen before rejected.
@@ -59,6 +60,11 @@ impl Cache {
     /// The cache file for a model, by the fingerprint of its weights, and these examples.
     pub fn new(dir: &Path, weights: &str, device: &str, examples: &[Example]) -> Cache {
         let mut hash = Sha256::new();
+        // What computes the log-probs is part of what they are.
+        for kernel in OPS.iter().flat_map(|op| op.kernels) {
+            hash.update(kernel.source);
+        }
+        hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(weights);
         hash.update([0]);
         hash.update(device);

@@ -1,8 +1,18 @@
-//! The learning rate over the steps, as transformers' schedulers of the same names compute it.
+//! The learning rate over the steps, as transformers' schedulers compute it: `constant` is its
+//! `constant_with_warmup`, the others have its names.
 
 use std::f64::consts::PI;
 
-use crate::config::SchedulerName;
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchedulerName {
+    Constant,
+    Linear,
+    Cosine,
+}
 
 /// A learning-rate schedule over a known number of steps.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ use crate::dpo::Summary;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Objective, Place, Reference, StepTicket};
-use crate::model::{Layout, Tensors};
+use crate::model::{Layout, Tensors, params};
 use crate::reference::{Cache, ReferenceLogProbs};
 use crate::schedule::Schedule;
 
@@ -148,7 +148,8 @@ impl<'a> Run<'a> {
     fn prepare_reference(&mut self, layout: &Layout) -> Result<()> {
         if self.config.reference == ReferenceMode::OnTheFly {
             let weights = &self.inputs.model.weights;
-            let frozen = Tensors::upload(self.engine, layout, weights, "reference weight")?;
+            let frozen =
+                Tensors::upload(self.engine, layout, &weights.tensors, "reference weight")?;
             self.frozen = Some(frozen);
             return Ok(());
         }
@@ -164,7 +165,7 @@ impl<'a> Run<'a> {
     /// From the cache, or computed by the model as it is now, and then kept.
     fn reference_of(&mut self, data: &Dataset, fingerprint: &str) -> Result<ReferenceLogProbs> {
         let dir = self.config.cache_dir.clone().or_else(default_cache_dir);
-        let device = self.engine.name();
+        let device = self.engine.identity();
         let cache = dir.map(|dir| Cache::new(&dir, fingerprint, &device, &data.examples));
         if let Some(kept) = cache.as_ref().and_then(|c| c.load(&data.examples)) {
             return Ok(kept);
@@ -206,15 +207,26 @@ impl<'a> Run<'a> {
         let examples = &self.inputs.train.examples;
         let per_step = self.config.pairs_per_step();
         let steps_per_epoch = examples.len().div_ceil(per_step);
-        let mut total = steps_per_epoch * self.config.epochs;
-        if self.config.max_steps > 0 {
-            total = total.min(self.config.max_steps);
-        }
+        let total = match self.config.max_steps {
+            0 => steps_per_epoch.saturating_mul(self.config.epochs),
+            max_steps => max_steps,
+        };
         let schedule = Schedule {
             scheduler: self.config.lr_scheduler,
             peak: self.config.learning_rate,
             warmup_steps: self.config.warmup_steps,
             total_steps: total,
+        };
+        if schedule.warmup_steps >= total {
+            let note = format!(
+                "the warm-up of {} steps is as long as the run",
+                schedule.warmup_steps
+            );
+            (self.observe)(Event::Note(note));
+        }
+        let in_flight = match self.engine.is_asynchronous() {
+            true => STEPS_IN_FLIGHT,
+            false => 0,
         };
         let before = self.evaluate(0, 0.0)?;
         let mut after = None;
@@ -246,7 +258,7 @@ impl<'a> Run<'a> {
             });
             let last = step + 1 == total;
             let eval_due = self.config.eval_steps > 0 && (step + 1) % self.config.eval_steps == 0;
-            let keep = if last || eval_due { 0 } else { STEPS_IN_FLIGHT };
+            let keep = if last || eval_due { 0 } else { in_flight };
             while flights.len() > keep {
                 if let Some(flight) = flights.pop_front() {
                     self.land(flight, total, &mut clock)?;
@@ -267,8 +279,25 @@ impl<'a> Run<'a> {
     }
 
     /// The parameters as they are on the device.
+    ///
+    /// # Errors
+    /// `Error::NotFinite` if one of them is NaN or infinite; what the device says.
     pub fn weights(&mut self) -> Result<Weights> {
-        self.learner.weights.download(self.engine)
+        let tensors = self.learner.weights.download(self.engine)?;
+        let table = params::table(&self.learner.dims);
+        for (param, values) in table.iter().zip(&tensors) {
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(Error::NotFinite {
+                    step: self.metrics.good_steps as u64,
+                    what: format!(
+                        "tensor `{}` holds NaN or infinity; nothing is saved",
+                        param.name
+                    ),
+                    help: "lower --learning-rate".into(),
+                });
+            }
+        }
+        Ok(Weights { tensors })
     }
 
     /// Optimizer steps whose update changed the parameters.
@@ -317,10 +346,13 @@ impl<'a> Run<'a> {
         let report = self.learner.report(self.engine, flight.ticket)?;
         let seconds = clock.elapsed().as_secs_f64();
         *clock = Instant::now();
-        if report.broken {
+        if report.broken || !report.loss_is_finite() {
             return Err(Error::NotFinite {
                 step: flight.step as u64,
-                what: "the loss or a gradient is NaN or infinite; the step was not taken".into(),
+                what: match report.broken {
+                    true => "a gradient is NaN or infinite; the step was not taken".into(),
+                    false => "the loss is NaN or infinite".into(),
+                },
                 help: "lower --learning-rate, or check the data around this step; \
                        `gpt2-dpo selftest` checks the device"
                     .into(),

@@ -222,7 +222,7 @@ fn greedy(golden: &Golden, engine: &mut dyn Engine) {
 fn gradients(golden: &Golden, learner: &Learner, engine: &mut dyn Engine, prefix: &str) {
     let ours = learner.grads.download(engine).unwrap();
     let mut worst = (0.0, String::new());
-    for (param, ours) in params::table(&learner.dims).iter().zip(&ours.tensors) {
+    for (param, ours) in params::table(&learner.dims).iter().zip(&ours) {
         let error = relative_l2(ours, &golden.tensor(&format!("{prefix}.{}", param.name)));
         assert!(error <= RELATIVE_L2, "{prefix}.{}: {error}", param.name);
         if error > worst.0 {
@@ -232,11 +232,11 @@ fn gradients(golden: &Golden, learner: &Learner, engine: &mut dyn Engine, prefix
     println!("{prefix}: worst relative L2 {:.2e} ({})", worst.0, worst.1);
 }
 
-fn after_training(golden: &Golden, ours: &Weights) {
+fn after_training(golden: &Golden, ours: &[Vec<f32>]) {
     let dims = golden.config.dims;
     let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
     let mut worst = (0.0, String::new());
-    for (param, ours) in params::table(&dims).iter().zip(&ours.tensors) {
+    for (param, ours) in params::table(&dims).iter().zip(ours) {
         let mut ours = ours.clone();
         let mut theirs = golden.tensor(&format!("after.{}", param.name));
         all_ours.extend(&ours);

@@ -102,7 +102,12 @@ fn run(engine: &mut dyn Engine, stream: &Stream) -> (Vec<f32>, Weights) {
     learner
         .accumulate(engine, stream, reference, place)
         .unwrap();
-    (logps, learner.grads.download(engine).unwrap())
+    (
+        logps,
+        Weights {
+            tensors: learner.grads.download(engine).unwrap(),
+        },
+    )
 }
 
 fn shared_equals_separate(engine: &mut dyn Engine) {

@@ -87,6 +87,10 @@ struct Spy {
 }
 
 impl Engine for Spy {
+    fn is_asynchronous(&self) -> bool {
+        self.cpu.is_asynchronous()
+    }
+
     fn run(&mut self, recording: &Recording) -> gpt2_dpo::Result<()> {
         self.seen
             .extend(recording.steps.iter().map(|step| step.kernel.name()));

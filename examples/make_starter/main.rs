@@ -9,10 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gpt2_dpo::checkpoint::{self, Config, Model, Weights};
-use gpt2_dpo::config::{LossName, SchedulerName, TrainConfig};
+use gpt2_dpo::config::{LossName, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example};
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Run};
 use gpt2_dpo::{Error, Result};

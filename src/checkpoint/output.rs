@@ -20,6 +20,8 @@ pub const RUN_FILES: &[&str] = &[
     "special_tokens_map.json",
     "vocab.json",
     "merges.txt",
+    "added_tokens.json",
+    "chat_template.jinja",
     METRICS_FILE,
     RUN_FILE,
 ];

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint::Model;
-use gpt2_dpo::config::{BackendName, TrainConfig};
+use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, Dataset};
-use gpt2_dpo::device::DeviceChoice;
+use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
 
 /// Which device to use.

@@ -8,6 +8,7 @@ use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::{Error, Result};
 
 use super::args::{self, DeviceArgs};
+use super::say;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -89,12 +90,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let row = summary.named("eval_");
     if args.json {
-        println!("{}", serde_json::Value::Object(row));
+        say!("{}", serde_json::Value::Object(row));
     } else {
-        println!("device  {}", engine.name());
-        println!("pairs   {}", data.examples.len());
+        say!("device  {}", engine.name());
+        say!("pairs   {}", data.examples.len());
         for (name, value) in row {
-            println!("{name:26} {:10.4}", value.as_f64().unwrap_or(f64::NAN));
+            say!("{name:26} {:10.4}", value.as_f64().unwrap_or(f64::NAN));
         }
     }
     Ok(ExitCode::SUCCESS)

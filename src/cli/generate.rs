@@ -26,13 +26,13 @@ pub struct Args {
     #[arg(long, default_value_t = Sampling::GREEDY.temperature)]
     temperature: f64,
     /// Sample among this many most probable tokens; 0 = all
-    #[arg(long, default_value_t = Sampling::GREEDY.top_k)]
+    #[arg(long, requires = "temperature", default_value_t = Sampling::GREEDY.top_k)]
     top_k: usize,
     /// Sample among the fewest tokens that hold this probability together
-    #[arg(long, default_value_t = Sampling::GREEDY.top_p)]
+    #[arg(long, requires = "temperature", default_value_t = Sampling::GREEDY.top_p)]
     top_p: f64,
     /// Seed of the draw
-    #[arg(long, default_value_t = Sampling::GREEDY.seed)]
+    #[arg(long, requires = "temperature", default_value_t = Sampling::GREEDY.seed)]
     seed: u64,
     #[command(flatten)]
     device: DeviceArgs,
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut engine = args.device.open()?;
     let engine = engine.as_mut();
     let dims = &model.config.dims;
-    let room = prompt.len() + args.max_new_tokens;
+    let room = prompt.len().saturating_add(args.max_new_tokens);
     let generator = Generator::new(engine, dims, &model.weights, room)?;
     let mut text = tokenizer.stream();
     generator.generate(

@@ -14,6 +14,15 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
 
+/// Prints a line on standard output. A reader that has seen enough (`| head`) does not end a run.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+use say;
+
 /// Fine-tunes GPT-2 with Direct Preference Optimization on whatever GPU there is.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
@@ -38,7 +47,10 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn run() -> Result<ExitCode> {
-    let matches = with_defaults(Cli::command()).get_matches();
+    let command = with_defaults(Cli::command())
+        // So that `--beta -1` is told what is wrong with -1, not that there is no such option.
+        .mut_subcommands(|command| command.mut_args(|arg| arg.allow_negative_numbers(true)));
+    let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     match cli.command {
         Command::Train(args) => train::run(*args),
@@ -58,7 +70,11 @@ fn with_defaults(command: clap::Command) -> clap::Command {
             let name = arg.get_id().as_str().replace('_', "-");
             match (defaults.get(&name), arg.get_help()) {
                 (Some(value), Some(help)) if !value.is_bool() => {
-                    let help = format!("{help} [default: {}]", value.to_string().replace('"', ""));
+                    let value = match value {
+                        toml::Value::String(text) => text.replace('\n', "\\n"),
+                        other => other.to_string(),
+                    };
+                    let help = format!("{help} [default: {value}]");
                     arg.help(help)
                 }
                 _ => arg,

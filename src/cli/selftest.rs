@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use gpt2_dpo::Result;
+use gpt2_dpo::{Error, Result};
 
 use super::args::DeviceArgs;
+use super::say;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,23 +16,33 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let mut engine = args.device.open()?;
     let name = engine.name();
-    println!("device  {name}\n");
-    println!("op           cases  worst relative L2  worst max  verdict");
+    if !engine.is_asynchronous() {
+        return Err(Error::Device {
+            what: "the CPU engine is the twins themselves: there is nothing to compare".into(),
+            help: "name a GPU with --device; `gpt2-dpo devices` lists them, software ones too"
+                .into(),
+        });
+    }
+    say!("device  {name}\n");
+    say!("op           cases  worst relative L2  worst max  verdict");
     let good = gpt2_dpo::selftest::run(engine.as_mut(), |row| {
         let verdict = if row.misses.is_empty() { "ok" } else { "MISS" };
-        println!(
+        say!(
             "{:12} {:5}  {:17.1e}  {:9.1e}  {verdict}",
-            row.op, row.cases, row.worst.relative_l2, row.worst.relative_max
+            row.op,
+            row.cases,
+            row.worst.relative_l2,
+            row.worst.relative_max
         );
         for miss in &row.misses {
-            println!("    {miss}");
+            say!("    {miss}");
         }
     })?;
     if good {
-        println!("\nevery kernel agrees with its CPU twin on {name}");
+        say!("\nevery kernel agrees with its CPU twin on {name}");
         Ok(ExitCode::SUCCESS)
     } else {
-        println!("\ndo not trust {name}: use --device cpu, or try with --checked and report this");
+        say!("\ndo not trust {name}: use --device cpu, or try with --checked and report this");
         Ok(ExitCode::FAILURE)
     }
 }

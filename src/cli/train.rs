@@ -14,7 +14,7 @@ use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{args, starter};
+use super::{args, say, starter};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -29,6 +29,7 @@ pub struct Args {
 const SHOWN_TOKENS: usize = 40;
 
 pub fn run(args: Args) -> Result<ExitCode> {
+    let flags = args.options.clone();
     let mut options = args.options;
     if let Some(file) = &args.config {
         options = options.or(TrainOptions::read(file)?);
@@ -39,6 +40,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         options = options.or(starter::recipe()?);
     }
     let config = options.resolve()?;
+    flags.refuse_idle(&config)?;
 
     let model = match &config.model {
         Some(dir) => Model::load(dir)?,
@@ -53,14 +55,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     })?;
     let engine = engine.as_mut();
     let out = claim_out(&config)?;
-    println!("device  {}", engine.name());
-    println!("model   {}", name(&config));
+    say!("device  {}", engine.name());
+    say!("model   {}", name(&config));
     let held_out = eval.as_ref().map_or(0, |e| e.examples.len());
-    println!(
+    say!(
         "pairs   {} to train on, {held_out} held out",
         train.examples.len()
     );
-    println!("output  {}", out.display());
+    say!("output  {}", out.display());
 
     let inputs = Inputs {
         model: &model,
@@ -76,7 +78,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if config.model.is_none() && !own_data {
         show_answers(engine, &config, &model, &outcome.weights)?;
     }
-    println!("\nsaved   {} after {} steps", out.display(), outcome.steps);
+    say!("\nsaved   {} after {} steps", out.display(), outcome.steps);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,6 +117,17 @@ fn claim_out(config: &TrainConfig) -> Result<PathBuf> {
         let mut free = free.skip_while(|path| path.exists());
         free.next().unwrap_or_default() // the counter never ends
     });
+    // A run that failed would take the model that it began with along.
+    if let Some(model) = &config.model
+        && let (Ok(model), Ok(target)) = (model.canonicalize(), out.canonicalize())
+        && model == target
+    {
+        return Err(Error::Option {
+            option: "--out".into(),
+            what: format!("{} is the directory of the model", out.display()),
+            help: "name another output directory".into(),
+        });
+    }
     checkpoint::claim(&out, config.overwrite)?;
     Ok(out)
 }
@@ -126,8 +139,8 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
     })
 }
 
-/// The run itself. If it breaks off after good steps, the weights of the last one are kept; before
-/// that, nothing is.
+/// The run itself. If it breaks off after good steps, the weights are kept as long as they are finite;
+/// otherwise nothing is.
 fn learn(
     engine: &mut dyn Engine,
     config: &TrainConfig,
@@ -137,21 +150,21 @@ fn learn(
     let model = inputs.model;
     let mut progress = Progress::default();
     let mut tell = |event: Event| progress.tell(event);
-    let mut good = None;
+    let mut good: Option<Weights> = None;
     let result = Run::new(engine, config, inputs, out, &mut tell).and_then(|mut run| {
         let result = run.train();
-        if let (Err(Error::NotFinite { .. }), 1..) = (&result, run.good_steps()) {
-            good = Some((run.good_steps(), run.weights()?));
+        if result.is_err() && run.good_steps() > 0 {
+            good = run.weights().ok();
         }
         result
     });
     progress.clear();
     if result.is_err() {
         match good {
-            Some((steps, weights)) => {
+            Some(weights) => {
                 write_run_file(config, out)?;
                 model.save_with(out, &weights)?;
-                eprintln!("note: {} holds the weights of step {steps}", out.display());
+                eprintln!("note: {} holds the last good weights", out.display());
             }
             None => checkpoint::abandon(out),
         }
@@ -175,14 +188,14 @@ impl Progress {
             Event::Eval { step, summary } => {
                 self.clear();
                 if let Some(rewards) = &summary.rewards {
-                    println!(
+                    say!(
                         "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
                         summary.loss,
                         100.0 * rewards.accuracy,
                         rewards.margin
                     );
                 } else {
-                    println!("step {step}: held-out loss {:.4}", summary.loss);
+                    say!("step {step}: held-out loss {:.4}", summary.loss);
                 }
             }
         }
@@ -232,9 +245,9 @@ fn brief(row: &StepRow) -> String {
 }
 
 fn show_change(before: &Summary, after: &Summary) {
-    println!("\nheld out       before     after");
+    say!("\nheld out       before     after");
     let line = |what: &str, before: f64, after: f64, unit: &str| {
-        println!("{what:10} {before:10.4}{unit}{after:10.4}{unit}");
+        say!("{what:10} {before:10.4}{unit}{after:10.4}{unit}");
     };
     line("loss", before.loss, after.loss, "");
     if let (Some(before), Some(after)) = (&before.rewards, &after.rewards) {
@@ -254,7 +267,7 @@ fn show_answers(
     let before = answers(engine, config, model, &model.weights)?;
     let after = answers(engine, config, model, after)?;
     for ((prompt, before), after) in starter::SHOWN_PROMPTS.iter().zip(before).zip(after) {
-        println!("\n{prompt}\n  before: {before}\n  after:  {after}");
+        say!("\n{prompt}\n  before: {before}\n  after:  {after}");
     }
     Ok(())
 }

@@ -74,6 +74,10 @@ impl Engine for CpuEngine {
         format!("CPU ({} threads)", rayon::current_num_threads())
     }
 
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+
     fn max_binding_bytes(&self) -> usize {
         self.max_binding_bytes
     }

@@ -95,9 +95,11 @@ impl Adapters {
         self.all.is_empty()
     }
 
-    /// The adapter that `auto` takes: the first discrete or integrated GPU.
+    /// The adapter that `auto` takes: the first discrete or integrated GPU that can be used.
     pub fn best_gpu(&self) -> Option<usize> {
-        let is_gpu = |a: &wgpu::Adapter| rank(a.get_info().device_type) <= 1;
+        let is_gpu = |a: &wgpu::Adapter| {
+            rank(a.get_info().device_type) <= 1 && missing_limits(&a.limits()).is_none()
+        };
         self.all.iter().position(is_gpu)
     }
 
@@ -153,8 +155,9 @@ impl Adapters {
                 "choose another with --device (see `gpt2-dpo devices`), or --device cpu",
             ));
         }
-        // Larger bindings mean fewer shards; nothing else beyond the defaults is asked for.
-        let mut limits = wgpu::Limits::default();
+        // Larger bindings mean fewer shards; nothing else beyond the defaults is asked for. What an
+        // adapter has less of than the defaults, textures and the like, no compute shader meets.
+        let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
         if !options.default_limits {
             let has = adapter.limits();
             limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
@@ -172,7 +175,7 @@ impl Adapters {
                     "update its driver, choose another with --device, or use --device cpu",
                 )
             })?;
-        Ok(GpuEngine::new(report.to_string(), device, queue, options))
+        Ok(GpuEngine::new(&report, device, queue, options))
     }
 }
 

@@ -1,25 +1,34 @@
 //! Runs recordings on a GPU.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
-use super::OpenOptions;
+use super::{AdapterReport, OpenOptions};
 use crate::engine::{Engine, Ticket};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
-use crate::recording::{Buffer, MAX_PARAMS, Recording, Step};
+use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
 
 /// Steps of one submission at most, each with its slot in the params ring.
 const RING_SLOTS: usize = 1024;
 
 /// Windows and macOS end work that keeps a GPU busy for seconds. A submission of this many operations
-/// takes 100 ms at 200 GFLOP/s, less than any GPU of the last ten years does.
-const MAX_SUBMISSION_FLOPS: u64 = 20_000_000_000;
+/// takes 100 ms at 200 GFLOP/s, and half a second on a GPU as slow as 40 GFLOP/s. No single step is
+/// more than a quarter of it: see `recording::MAX_STEP_FLOPS`.
+const MAX_SUBMISSION_FLOPS: u64 = 4 * MAX_STEP_FLOPS;
+
+/// Submissions under way at most: each holds the host's copies of what was written for it.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// Bytes written after which the host's copies are handed on, so that uploading a model does not hold
+/// it twice.
+const MAX_UNSUBMITTED_BYTES: usize = 64 << 20;
 
 /// A GPU opened through wgpu.
 pub struct GpuEngine {
     name: String,
+    identity: String,
     device: wgpu::Device,
     queue: wgpu::Queue,
     options: OpenOptions,
@@ -30,6 +39,8 @@ pub struct GpuEngine {
     ring: wgpu::Buffer,
     slot_bytes: usize,
     readbacks: Readbacks,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    unsubmitted_bytes: usize,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -55,7 +66,7 @@ struct Readback {
 
 impl GpuEngine {
     pub(super) fn new(
-        name: String,
+        report: &AdapterReport,
         device: wgpu::Device,
         queue: wgpu::Queue,
         options: OpenOptions,
@@ -86,7 +97,8 @@ impl GpuEngine {
             mapped_at_creation: false,
         });
         GpuEngine {
-            name,
+            name: report.to_string(),
+            identity: format!("{report}, {}", report.driver),
             device,
             queue,
             options,
@@ -96,6 +108,8 @@ impl GpuEngine {
             ring,
             slot_bytes,
             readbacks: Readbacks::default(),
+            in_flight: VecDeque::new(),
+            unsubmitted_bytes: 0,
             failure,
         }
     }
@@ -133,8 +147,9 @@ impl GpuEngine {
         let module = if self.options.checked {
             self.device.create_shader_module(descriptor)
         } else {
-            // SAFETY: the shaders are this program's own. They index inside the buffers that the
-            // recording binds and their loops end: the test suite runs each with the checks on.
+            // SAFETY: the shaders are this program's own; their loops end, and every index stays in the
+            // buffers that a recording binds as long as sizes fit (the ops make both from the same
+            // numbers) and ids and positions are in their tables (`Workspace::upload` checks).
             unsafe {
                 let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
                 self.device
@@ -250,7 +265,24 @@ impl GpuEngine {
                 pass.dispatch_workgroups(x, y, z);
             }
         }
-        self.queue.submit([encoder.finish()]);
+        self.hand_over(Some(encoder.finish()));
+    }
+
+    /// Submits, waiting first if too much is under way.
+    fn hand_over(&mut self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+        if self.in_flight.len() == MAX_IN_FLIGHT
+            && let Some(oldest) = self.in_flight.pop_front()
+        {
+            // A device that fails here reports it through its callbacks.
+            let _ = self.device.poll(wgpu::PollType::Wait {
+                submission_index: Some(oldest),
+                timeout: None,
+            });
+        }
+        let index = self.queue.submit(commands);
+        self.in_flight.push_back(index.clone());
+        self.unsubmitted_bytes = 0;
+        index
     }
 
     fn staging(&mut self, bytes: u64) -> wgpu::Buffer {
@@ -298,6 +330,14 @@ fn submissions(steps: &[Step]) -> Vec<&[Step]> {
 impl Engine for GpuEngine {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        true
     }
 
     fn max_binding_bytes(&self) -> usize {
@@ -352,6 +392,10 @@ impl Engine for GpuEngine {
         let bytes = bytemuck::cast_slice(data);
         self.queue
             .write_buffer(self.buffer(buffer), 4 * offset as u64, bytes);
+        self.unsubmitted_bytes += bytes.len();
+        if self.unsubmitted_bytes > MAX_UNSUBMITTED_BYTES {
+            self.hand_over(None);
+        }
         self.check()
     }
 
@@ -368,7 +412,7 @@ impl Engine for GpuEngine {
         let staging = self.staging(bytes);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
-        let submission = self.queue.submit([encoder.finish()]);
+        let submission = self.hand_over(Some(encoder.finish()));
         let (sender, mapped) = channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone only when the engine is.

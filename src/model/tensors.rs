@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::Dims;
 use super::params::{self, PER_BLOCK, Param, Role};
-use crate::checkpoint::Weights;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::recording::Buffer;
@@ -167,15 +166,15 @@ impl Tensors {
         Ok(Tensors { all })
     }
 
-    /// The weights of a checkpoint.
+    /// All tensors' values, row-major, in the order of the parameter table.
     pub fn upload(
         engine: &mut dyn Engine,
         layout: &Layout,
-        weights: &Weights,
+        values: &[Vec<f32>],
         what: &str,
     ) -> Result<Tensors> {
         let tensors = Self::zeros(engine, layout, what)?;
-        for (tensor, values) in tensors.all.iter().zip(&weights.tensors) {
+        for (tensor, values) in tensors.all.iter().zip(values) {
             for shard in &tensor.shards {
                 let range = shard.rows.start * tensor.cols..shard.rows.end * tensor.cols;
                 engine.write(shard.buffer, 0, bytemuck::cast_slice(&values[range]))?;
@@ -185,7 +184,7 @@ impl Tensors {
     }
 
     /// Reads everything back, without the padding.
-    pub fn download(&self, engine: &mut dyn Engine) -> Result<Weights> {
+    pub fn download(&self, engine: &mut dyn Engine) -> Result<Vec<Vec<f32>>> {
         let mut tensors = Vec::with_capacity(self.all.len());
         for tensor in &self.all {
             let mut values: Vec<f32> = Vec::with_capacity(tensor.rows * tensor.cols);
@@ -195,7 +194,7 @@ impl Tensors {
             }
             tensors.push(values);
         }
-        Ok(Weights { tensors })
+        Ok(tensors)
     }
 
     /// Frees the buffers.

@@ -3,9 +3,9 @@
 use super::{Dims, Layout, Tensors};
 use crate::batch::{Extent, Stream};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{dpo, grad_norm, head};
-use crate::recording::Buffer;
+use crate::recording::{Buffer, MAX_GROUPS};
 
 /// The logits of one chunk of pairs take at most this much, unless a single pair needs more.
 const LOGITS_BUDGET_BYTES: usize = 128 << 20;
@@ -123,6 +123,8 @@ pub struct Workspace {
     pub out: Buffer,
     pub head: Head,
     pub backward: Option<Backward>,
+    vocab_size: usize,
+    n_positions: usize,
     made: Vec<Buffer>,
 }
 
@@ -153,6 +155,18 @@ impl Workspace {
         purpose: Purpose,
     ) -> Result<Workspace> {
         let dims = &layout.dims;
+        for (what, count) in [
+            ("token rows", extent.rows),
+            ("response tokens", extent.heads),
+            ("pairs", extent.pairs),
+        ] {
+            if count > MAX_GROUPS {
+                return Err(Error::device(
+                    format!("a micro-batch of {count} {what}, more than a dispatch's {MAX_GROUPS}"),
+                    "lower --batch-size and raise --gradient-accumulation-steps",
+                ));
+            }
+        }
         let max_binding_words = engine.max_binding_bytes() / 4;
         let mut on = Maker {
             engine,
@@ -212,6 +226,8 @@ impl Workspace {
             out,
             head,
             backward,
+            vocab_size: dims.vocab_size,
+            n_positions: dims.n_positions,
             made: on.made,
         })
     }
@@ -277,8 +293,34 @@ impl Workspace {
         })
     }
 
+    /// Refuses ids and positions that a table of the model does not have: the kernels would read
+    /// beyond it.
+    ///
+    /// # Errors
+    /// `Error::Option` naming the first such id or position.
+    pub fn check(&self, tokens: &[u32], positions: &[u32]) -> Result<()> {
+        for (what, ids, rows) in [
+            ("token id", tokens, self.vocab_size),
+            ("position", positions, self.n_positions),
+        ] {
+            if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
+                return Err(Error::option(
+                    what,
+                    format!("{id} is outside the model's {rows}"),
+                    "tokenize with the model's own tokenizer, within the model's positions",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a micro-batch to the device.
+    ///
+    /// # Errors
+    /// `Error::Option` for an id or a position that the model does not have; what the device says.
     pub fn upload(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<()> {
+        self.check(&stream.tokens, &stream.positions)?;
+        self.check(&stream.targets, &[])?;
         let to = &self.inputs;
         engine.write(to.tokens, 0, &stream.tokens)?;
         engine.write(to.positions, 0, &stream.positions)?;

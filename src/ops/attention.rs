@@ -7,10 +7,55 @@
 use rayon::prelude::*;
 
 use super::case::Case;
-use crate::batch::Span;
 use crate::cpu::dot;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
+
+/// What one row attends to, and which rows attend to it.
+///
+/// A query row attends to the key rows `[prefix_start, prefix_end)` and `[own_start, row]`; a key row
+/// is seen by the query rows `[row, query_end)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Span {
+    pub prefix_start: u32,
+    pub prefix_end: u32,
+    pub own_start: u32,
+    pub query_end: u32,
+}
+
+impl Span {
+    /// The spans of a pair whose first row is `start` and that has these numbers of rows.
+    pub fn of_pair(start: usize, prompt: usize, chosen: usize, rejected: usize) -> Vec<Span> {
+        let prefix = [start, start + prompt];
+        let chosen_end = prefix[1] + chosen;
+        let end = chosen_end + rejected;
+        let span = |prefix: [usize; 2], own: usize, query_end: usize| Span {
+            prefix_start: prefix[0] as u32,
+            prefix_end: prefix[1] as u32,
+            own_start: own as u32,
+            query_end: query_end as u32,
+        };
+        let mut spans = vec![span([start, start], start, end); prompt];
+        spans.extend(vec![span(prefix, prefix[1], chosen_end); chosen]);
+        spans.extend(vec![span(prefix, chosen_end, end); rejected]);
+        spans
+    }
+
+    /// The key rows that query row `row`, whose span this is, attends to.
+    pub fn keys(&self, row: usize) -> impl Iterator<Item = usize> {
+        (self.prefix_start as usize..self.prefix_end as usize)
+            .chain(self.own_start as usize..row + 1)
+    }
+
+    /// How many (query, key) pairs attend in a stream.
+    pub fn links(spans: &[Span]) -> usize {
+        let keys = |(row, s): (usize, &Span)| {
+            (s.prefix_end - s.prefix_start) as usize + row + 1 - s.own_start as usize
+        };
+        spans.iter().enumerate().map(keys).sum()
+    }
+}
 
 params! {
     struct Params {

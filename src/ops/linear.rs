@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::case::Case;
 use crate::cpu::matmul::{Operand, matmul};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
 
 params! {
     struct Params {
@@ -176,7 +176,25 @@ pub fn backward_bias(rec: &mut Recording, (dy, dbias): (Buffer, Buffer), rows: u
     );
 }
 
+/// Records a product, in runs of rows where it is more work than one step may be.
 fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], params: Params) {
+    let [_, lanes_y, _] = kernel.reflection().workgroup_size;
+    let group_rows = kernel.constant("TILE_ROWS") * lanes_y;
+    let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
+    let most = (MAX_STEP_FLOPS / row_flops.max(1)).min(u64::from(params.rows)) as u32;
+    let size = (most / group_rows * group_rows).max(group_rows);
+    for first in (0..params.rows).step_by(size as usize) {
+        let part = Params {
+            rows: size.min(params.rows - first),
+            a_offset: params.a_offset + first * params.a_row,
+            c_offset: params.c_offset + first * params.c_row,
+            ..params
+        };
+        push_part(rec, kernel, buffers, part);
+    }
+}
+
+fn push_part(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], params: Params) {
     let [lanes_x, lanes_y, _] = kernel.reflection().workgroup_size;
     let groups =
         |items: u32, tile: &str, lanes: u32| items.div_ceil(kernel.constant(tile) * lanes) as usize;

@@ -1,0 +1,13 @@
+//! The program as its users run it: arguments in, files, text and exit codes out.
+
+mod bad_data;
+mod bad_models;
+mod bad_options;
+mod devices;
+mod formats;
+mod models;
+mod output;
+mod repeat;
+mod sandbox;
+mod train;
+mod trained;

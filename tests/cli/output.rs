@@ -1,0 +1,143 @@
+//! The output folder: whose it is, and what it holds when a run breaks off.
+
+use gpt2_dpo::checkpoint::Model;
+
+use crate::models::tensors;
+use crate::sandbox::{GPU, Sandbox, number, steps};
+
+/// All files of a folder with their bytes.
+fn contents(sandbox: &Sandbox, dir: &str) -> Vec<(String, Vec<u8>)> {
+    let names = sandbox.list(dir).into_iter();
+    names
+        .map(|name| (name.clone(), sandbox.read(&format!("{dir}/{name}"))))
+        .collect()
+}
+
+#[test]
+fn an_earlier_run_is_replaced_only_on_demand() {
+    let sandbox = Sandbox::new();
+    sandbox.metrics_of("out", "--learning-rate 1e-3");
+    sandbox.write("out/notes.md", "mine");
+    let before = contents(&sandbox, "out");
+
+    sandbox
+        .train("--data d.jsonl --out out")
+        .refused(&["out", "--overwrite"]);
+    assert_eq!(contents(&sandbox, "out"), before);
+    // What is wrong is found before anything is replaced.
+    for options in [
+        "--data absent.jsonl",
+        "--data d.jsonl --batch-size 0",
+        "--data d.jsonl --device 99",
+    ] {
+        let ran = sandbox.train(&format!("--out out --overwrite {options}"));
+        ran.refused(&[]);
+        assert_eq!(contents(&sandbox, "out"), before, "{options}");
+    }
+
+    sandbox.metrics_of("fresh", "--learning-rate 2e-3");
+    sandbox.metrics_of("out", "--learning-rate 2e-3 --overwrite");
+    assert_eq!(sandbox.read("out/notes.md"), b"mine");
+    let weights = |dir: &str| sandbox.read(&format!("{dir}/model.safetensors"));
+    assert_eq!(weights("out"), weights("fresh"));
+    let mut names = sandbox.list("fresh");
+    names.push("notes.md".to_owned());
+    names.sort();
+    assert_eq!(
+        sandbox.list("out"),
+        names,
+        "nothing of the earlier run is left"
+    );
+}
+
+#[test]
+fn nothing_of_an_earlier_runs_tokenizer_is_left() {
+    let sandbox = Sandbox::new();
+    sandbox.starter("model");
+    for file in [
+        "chat_template.jinja",
+        "added_tokens.json",
+        "special_tokens_map.json",
+    ] {
+        sandbox.write(&format!("model/{file}"), "{}");
+    }
+    sandbox.train("--model model --data d.jsonl --out out").ok();
+    assert!(
+        sandbox.exists("out/chat_template.jinja"),
+        "a model keeps its files"
+    );
+    sandbox.train("--data d.jsonl --out out --overwrite").ok();
+    sandbox.train("--data d.jsonl --out fresh").ok();
+    assert_eq!(sandbox.list("out"), sandbox.list("fresh"));
+}
+
+#[test]
+fn other_peoples_folders_and_files_are_left_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "mine");
+    sandbox
+        .train("--data d.jsonl --out file --overwrite")
+        .refused(&["file"]);
+    assert_eq!(sandbox.read("file"), b"mine");
+    sandbox
+        .train("--data d.jsonl --out file/below")
+        .refused(&["file/below"]);
+
+    std::fs::create_dir(sandbox.path("empty")).unwrap();
+    sandbox.train("--data d.jsonl --out empty").ok();
+    sandbox.train("--data d.jsonl --out new/folder").ok();
+    assert!(sandbox.exists("new/folder/model.safetensors"));
+}
+
+#[test]
+fn nan_before_the_first_good_step_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    for (options, step) in [
+        ("--beta 1e38", "step 1"),
+        // Here it is the update that overflows.
+        ("--learning-rate 1e39", "step 1"),
+        ("--learning-rate 1e30 --weight-decay 1e30", "step 1"),
+    ] {
+        for data in ["--data d.jsonl", "--data d.jsonl --eval-data e.jsonl"] {
+            sandbox.refuses(&format!("{data} {options}"), &[step]);
+            sandbox.refuses(&format!("{data} {options} --max-steps 1"), &[step]);
+        }
+    }
+}
+
+#[test]
+fn nan_in_training_leaves_the_last_good_step() {
+    let sandbox = Sandbox::new();
+    for device in ["cpu", GPU] {
+        let (out, short) = (format!("{device}-out"), format!("{device}-short"));
+        let options = format!(
+            "--data d.jsonl --device {device} --batch-size 1 --gradient-accumulation-steps 1 \
+             --learning-rate 1e30"
+        );
+        let ran = sandbox.train(&format!("{options} --out {out}"));
+        ran.refused(&["step 2", "--learning-rate"]);
+
+        let model = Model::load(&sandbox.path(&out)).expect("finite weights"); // it refuses others
+        assert!(model.tokenizer.is_some());
+        sandbox
+            .train(&format!("{options} --out {short} --max-steps 1"))
+            .ok();
+        let bytes = |out: &str| tensors(&sandbox.path(out)).into_values().map(|t| t.bytes);
+        assert!(bytes(&out).eq(bytes(&short)), "those of step 1");
+        let rows = steps(&sandbox.metrics(&out));
+        assert_eq!(rows.len(), 1);
+        assert_eq!(number(&rows[0], "step"), 1.0);
+    }
+}
+
+#[test]
+fn the_model_is_not_overwritten_by_its_own_run() {
+    let sandbox = Sandbox::new();
+    let model = sandbox.starter("model");
+    let before = sandbox.list("model");
+    sandbox
+        .run("train --model model --data d.jsonl --out ./model --overwrite --device cpu")
+        .refused(&["--out", "model"]);
+    assert!(model.join("model.safetensors").exists());
+    assert_eq!(sandbox.list("model"), before);
+}

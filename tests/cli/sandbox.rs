@@ -1,0 +1,268 @@
+//! A folder to run the program in, and what a run leaves.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+/// The built-in starter's files, as the repository has them.
+const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/starter");
+
+/// The first adapter of `devices`: a GPU, or software Vulkan, which every machine can have. A test that
+/// needs it fails without it.
+pub const GPU: &str = "0";
+
+pub const LN_2: f64 = std::f64::consts::LN_2;
+
+/// A row of metrics.jsonl.
+pub type Row = Map<String, Value>;
+
+/// A temporary folder, in which the program runs; relative paths are relative to it.
+pub struct Sandbox {
+    dir: TempDir,
+}
+
+impl Sandbox {
+    /// Holds `d.jsonl` with six of the starter's pairs and `e.jsonl` with four held-out ones.
+    pub fn new() -> Sandbox {
+        let sandbox = Sandbox {
+            dir: TempDir::new().unwrap(),
+        };
+        sandbox.write("d.jsonl", starter_lines("train.jsonl", 6));
+        sandbox.write("e.jsonl", starter_lines("eval.jsonl", 4));
+        sandbox
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    pub fn exists(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// Names in a folder, sorted.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(name)).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// Puts a copy of the starter's model folder here.
+    pub fn starter(&self, name: &str) -> PathBuf {
+        let dir = self.path(name);
+        fs::create_dir_all(&dir).unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            fs::copy(Path::new(STARTER).join(file), dir.join(file)).unwrap();
+        }
+        dir
+    }
+
+    /// Runs the program with these arguments, between which there is white space.
+    pub fn run(&self, args: &str) -> Ran {
+        self.run_with(&args.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs the program with these arguments.
+    pub fn run_with(&self, args: &[&str]) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_gpt2-dpo"))
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("XDG_RUNTIME_DIR", self.dir.path()) // some drivers complain where there is none
+            .env_remove("RUST_BACKTRACE")
+            .output()
+            .unwrap();
+        Ran {
+            command: args.join(" "),
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// `train` with these options: on the CPU, with the cache in `cache`, unless they say otherwise.
+    pub fn train(&self, options: &str) -> Ran {
+        let mut args = vec!["train"];
+        args.extend(options.split_whitespace());
+        if !args.contains(&"--device") {
+            args.extend(["--device", "cpu"]);
+        }
+        let uses_cache = !args.contains(&"on-the-fly") && !args.contains(&"sft");
+        if uses_cache && !args.contains(&"--cache-dir") {
+            args.extend(["--cache-dir", "cache"]);
+        }
+        self.run_with(&args)
+    }
+
+    /// `train` on `d.jsonl` and `e.jsonl` into `out`, a pair a step; returns its metrics.
+    pub fn metrics_of(&self, out: &str, options: &str) -> Vec<Row> {
+        let mut all = format!("--out {out} {options}");
+        for (option, value) in [
+            ("--data", "d.jsonl"),
+            ("--eval-data", "e.jsonl"),
+            ("--batch-size", "1"),
+            ("--gradient-accumulation-steps", "1"),
+        ] {
+            if !options.contains(&format!("{option} ")) {
+                all += &format!(" {option} {value}");
+            }
+        }
+        self.train(&all).ok();
+        self.metrics(out)
+    }
+
+    /// The rows of a run's metrics.jsonl.
+    pub fn metrics(&self, out: &str) -> Vec<Row> {
+        let text = String::from_utf8(self.read(&format!("{out}/metrics.jsonl"))).unwrap();
+        let parse = |line| serde_json::from_str(line).expect("a JSON object a line");
+        text.lines().map(parse).collect()
+    }
+
+    /// `train` into `out` must be refused, naming each of `fragments`, and leave no `out`.
+    #[track_caller]
+    pub fn refuses(&self, options: &str, fragments: &[&str]) {
+        self.train(&format!("--out out {options}"))
+            .refused(fragments);
+        assert!(!self.exists("out"), "{options}: out is left behind");
+    }
+}
+
+/// The first lines of one of the starter's data files.
+pub fn starter_lines(file: &str, count: usize) -> String {
+    let text = fs::read_to_string(Path::new(STARTER).join(file)).unwrap();
+    text.lines()
+        .take(count)
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+/// The records of those lines.
+pub fn starter_records(file: &str, count: usize) -> Vec<Value> {
+    let lines = starter_lines(file, count);
+    lines
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect()
+}
+
+/// Records as a file has them, one a line.
+pub fn jsonl(records: impl IntoIterator<Item = Value>) -> String {
+    records.into_iter().map(|r| format!("{r}\n")).collect()
+}
+
+/// A finished run of the program.
+pub struct Ran {
+    command: String,
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Ran { command, code, .. } = self;
+        writeln!(f, "`gpt2-dpo {command}` exits with {code:?}")?;
+        writeln!(f, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr)?;
+        if self.stderr.contains(&format!("no device {GPU}")) {
+            writeln!(
+                f,
+                "scripts/test installs Mesa's lavapipe (Debian and Ubuntu: \
+                 apt-get install mesa-vulkan-drivers)"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn ok(self) -> Ran {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// It must have failed with an error that names each of these, says what to do, and is no panic.
+    #[track_caller]
+    pub fn refused(&self, fragments: &[&str]) {
+        let text = &self.stderr;
+        assert!(self.code.is_some_and(|code| code != 0), "{self:?}");
+        assert!(text.contains("error: "), "{self:?}");
+        // What clap refuses, it refuses in its own words.
+        let says_what_to_do = text.contains("\n  help: ") || text.contains("try '--help'");
+        assert!(says_what_to_do, "no help: {self:?}");
+        for panic in ["panicked", "backtrace"] {
+            assert!(!text.contains(panic), "{self:?}");
+        }
+        for fragment in fragments {
+            assert!(text.contains(fragment), "not in it: {fragment}\n{self:?}");
+        }
+    }
+}
+
+/// A number of a row.
+#[track_caller]
+pub fn number(row: &Row, name: &str) -> f64 {
+    let value = row.get(name).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("no number {name} in {row:?}"))
+}
+
+/// A number of each of these rows.
+#[track_caller]
+pub fn numbers(rows: &[Row], name: &str) -> Vec<f64> {
+    rows.iter().map(|row| number(row, name)).collect()
+}
+
+/// The rows of optimizer steps.
+pub fn steps(rows: &[Row]) -> Vec<Row> {
+    let is_step = |row: &&Row| row.contains_key("loss");
+    rows.iter().filter(is_step).cloned().collect()
+}
+
+/// The rows of evaluations.
+pub fn evals(rows: &[Row]) -> Vec<Row> {
+    let is_eval = |row: &&Row| row.contains_key("eval_loss");
+    rows.iter().filter(is_eval).cloned().collect()
+}
+
+/// The rows without what depends on the time.
+pub fn without_speeds(mut rows: Vec<Row>) -> Vec<Row> {
+    for row in &mut rows {
+        row.remove("pairs_per_second");
+        row.remove("tokens_per_second");
+    }
+    rows
+}
+
+/// Every loss of two runs, of steps and evaluations, must be equal but for `bound`.
+#[track_caller]
+pub fn assert_same_losses(ours: &[Row], theirs: &[Row], bound: f64) {
+    let losses = |rows: &[Row]| {
+        let all = [
+            numbers(&steps(rows), "loss"),
+            numbers(&evals(rows), "eval_loss"),
+        ];
+        all.concat()
+    };
+    assert_near(&losses(ours), &losses(theirs), bound);
+}
+
+/// Equal numbers but for `bound`; NaN is not near anything.
+#[track_caller]
+pub fn assert_near(ours: &[f64], theirs: &[f64], bound: f64) {
+    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= bound;
+    let same = ours.len() == theirs.len() && ours.iter().zip(theirs).all(near);
+    assert!(same, "{ours:?}\n{theirs:?}");
+}
