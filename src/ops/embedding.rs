@@ -1,4 +1,4 @@
-//! Token + position embedding: x[r] = wte[token r] + wpe[position r].
+//! Token + position embedding: `x[r] = wte[token r] + wpe[position r]`.
 //!
 //! The token table may be cut into row shards; one dispatch sees one shard. The backward pass sums
 //! the gradient rows of each table row that was used, in the order in which the host sorted them.
