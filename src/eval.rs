@@ -35,13 +35,14 @@ pub fn evaluate(
     scorer.release(engine);
 
     let scorer = Scorer::new(engine, &layout, policy, objective, extent, total)?;
-    for (i, pairs) in data.examples.chunks(batch_size).enumerate() {
+    let batches = data.examples.chunks(batch_size).zip(references);
+    for (i, (pairs, logps)) in batches.enumerate() {
         let place = Place {
             slot: i * batch_size,
             of: total,
         };
         let stream = Stream::new(pairs, sides);
-        scorer.score(engine, &stream, Reference::LogProbs(&references[i]), place)?;
+        scorer.score(engine, &stream, Reference::LogProbs(logps), place)?;
     }
     let summary = objective.summary(&scorer.metrics(engine, total)?);
     scorer.release(engine);

@@ -44,7 +44,7 @@ impl Objective {
 /// Where the reference's log-probs come from.
 pub enum Reference<'a> {
     /// `[P]`: computed before, one for each head row of the stream.
-    LogProbs(&'a [f32]),
+    LogProbs(Vec<f32>),
     /// The frozen weights themselves.
     Model(&'a Tensors),
     /// The objective needs none.
@@ -107,7 +107,20 @@ impl Scorer {
 
     /// The log-prob of every response token of a micro-batch, in the order of its head rows.
     pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
-        read_log_probs(engine, &self.dims, (&self.weights, &self.ws), stream)
+        let ws = &self.ws;
+        ws.upload(engine, stream)?;
+        let mut rec = Recording::new();
+        log_probs(
+            &mut rec,
+            &self.dims,
+            &self.weights,
+            ws,
+            stream,
+            ws.head.logps,
+        );
+        engine.run(&rec)?;
+        let words = engine.read(ws.head.logps, stream.targets.len())?;
+        Ok(bytemuck::cast_vec(words))
     }
 
     /// Metrics of a micro-batch, left on the device at `place` for [`Scorer::metrics`].
@@ -118,20 +131,22 @@ impl Scorer {
         reference: Reference,
         place: Place,
     ) -> Result<()> {
-        let loss = LossOn::new(&self.ws, self.objective, place);
-        score(
-            engine,
-            &self.dims,
-            (&self.weights, &self.ws),
-            stream,
-            reference,
-            &loss,
-        )
+        let Scorer {
+            dims, weights, ws, ..
+        } = self;
+        let loss = LossOn::new(ws, self.objective, place);
+        ws.upload(engine, stream)?;
+        let mut rec = Recording::new();
+        give_reference(engine, &mut rec, dims, ws, stream, reference)?;
+        log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
+        loss.record_metrics(&mut rec, 0..stream.pairs.len());
+        engine.run(&rec)
     }
 
     /// Reads the metrics of the first `pairs` slots back.
     pub fn metrics(&self, engine: &mut dyn Engine, pairs: usize) -> Result<Vec<PairMetrics>> {
-        read_metrics(engine, &self.ws, pairs)
+        let words = engine.read(self.ws.head.metrics, pairs * dpo::METRICS)?;
+        Ok(bytemuck::pod_collect_to_vec(&words))
     }
 
     /// Frees everything.
@@ -141,16 +156,14 @@ impl Scorer {
     }
 }
 
-/// A model in training: weights, gradients, optimizer state and the buffers of a micro-batch.
+/// A model in training: what scores pairs, and gradients and optimizer state beside it.
 pub struct Learner {
-    pub dims: Dims,
-    pub weights: Tensors,
+    /// The policy as it is, in buffers that keep what the backward pass reads.
+    pub policy: Scorer,
     pub grads: Tensors,
     /// AdamW's running means of g and g².
     first: Tensors,
     second: Tensors,
-    pub ws: Workspace,
-    objective: Objective,
     optimizer: Optimizer,
     /// Optimizer steps done.
     steps: u64,
@@ -192,13 +205,15 @@ impl Learner {
         pairs: usize,
     ) -> Result<Learner> {
         Ok(Learner {
-            dims: layout.dims,
-            weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
+            policy: Scorer {
+                dims: layout.dims,
+                weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
+                ws: Workspace::new(engine, layout, extent, pairs, Purpose::Train)?,
+                objective,
+            },
             grads: Tensors::zeros(engine, layout, "gradient")?,
             first: Tensors::zeros(engine, layout, "first moment")?,
             second: Tensors::zeros(engine, layout, "second moment")?,
-            ws: Workspace::new(engine, layout, extent, pairs, Purpose::Train)?,
-            objective,
             optimizer,
             steps: 0,
         })
@@ -207,7 +222,7 @@ impl Learner {
     /// # Panics
     /// Never: a workspace made for training has them.
     fn backward(&self) -> &Backward {
-        self.ws.backward.as_ref().expect("made for training")
+        self.policy.ws.backward.as_ref().expect("made for training")
     }
 
     /// Forward and backward over one micro-batch: adds its share of the gradient of the mean loss over
@@ -219,41 +234,19 @@ impl Learner {
         reference: Reference,
         place: Place,
     ) -> Result<()> {
-        let loss = LossOn::new(&self.ws, self.objective, place);
-        let (dims, ws) = (&self.dims, &self.ws);
+        let Scorer {
+            dims, weights, ws, ..
+        } = &self.policy;
+        let loss = LossOn::new(ws, self.policy.objective, place);
         ws.upload(engine, stream)?;
         let mut rec = Recording::new();
         give_reference(engine, &mut rec, dims, ws, stream, reference)?;
-        forward::forward(&mut rec, dims, &self.weights, ws, Rows::of(stream));
-        let tensors = (&self.weights, &self.grads);
+        forward::forward(&mut rec, dims, weights, ws, Rows::of(stream));
+        let tensors = (weights, &self.grads);
         let buffers = (ws, self.backward());
         backward::head_and_loss(&mut rec, dims, tensors, buffers, stream, &loss);
         backward::backward(&mut rec, dims, tensors, buffers, stream);
         engine.run(&rec)
-    }
-
-    /// The log-prob of every response token of a micro-batch, in the order of its head rows.
-    pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
-        read_log_probs(engine, &self.dims, (&self.weights, &self.ws), stream)
-    }
-
-    /// Metrics of a micro-batch without gradients, left on the device at `place`.
-    pub fn score(
-        &self,
-        engine: &mut dyn Engine,
-        stream: &Stream,
-        reference: Reference,
-        place: Place,
-    ) -> Result<()> {
-        let loss = LossOn::new(&self.ws, self.objective, place);
-        score(
-            engine,
-            &self.dims,
-            (&self.weights, &self.ws),
-            stream,
-            reference,
-            &loss,
-        )
     }
 
     /// Clips the gradient, takes one AdamW step with it and sets it to zero; nothing of it leaves the
@@ -269,7 +262,7 @@ impl Learner {
         let mut rec = Recording::new();
         self.record_norm(&mut rec);
         let norm = self.backward().norm;
-        for (t, tensor) in self.weights.all.iter().enumerate() {
+        for (t, tensor) in self.policy.weights.all.iter().enumerate() {
             let decays = self.optimizer.decay == Decay::All || tensor.role.is_matrix();
             let adamw = self.optimizer.adamw;
             let settings = Settings {
@@ -290,7 +283,7 @@ impl Learner {
         }
         engine.run(&rec)?;
         Ok(StepTicket {
-            metrics: engine.fetch(self.ws.head.metrics, pairs * dpo::METRICS)?,
+            metrics: engine.fetch(self.policy.ws.head.metrics, pairs * dpo::METRICS)?,
             norm: engine.fetch(norm, grad_norm::NORM)?,
         })
     }
@@ -317,11 +310,6 @@ impl Learner {
             broken: norm[2] != 0.0,
         })
     }
-
-    /// Reads the metrics of the first `pairs` slots back.
-    pub fn metrics(&self, engine: &mut dyn Engine, pairs: usize) -> Result<Vec<PairMetrics>> {
-        read_metrics(engine, &self.ws, pairs)
-    }
 }
 
 /// Forward through all layers and the head.
@@ -337,41 +325,6 @@ fn log_probs(
     forward::log_probs(rec, dims, weights, ws, stream, logps);
 }
 
-fn read_log_probs(
-    engine: &mut dyn Engine,
-    dims: &Dims,
-    (weights, ws): (&Tensors, &Workspace),
-    stream: &Stream,
-) -> Result<Vec<f32>> {
-    ws.upload(engine, stream)?;
-    let mut rec = Recording::new();
-    log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
-    engine.run(&rec)?;
-    let words = engine.read(ws.head.logps, stream.targets.len())?;
-    Ok(bytemuck::cast_vec(words))
-}
-
-fn read_metrics(engine: &mut dyn Engine, ws: &Workspace, pairs: usize) -> Result<Vec<PairMetrics>> {
-    let words = engine.read(ws.head.metrics, pairs * dpo::METRICS)?;
-    Ok(bytemuck::pod_collect_to_vec(&words))
-}
-
-fn score(
-    engine: &mut dyn Engine,
-    dims: &Dims,
-    (weights, ws): (&Tensors, &Workspace),
-    stream: &Stream,
-    reference: Reference,
-    loss: &LossOn,
-) -> Result<()> {
-    ws.upload(engine, stream)?;
-    let mut rec = Recording::new();
-    give_reference(engine, &mut rec, dims, ws, stream, reference)?;
-    log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
-    loss.record_metrics(&mut rec, 0..stream.pairs.len());
-    engine.run(&rec)
-}
-
 /// Puts the reference's log-probs where the loss reads them: from the host, or by a forward pass of
 /// the frozen weights through the same buffers, before the policy's.
 fn give_reference(
@@ -384,7 +337,7 @@ fn give_reference(
 ) -> Result<()> {
     match reference {
         Reference::LogProbs(logps) => {
-            engine.write(ws.head.references, 0, bytemuck::cast_slice(logps))?;
+            engine.write(ws.head.references, 0, bytemuck::cast_slice(&logps))?;
         }
         Reference::Model(frozen) => {
             log_probs(rec, dims, frozen, ws, stream, ws.head.references);

@@ -174,7 +174,7 @@ impl<'a> Run<'a> {
         let mut values = Vec::new();
         for (i, pairs) in data.examples.chunks(self.config.batch_size).enumerate() {
             let stream = Stream::new(pairs, self.objective.sides());
-            let logps = self.learner.log_probs(self.engine, &stream)?;
+            let logps = self.learner.policy.log_probs(self.engine, &stream)?;
             if logps.iter().any(|l| !l.is_finite()) {
                 return Err(Error::NotFinite {
                     step: 0,
@@ -283,8 +283,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// `Error::NotFinite` if one of them is NaN or infinite; what the device says.
     pub fn weights(&mut self) -> Result<Weights> {
-        let tensors = self.learner.weights.download(self.engine)?;
-        let table = params::table(&self.learner.dims);
+        let tensors = self.learner.policy.weights.download(self.engine)?;
+        let table = params::table(&self.learner.policy.dims);
         for (param, values) in table.iter().zip(&tensors) {
             if values.iter().any(|v| !v.is_finite()) {
                 return Err(Error::NotFinite {
@@ -305,6 +305,21 @@ impl<'a> Run<'a> {
         self.metrics.good_steps
     }
 
+    /// The reference of the examples `indices`, whose log-probs are kept in `kept` unless the frozen
+    /// weights are on the device.
+    fn reference<'b>(
+        frozen: Option<&'b Tensors>,
+        objective: Objective,
+        kept: &ReferenceLogProbs,
+        indices: &[usize],
+    ) -> Reference<'b> {
+        match (objective, frozen) {
+            (Objective::Sft, _) => Reference::None,
+            (Objective::Sigmoid { .. }, Some(frozen)) => Reference::Model(frozen),
+            (Objective::Sigmoid { .. }, None) => Reference::LogProbs(kept.gather(indices)),
+        }
+    }
+
     fn order(&self, epoch: usize) -> Vec<usize> {
         let count = self.inputs.train.examples.len();
         if self.config.no_shuffle {
@@ -321,15 +336,8 @@ impl<'a> Run<'a> {
         for (i, micro) in pairs.chunks(self.config.batch_size).enumerate() {
             let examples = micro.iter().map(|&e| &self.inputs.train.examples[e]);
             let stream = Stream::new(examples, self.objective.sides());
-            let logps;
-            let reference = match (&self.frozen, self.objective) {
-                (_, Objective::Sft) => Reference::None,
-                (Some(frozen), _) => Reference::Model(frozen),
-                (None, _) => {
-                    logps = self.train_reference.gather(micro);
-                    Reference::LogProbs(&logps)
-                }
-            };
+            let (frozen, kept) = (self.frozen.as_ref(), &self.train_reference);
+            let reference = Self::reference(frozen, self.objective, kept, micro);
             let place = Place {
                 slot: i * self.config.batch_size,
                 of: pairs.len(),
@@ -383,24 +391,19 @@ impl<'a> Run<'a> {
         for (i, pairs) in eval.examples.chunks(self.config.batch_size).enumerate() {
             let stream = Stream::new(pairs, self.objective.sides());
             let slot = i * self.config.batch_size;
-            let logps;
-            let reference = match (&self.frozen, self.objective) {
-                (_, Objective::Sft) => Reference::None,
-                (Some(frozen), _) => Reference::Model(frozen),
-                (None, _) => {
-                    let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
-                    logps = self.eval_reference.gather(&indices);
-                    Reference::LogProbs(&logps)
-                }
-            };
+            let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
+            let (frozen, kept) = (self.frozen.as_ref(), &self.eval_reference);
+            let reference = Self::reference(frozen, self.objective, kept, &indices);
             let place = Place { slot, of: total };
-            self.learner.score(self.engine, &stream, reference, place)?;
+            self.learner
+                .policy
+                .score(self.engine, &stream, reference, place)?;
             let done = slot + pairs.len();
             (self.observe)(Event::Evaluating { done, total });
         }
         let summary = self
             .objective
-            .summary(&self.learner.metrics(self.engine, total)?);
+            .summary(&self.learner.policy.metrics(self.engine, total)?);
         if !summary.loss.is_finite() {
             return Err(Error::NotFinite {
                 step: step as u64,

@@ -140,7 +140,7 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
         for pairs in golden.examples.chunks(batch) {
             let stream = Stream::new(pairs, Sides::Both);
             let end = head + stream.targets.len();
-            let reference = Reference::LogProbs(&references[head..end]);
+            let reference = Reference::LogProbs(references[head..end].to_vec());
             let place = Place { slot, of: count };
             learner
                 .accumulate(engine, &stream, reference, place)
@@ -169,7 +169,7 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
             "norm of step {step}: {norm}"
         );
     }
-    after_training(&golden, &learner.weights.download(engine).unwrap());
+    after_training(&golden, &learner.policy.weights.download(engine).unwrap());
     supervised(&golden, &layout, engine, batch);
     greedy(&golden, engine);
 }
@@ -196,7 +196,7 @@ fn supervised(golden: &Golden, layout: &Layout, engine: &mut dyn Engine, batch: 
     }
     gradients(golden, &learner, engine, "grad_sft");
     let loss = Objective::Sft
-        .summary(&learner.metrics(engine, count).unwrap())
+        .summary(&learner.policy.metrics(engine, count).unwrap())
         .loss;
     let error = (loss - golden.number("/sft_loss")).abs();
     assert!(error <= LOSS_ABS, "supervised loss: {error}");
@@ -222,7 +222,7 @@ fn greedy(golden: &Golden, engine: &mut dyn Engine) {
 fn gradients(golden: &Golden, learner: &Learner, engine: &mut dyn Engine, prefix: &str) {
     let ours = learner.grads.download(engine).unwrap();
     let mut worst = (0.0, String::new());
-    for (param, ours) in params::table(&learner.dims).iter().zip(&ours) {
+    for (param, ours) in params::table(&learner.policy.dims).iter().zip(&ours) {
         let error = relative_l2(ours, &golden.tensor(&format!("{prefix}.{}", param.name)));
         assert!(error <= RELATIVE_L2, "{prefix}.{}: {error}", param.name);
         if error > worst.0 {

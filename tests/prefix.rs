@@ -95,10 +95,10 @@ fn run(engine: &mut dyn Engine, stream: &Stream) -> (Vec<f32>, Weights) {
     let recipe = (Objective::Sigmoid { beta: 0.1 }, optimizer);
     let pairs = stream.pairs.len();
     let learner = Learner::new(engine, &layout, &weights(), recipe, extent, pairs).unwrap();
-    let logps = learner.log_probs(engine, stream).unwrap();
+    let logps = learner.policy.log_probs(engine, stream).unwrap();
     let references: Vec<f32> = (0..logps.len()).map(|i| -3.0 - (i % 5) as f32).collect();
     let place = Place { slot: 0, of: pairs };
-    let reference = Reference::LogProbs(&references);
+    let reference = Reference::LogProbs(references);
     learner
         .accumulate(engine, stream, reference, place)
         .unwrap();

@@ -165,7 +165,7 @@ fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
             slot: i * batch,
             of: count,
         };
-        let reference = Reference::LogProbs(&references);
+        let reference = Reference::LogProbs(references);
         scorer
             .score(&mut engine, &stream, reference, place)
             .unwrap();
