@@ -40,7 +40,7 @@ impl Uses {
         Uses { order, segments }
     }
 
-    /// The segments whose table row lies in `rows`.
+    /// Indices of the segments whose table row lies in `rows`.
     pub fn within(&self, rows: &Range<usize>) -> Range<usize> {
         let before = |end: usize| self.segments.partition_point(|s| (s[0] as usize) < end);
         before(rows.start)..before(rows.end)
@@ -50,6 +50,7 @@ impl Uses {
 /// Which responses of each pair enter the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sides {
+    /// DPO sees the chosen and the rejected response.
     Both,
     /// Supervised training sees the chosen response only.
     Chosen,
@@ -62,7 +63,7 @@ pub struct Stream {
     pub tokens: Vec<u32>,
     /// `[N]` positions.
     pub positions: Vec<u32>,
-    /// `[N]`.
+    /// `[N]` what each row attends to.
     pub spans: Vec<Span>,
     /// `[P]` the stream row of each head row.
     pub sources: Vec<u32>,
@@ -74,7 +75,9 @@ pub struct Stream {
     pub pairs: Vec<[u32; 3]>,
     /// For each pair its stream rows.
     pub rows: Vec<Range<usize>>,
+    /// `tokens` sorted, for the gradient of `wte`.
     pub token_uses: Uses,
+    /// `positions` sorted, for the gradient of `wpe`.
     pub position_uses: Uses,
     /// Tokens of prompts and responses, each counted once.
     pub num_tokens: usize,
@@ -154,6 +157,9 @@ impl Stream {
     }
 
     /// The head rows of the pairs `pairs`.
+    ///
+    /// # Panics
+    /// If `pairs` is empty or has a pair that the stream has not.
     pub fn heads(&self, pairs: &Range<usize>) -> Range<usize> {
         self.pairs[pairs.start][0] as usize..self.pairs[pairs.end - 1][2] as usize
     }
@@ -182,11 +188,12 @@ pub struct Extent {
     pub heads: usize,
     /// Head rows of one pair.
     pub pair_heads: usize,
+    /// Pairs of a micro-batch.
     pub pairs: usize,
 }
 
 impl Extent {
-    /// The extent of any `batch_size` of these examples: that of the longest ones.
+    /// Room for any `batch_size` of these examples: the longest ones decide.
     pub fn of(examples: &[Example], batch_size: usize, sides: Sides) -> Extent {
         let heads = |e: &Example| match sides {
             Sides::Both => e.chosen.len() + e.rejected.len(),

@@ -184,7 +184,10 @@ impl TrainOptions {
         Self::parse(&text, path)
     }
 
-    /// [`TrainOptions::read`] of text in memory.
+    /// [`TrainOptions::read`] of text in memory; `origin` is the path that errors name.
+    ///
+    /// # Errors
+    /// `Error::File` as there.
     pub fn parse(text: &str, origin: &Path) -> Result<TrainOptions> {
         toml::from_str(text).map_err(|e| {
             Error::file(
@@ -195,7 +198,8 @@ impl TrainOptions {
         })
     }
 
-    /// Fills in the defaults and checks every value.
+    /// Fills in the defaults and checks the values, alone and beside each other. Template and token
+    /// budgets are checked where data is read.
     ///
     /// # Errors
     /// `Error::Option` naming the first option that cannot be used.
@@ -350,7 +354,7 @@ impl TrainConfig {
         self.batch_size * self.gradient_accumulation_steps
     }
 
-    /// The options as a TOML file that `--config` takes.
+    /// The options as a TOML file that `--config` takes; a comment saying so where a path is not UTF-8.
     pub fn to_toml(&self) -> String {
         // Plain numbers, strings and paths: the one thing that TOML could refuse is a path that is
         // not UTF-8, and then the file says so.

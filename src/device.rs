@@ -7,9 +7,10 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapters, Backends, OpenOptions};
 
-/// Which graphics API to use.
+/// Which graphics API to use: `auto` looks in all that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // a doc comment would become help text, and the names say it
 pub enum BackendName {
     Auto,
     Vulkan,
@@ -20,10 +21,11 @@ pub enum BackendName {
 /// Which device to use, as the user says it.
 #[derive(Clone, Debug)]
 pub struct DeviceChoice {
-    /// `auto`, `cpu`, an index, or a part of a name.
+    /// `auto`, `cpu`, an index, or a part of the name of an adapter or its driver.
     pub device: String,
+    /// Where to look for GPUs; has no meaning for `cpu`.
     pub backend: BackendName,
-    /// Compile shaders with runtime checks.
+    /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
     /// Buffers at most this large; 0 = as large as the device binds.
     pub max_binding_mib: usize,
@@ -31,7 +33,9 @@ pub struct DeviceChoice {
 
 /// An opened device, and what there is to say about the choice.
 pub struct Opened {
+    /// Ready for buffers and recordings.
     pub engine: Box<dyn Engine>,
+    /// Worth a line to the user: that `auto` found no GPU.
     pub note: Option<String>,
 }
 
@@ -49,12 +53,12 @@ impl From<BackendName> for Backends {
 const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; --device cpu always works";
 
 impl DeviceChoice {
-    /// Opens the device. `auto` takes a discrete, then an integrated GPU, else the CPU engine:
-    /// software Vulkan is slower than that and is taken only by name.
+    /// Opens the device. `auto` takes a discrete, then an integrated GPU, else, unless a backend is
+    /// named, the CPU engine: software Vulkan is slower than that and is taken only by name.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device, or its driver refuses; `Error::Option` if a name
-    /// fits several.
+    /// `Error::Device` if there is no such device, its driver refuses, or it is below WebGPU's default
+    /// limits; `Error::Option` if a name fits several, or if `cpu` comes with what only GPUs have.
     pub fn open(&self) -> Result<Opened> {
         let bytes = self.max_binding_mib.saturating_mul(1 << 20);
         let max_binding_bytes = (bytes > 0).then_some(bytes);

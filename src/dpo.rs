@@ -21,26 +21,34 @@ use crate::ops;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct PairMetrics {
+    /// In nats: DPO's −log σ(margin), or the mean negative log-prob.
     pub loss: f32,
     /// Chosen reward − rejected reward.
     pub margin: f32,
+    /// β · (log π_θ − log π_ref) of the chosen response.
     pub chosen_reward: f32,
+    /// The same of the rejected response.
     pub rejected_reward: f32,
-    /// Σ of the policy's log-probs over the response's tokens.
+    /// Σ of the policy's log-probs over the chosen response's tokens.
     pub chosen_logp: f32,
+    /// The same over the rejected response.
     pub rejected_logp: f32,
 }
 
 const _: () = assert!(size_of::<PairMetrics>() == size_of::<[f32; ops::dpo::METRICS]>());
 
-/// Means over pairs, under TRL's names.
+/// Means over pairs, under TRL's names; NaN over no pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
+    /// In nats.
     pub loss: f64,
+    /// `None` for the supervised loss.
     #[serde(flatten)]
     pub rewards: Option<Rewards>,
+    /// Mean of [`PairMetrics::chosen_logp`].
     #[serde(rename = "logps/chosen")]
     pub chosen_logp: f64,
+    /// Mean of [`PairMetrics::rejected_logp`]; `None` for the supervised loss.
     #[serde(rename = "logps/rejected", skip_serializing_if = "Option::is_none")]
     pub rejected_logp: Option<f64>,
 }
@@ -48,8 +56,10 @@ pub struct Summary {
 /// The part of a [`Summary`] that the supervised loss does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rewards {
+    /// Mean of [`PairMetrics::chosen_reward`].
     #[serde(rename = "rewards/chosen")]
     pub chosen: f64,
+    /// Mean of [`PairMetrics::rejected_reward`].
     #[serde(rename = "rewards/rejected")]
     pub rejected: f64,
     /// Share of pairs whose margin is strictly above 0.
@@ -58,6 +68,7 @@ pub struct Rewards {
     /// Share of pairs whose margin is exactly 0: all of them before the first step.
     #[serde(rename = "rewards/ties")]
     pub ties: f64,
+    /// Mean of [`PairMetrics::margin`].
     #[serde(rename = "rewards/margins")]
     pub margin: f64,
 }

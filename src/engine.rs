@@ -6,11 +6,19 @@ use crate::recording::{Buffer, Recording};
 /// A device: a GPU through wgpu, or the CPU with the kernels' twins.
 ///
 /// Calls take effect in the order in which they are made. Buffers hold 32-bit words.
+///
+/// # Errors
+/// Every call that can fail does so with `Error::Device`. A GPU may report a failure at a later call
+/// than the one that caused it.
+///
+/// # Panics
+/// Calls may panic on a buffer that was released or is of another engine, and beyond a buffer's end:
+/// mistakes of the caller, not of data.
 pub trait Engine {
     /// The device's name, for people.
     fn name(&self) -> String;
 
-    /// Everything that its results may depend on: name, driver, their versions.
+    /// What its results may depend on, as far as it tells: name, driver, their versions.
     fn identity(&self) -> String {
         self.name()
     }
@@ -22,7 +30,7 @@ pub trait Engine {
     /// The largest buffer that a kernel can bind, in bytes.
     fn max_binding_bytes(&self) -> usize;
 
-    /// Makes a buffer of zeros.
+    /// Makes a buffer of zeros; messages name it by `label`.
     ///
     /// # Errors
     /// `Error::Device` if it is larger than the device can bind or hold.

@@ -17,54 +17,81 @@ pub enum Error {
         path.display()
     )]
     Io {
+        /// What was being done, as a verb: `read`, `create`, …
         action: &'static str,
+        /// The file or directory it was done to.
         path: PathBuf,
+        /// What the operating system says.
         source: std::io::Error,
     },
 
-    /// A line of a data file is not a usable preference pair.
+    /// A line of a file cannot be used: a preference pair, or a merge of a tokenizer.
     #[error("{}:{line}: {what}\n  help: {help}", path.display())]
     Data {
+        /// The file, as it was named.
         path: PathBuf,
+        /// 1-based.
         line: usize,
+        /// What is wrong with the line.
         what: String,
+        /// What to do about it.
         help: String,
     },
 
-    /// A file as a whole is not what it should be: a model's config.json, a data file, a fixture.
+    /// A file or directory as a whole is not what it should be: config.json, a tokenizer, a data file,
+    /// a file of options, an output directory.
     #[error("{}: {what}\n  help: {help}", path.display())]
     File {
+        /// The file or directory.
         path: PathBuf,
+        /// What is wrong with it.
         what: String,
+        /// What to do about it.
         help: String,
     },
 
-    /// A tensor is missing, misshapen, of an unreadable type, or holds NaN or infinity.
+    /// A tensor is missing, unknown, misshapen, of an unreadable type, or holds NaN or infinity.
     #[error("{}: tensor `{tensor}`: {what}\n  help: {help}", path.display())]
     Tensor {
+        /// The safetensors file, or the index that names it.
         path: PathBuf,
+        /// Its name in the file.
         tensor: String,
+        /// What is wrong with it.
         what: String,
+        /// What to do about it.
         help: String,
     },
 
-    /// An option's value cannot be used, alone or beside the others.
+    /// The value of an option or argument cannot be used, alone or beside the others.
     #[error("{option}: {what}\n  help: {help}")]
     Option {
+        /// The flag, as in `--beta`, or the argument at fault.
         option: String,
+        /// Why its value cannot be used.
         what: String,
+        /// What to do about it.
         help: String,
     },
 
     /// No such device, or the device failed or cannot hold what it is asked to.
     #[error("{what}\n  help: {help}")]
-    Device { what: String, help: String },
+    Device {
+        /// What failed, and on which device.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
 
-    /// Loss or gradients are no longer finite. The weights are those of the last good step.
+    /// A number that must be finite is NaN or infinite: a loss, a gradient, a weight, a log-prob or a
+    /// logit. A gradient that is not finite has changed no parameter.
     #[error("step {step}: {what}\n  help: {help}")]
     NotFinite {
+        /// Optimizer step, from 1; 0 before the first. In generation, the new token's number.
         step: u64,
+        /// Which number is not finite.
         what: String,
+        /// What to do about it.
         help: String,
     },
 }

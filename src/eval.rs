@@ -11,8 +11,13 @@ use crate::model::{Dims, Layout};
 
 /// Means over all pairs of `data`: loss, rewards, accuracy. The two models take turns on the device.
 ///
+/// A loss that is not finite is no error here.
+///
 /// # Errors
-/// What the device says.
+/// `Error::Device`; `Error::Option` for an id or a position that the models do not have.
+///
+/// # Panics
+/// If `batch_size` is 0, or if weights are not those of a model of `dims`.
 pub fn evaluate(
     engine: &mut dyn Engine,
     dims: &Dims,

@@ -23,6 +23,7 @@ pub struct Sampling {
     pub top_k: usize,
     /// Sample among the fewest tokens that hold this probability together; 1 = all.
     pub top_p: f64,
+    /// Fixes the draws; of no effect if greedy.
     pub seed: u64,
 }
 
@@ -38,7 +39,7 @@ impl Sampling {
     /// Refuses what is no temperature or probability.
     ///
     /// # Errors
-    /// `Error::Option`.
+    /// `Error::Option` naming `--temperature` or `--top-p`.
     pub fn check(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(Error::option(
@@ -69,6 +70,9 @@ pub struct Generator {
 impl Generator {
     /// Puts a model on a device, with room for sequences of `max_tokens` tokens, at most the model's
     /// `n_positions`.
+    ///
+    /// # Errors
+    /// `Error::Device` if it does not fit.
     pub fn new(
         engine: &mut dyn Engine,
         dims: &Dims,
@@ -92,11 +96,12 @@ impl Generator {
     }
 
     /// Continues `prompt` by at most `max_new_tokens`, giving each token to `on_token` as it comes.
-    /// Stops at `eos`, which is not given out, or where the model's positions end.
+    /// Stops at `eos`, which is not given out, or where the room for tokens ends.
     ///
     /// # Errors
-    /// `Error::Option` for a prompt that is empty or leaves no room; what the device says;
-    /// `Error::NotFinite` if the logits are.
+    /// `Error::Option` for a prompt that is empty, does not fit or has ids that the model does not have,
+    /// or for `sampling` that [`Sampling::check`] refuses; `Error::Device`; `Error::NotFinite` if a logit
+    /// is NaN or infinite; what `on_token` says.
     pub fn generate(
         &self,
         engine: &mut dyn Engine,
@@ -178,7 +183,7 @@ impl Generator {
         Ok(logits)
     }
 
-    /// Frees everything.
+    /// Frees the device's buffers.
     pub fn release(self, engine: &mut dyn Engine) {
         self.weights.release(engine);
         self.ws.release(engine);

@@ -9,14 +9,17 @@ pub type Field = (&'static str, usize, &'static str);
 
 /// One entry point of a shader together with the plain Rust that computes the same numbers.
 pub struct Kernel {
-    /// The stem of the shader file, of the op file and of the test.
+    /// The stem of the shader file, of the op file, of the test and of the bench.
     pub op: &'static str,
+    /// The entry point's name in the shader.
     pub entry: &'static str,
+    /// The whole WGSL file.
     pub source: &'static str,
     /// Computes on the CPU what the entry point computes on the GPU.
     pub twin: fn(&[u8], Bindings<'_>),
     /// The Rust struct that mirrors the WGSL `Params`: its size and fields.
     pub params: fn() -> (usize, Vec<Field>),
+    /// Filled by [`Kernel::reflection`] at its first call.
     pub reflection: OnceLock<Reflection>,
 }
 
@@ -73,7 +76,9 @@ pub(crate) use kernel;
 /// Declares the struct that mirrors a shader's `Params`; a test compares the two, field by field.
 macro_rules! params {
     ($(#[$doc:meta])* struct $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ident),* $(,)? }) => {
+        #[doc = "Mirrors `Params` of the shader, which says what the fields mean."]
         $(#[$doc])*
+        #[allow(missing_docs)]
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty),* }

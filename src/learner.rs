@@ -18,7 +18,10 @@ use crate::recording::{Buffer, Recording};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
     /// DPO's sigmoid loss.
-    Sigmoid { beta: f32 },
+    Sigmoid {
+        /// β: strength of the pull towards the reference.
+        beta: f32,
+    },
     /// The chosen response's mean negative log-prob.
     Sft,
 }
@@ -63,7 +66,9 @@ pub enum Decay {
 /// How an optimizer step changes the parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
+    /// AdamW's numbers; the learning rate comes with each step.
     pub adamw: Settings,
+    /// Where `adamw.weight_decay` applies.
     pub decay: Decay,
     /// 0 = no clipping.
     pub max_grad_norm: f32,
@@ -71,13 +76,16 @@ pub struct Optimizer {
 
 /// Scores pairs with a model on a device; no gradients.
 pub struct Scorer {
+    /// The model's sizes.
     pub dims: Dims,
+    /// The model's parameters.
     pub weights: Tensors,
+    /// Activations, without those of a backward pass.
     pub ws: Workspace,
     objective: Objective,
 }
 
-/// A pair's place in the optimizer step or evaluation.
+/// A micro-batch's place in its optimizer step or evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Where the micro-batch's first pair reports.
@@ -89,6 +97,9 @@ pub struct Place {
 impl Scorer {
     /// Puts a model on a device, with room for micro-batches up to `extent` and `slots` pairs between
     /// two readbacks.
+    ///
+    /// # Errors
+    /// `Error::Device` if it does not fit.
     pub fn new(
         engine: &mut dyn Engine,
         layout: &Layout,
@@ -105,7 +116,10 @@ impl Scorer {
         })
     }
 
-    /// The log-prob of every response token of a micro-batch, in the order of its head rows.
+    /// The log-prob of every response token of a micro-batch, in the order of its head rows: `[P]`.
+    ///
+    /// # Errors
+    /// `Error::Option` for an id or a position that the model does not have; `Error::Device`.
     pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
         let ws = &self.ws;
         ws.upload(engine, stream)?;
@@ -124,6 +138,9 @@ impl Scorer {
     }
 
     /// Metrics of a micro-batch, left on the device at `place` for [`Scorer::metrics`].
+    ///
+    /// # Errors
+    /// `Error::Option` for an id or a position that the model does not have; `Error::Device`.
     pub fn score(
         &self,
         engine: &mut dyn Engine,
@@ -144,6 +161,9 @@ impl Scorer {
     }
 
     /// Reads the metrics of the first `pairs` slots back.
+    ///
+    /// # Errors
+    /// `Error::Device`.
     pub fn metrics(&self, engine: &mut dyn Engine, pairs: usize) -> Result<Vec<PairMetrics>> {
         let words = engine.read(self.ws.head.metrics, pairs * dpo::METRICS)?;
         Ok(bytemuck::pod_collect_to_vec(&words))
@@ -160,6 +180,7 @@ impl Scorer {
 pub struct Learner {
     /// The policy as it is, in buffers that keep what the backward pass reads.
     pub policy: Scorer,
+    /// The gradient gathered since the last [`Learner::update`], laid out as the weights.
     pub grads: Tensors,
     /// AdamW's running means of g and g².
     first: Tensors,
@@ -178,11 +199,12 @@ pub struct StepTicket {
 /// What one optimizer step left.
 #[derive(Clone, Debug)]
 pub struct StepReport {
+    /// One for each pair of the step, in the order of their slots.
     pub pairs: Vec<PairMetrics>,
-    /// Before clipping.
+    /// ‖g‖ over all parameters, before clipping.
     pub grad_norm: f32,
-    /// A gradient was NaN or infinite, in this step or an earlier one; the parameters have not changed
-    /// since.
+    /// The gradient's norm was NaN or infinite, in this step or an earlier one; the parameters have not
+    /// changed since.
     pub broken: bool,
 }
 
@@ -195,7 +217,10 @@ impl StepReport {
 
 impl Learner {
     /// Puts a model on a device for training, with room for micro-batches up to `extent` and
-    /// optimizer steps of `pairs` pairs.
+    /// optimizer steps, or evaluations, of `pairs` pairs.
+    ///
+    /// # Errors
+    /// `Error::Device` if it does not fit.
     pub fn new(
         engine: &mut dyn Engine,
         layout: &Layout,
@@ -227,6 +252,9 @@ impl Learner {
 
     /// Forward and backward over one micro-batch: adds its share of the gradient of the mean loss over
     /// the `place.of` pairs of the optimizer step.
+    ///
+    /// # Errors
+    /// `Error::Option` for an id or a position that the model does not have; `Error::Device`.
     pub fn accumulate(
         &self,
         engine: &mut dyn Engine,
@@ -249,9 +277,12 @@ impl Learner {
         engine.run(&rec)
     }
 
-    /// Clips the gradient, takes one AdamW step with it and sets it to zero; nothing of it leaves the
-    /// device. If the gradient is not finite, the parameters stay as they are. The metrics of the
-    /// step's `pairs` pairs come with [`Learner::report`].
+    /// Clips the gradient, takes one AdamW step with it and sets it to zero; only its norm leaves the
+    /// device. If the norm is not finite, the parameters stay as they are, then and at every later call.
+    /// The metrics of the step's `pairs` pairs come with [`Learner::report`].
+    ///
+    /// # Errors
+    /// `Error::Device`.
     pub fn update(
         &mut self,
         engine: &mut dyn Engine,
@@ -301,6 +332,9 @@ impl Learner {
     }
 
     /// Waits for what [`Learner::update`] promised.
+    ///
+    /// # Errors
+    /// `Error::Device`. A step that went wrong is no error here: see [`StepReport`].
     pub fn report(&self, engine: &mut dyn Engine, ticket: StepTicket) -> Result<StepReport> {
         let metrics = engine.collect(ticket.metrics)?;
         let norm: Vec<f32> = bytemuck::cast_vec(engine.collect(ticket.norm)?);

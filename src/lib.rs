@@ -20,6 +20,8 @@
 //! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs and [`selftest`] holds a device to the
 //! twins.
 
+#![warn(missing_docs)]
+
 pub mod batch;
 pub mod checkpoint;
 pub mod config;

@@ -1,4 +1,5 @@
-//! The `gpt2-dpo` program: parse, run, print, exit code. Everything it does is in the library.
+//! The `gpt2-dpo` program: parse, run, print, exit code. The training is in the library; `cli` holds the
+//! commands, the built-in starter and the output directory.
 
 mod cli;
 

@@ -5,6 +5,7 @@ use crate::kernel::Kernel;
 /// A device buffer of 32-bit words, by number. Only the engine that made it knows what is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Buffer {
+    /// Counted by the engine, from 0.
     pub id: u32,
     /// Length in 32-bit words.
     pub words: usize,
@@ -16,6 +17,7 @@ pub const MAX_PARAMS: usize = 64;
 /// One dispatch: kernel, buffers, params, groups.
 #[derive(Clone, Copy)]
 pub struct Step {
+    /// What to run.
     pub kernel: &'static Kernel,
     buffers: [Buffer; Step::MAX_BUFFERS],
     buffer_count: u8,
@@ -51,8 +53,8 @@ pub enum Grid {
     Groups([usize; 3]),
 }
 
-/// The most operations of one step. An op that would need more records several: a GPU as slow as
-/// 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it for hung.
+/// The most operations of one matrix product's step. One that needs more is recorded as several: a GPU
+/// as slow as 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it for hung.
 pub const MAX_STEP_FLOPS: u64 = 5_000_000_000;
 
 /// WebGPU's limit of workgroups in a dimension.
@@ -74,6 +76,7 @@ impl Grid {
 /// Steps in the order in which they run; each sees what the ones before it wrote.
 #[derive(Clone, Default)]
 pub struct Recording {
+    /// First to run, first in the list.
     pub steps: Vec<Step>,
 }
 
@@ -87,8 +90,9 @@ impl Recording {
     /// numbers. Steps over nothing are left out. `flops` is an estimate.
     ///
     /// # Panics
-    /// If the buffers are not as many as the shader declares, if one that it writes is bound twice, or
-    /// if the grid is larger than WebGPU allows: mistakes of the caller, not of data.
+    /// If the buffers are not as many as the shader declares, if one that it writes is bound twice, if
+    /// the grid is larger than WebGPU allows, or if the params are larger than [`MAX_PARAMS`]: mistakes
+    /// of the caller, not of data.
     pub fn push<P: bytemuck::Pod>(
         &mut self,
         kernel: &'static Kernel,

@@ -1,8 +1,8 @@
 //! The frozen reference's log-probs: computed once per response token, kept on disk.
 //!
 //! The reference is the model as it was before training, so its log-probs never change. They are kept
-//! under a key of weights, token ids, device and kernels, which makes a second run over the same pairs skip the
-//! pass, and can never mix up two models.
+//! under a key of weights, token ids, device, kernels and version of this crate, which makes a second
+//! run over the same pairs skip the pass, and can never mix up two models.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,10 @@ impl ReferenceLogProbs {
         ReferenceLogProbs { values, starts }
     }
 
-    /// The log-probs of one example: chosen tokens, then rejected ones.
+    /// The log-probs of one example, by its index: chosen tokens, then rejected ones.
+    ///
+    /// # Panics
+    /// If there is no such example.
     pub fn of(&self, example: usize) -> &[f32] {
         &self.values[self.starts[example]..self.starts[example + 1]]
     }
@@ -57,7 +60,8 @@ pub struct Cache {
 const TENSOR: &str = "logps";
 
 impl Cache {
-    /// The cache file for a model, by the fingerprint of its weights, and these examples.
+    /// The cache file in `dir` for a model, by the fingerprint of its weights, a device, by its
+    /// [`identity`](crate::engine::Engine::identity), and these examples. Touches no disk.
     pub fn new(dir: &Path, weights: &str, device: &str, examples: &[Example]) -> Cache {
         let mut hash = Sha256::new();
         // What computes the log-probs is part of what they are.
@@ -101,6 +105,9 @@ impl Cache {
 
     /// Keeps the log-probs. A cache that cannot be written costs time, not correctness: the caller
     /// decides what to make of the error.
+    ///
+    /// # Errors
+    /// `Error::Io`.
     pub fn store(&self, logps: &ReferenceLogProbs) -> crate::Result<()> {
         if let Some(dir) = self.path.parent() {
             std::fs::create_dir_all(dir).map_err(|e| crate::Error::io("create", dir, e))?;

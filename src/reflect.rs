@@ -9,7 +9,9 @@ use naga::{AddressSpace, Expression, Handle, Literal, Module, StorageAccess, Typ
 /// One storage buffer that an entry point touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBinding {
+    /// The number in `@binding`; group 0 is the only one.
     pub binding: u32,
+    /// The variable's, for messages.
     pub name: String,
     /// Declared `read_write`: the kernel may write it.
     pub written: bool,
@@ -18,7 +20,9 @@ pub struct StorageBinding {
 /// One member of the uniform `Params`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
+    /// As in WGSL and in the Rust mirror.
     pub name: String,
+    /// In bytes from the start of the struct.
     pub offset: u32,
     /// `"u32"`, `"f32"`, …
     pub scalar: String,
@@ -27,10 +31,13 @@ pub struct Member {
 /// What one entry point declares.
 #[derive(Clone, Debug)]
 pub struct Reflection {
+    /// Invocations of a workgroup in x, y, z.
     pub workgroup_size: [u32; 3],
     /// In the order of the binding numbers, which is the order of a step's buffers.
     pub storage: Vec<StorageBinding>,
+    /// Members of the uniform in order; empty if the entry point uses none.
     pub params: Vec<Member>,
+    /// Bytes of the uniform, with WGSL's padding.
     pub params_size: u32,
     /// The module's `const NAME: u32`.
     pub constants: BTreeMap<String, u32>,
@@ -39,7 +46,8 @@ pub struct Reflection {
 /// Parses and validates `source` and reflects `entry`.
 ///
 /// # Errors
-/// naga's message, if the WGSL is not valid or has no such entry point.
+/// What is wrong, in words: the WGSL is not valid (naga's message), has no such entry point, or its
+/// uniform is not a struct.
 pub fn reflect(source: &str, entry: &str) -> Result<Reflection, String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())

@@ -5,9 +5,11 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves after the warm-up.
+/// How the learning rate moves after the warm-up: it stays at the peak, or falls to 0 at the end of the
+/// run along a line or half a cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // a doc comment would become help text, and the names say it
 pub enum SchedulerName {
     Constant,
     Linear,
@@ -17,9 +19,13 @@ pub enum SchedulerName {
 /// A learning-rate schedule over a known number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
+    /// What follows the warm-up.
     pub scheduler: SchedulerName,
+    /// The learning rate at the end of the warm-up.
     pub peak: f64,
+    /// Optimizer steps of linear rise from 0; 0 = none.
     pub warmup_steps: usize,
+    /// Optimizer steps of the run, warm-up included.
     pub total_steps: usize,
 }
 

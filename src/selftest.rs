@@ -9,8 +9,11 @@ use crate::ops::case::{Distance, distance};
 /// How one op did: the worst of its cases.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Its name in the registry.
     pub op: &'static str,
+    /// How many were run.
     pub cases: usize,
+    /// From the twins, over all cases.
     pub worst: Distance,
     /// The cases that missed, each with what went wrong.
     pub misses: Vec<String>,
@@ -18,6 +21,9 @@ pub struct Row {
 
 /// Runs every case of every op on `engine` and on the CPU, giving each op's row to `on_row`; true if
 /// nothing missed.
+///
+/// # Errors
+/// `Error::Device`. A kernel that disagrees with its twin is no error: its row has the misses.
 pub fn run(engine: &mut dyn Engine, mut on_row: impl FnMut(&Row)) -> Result<bool> {
     let mut cpu = CpuEngine::new();
     let mut good = true;

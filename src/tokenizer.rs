@@ -51,8 +51,9 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] for an unreadable file; [`Error::File`] for a directory without a tokenizer
-    /// or with one that makes no sense; [`Error::Data`] for a bad line of `merges.txt`.
+    /// [`Error::Io`] for an unreadable file; [`Error::File`] for a directory without a tokenizer,
+    /// with one that makes no sense, or with an `added_tokens.json` and no `tokenizer.json`;
+    /// [`Error::Data`] for a bad line of `merges.txt`.
     pub fn load(dir: &Path) -> Result<Self> {
         let files = read_files(dir)?;
         let find = |name| file(&files, name);
@@ -86,6 +87,10 @@ impl Tokenizer {
     }
 
     /// From the bytes of a `tokenizer.json`; `origin` is the path that errors name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if they are not one.
     pub fn from_json(bytes: &[u8], origin: &Path) -> Result<Self> {
         Ok(Tokenizer {
             inner: from_tokenizer_json(bytes, origin)?,
@@ -96,6 +101,10 @@ impl Tokenizer {
 
     /// The ids of `text`, all of them: nothing is added, cut or padded, whatever `tokenizer.json`
     /// asks for. A special token spelled out in `text` becomes its one id, as in transformers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the tokenizer's model refuses.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self.inner.encode_fast(text, false) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
@@ -105,6 +114,10 @@ impl Tokenizer {
 
     /// The text of `ids`, without special tokens and without ids that have no token (the padding
     /// of a model's vocabulary). Bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the tokenizer's decoder refuses.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner
             .decode(ids, true)
@@ -135,6 +148,10 @@ impl Tokenizer {
     /// finds there what this tokenizer computes: the files it was read from, plus
     /// `tokenizer.json` and a minimal `tokenizer_config.json` where those were missing.
     /// `max_length` is the model's longest sequence in tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::File`] if the tokenizer cannot be serialized.
     pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         for (name, bytes) in &self.files {
             write(&dir.join(name), bytes)?;
@@ -196,6 +213,10 @@ pub struct TextStream<'a> {
 impl TextStream<'_> {
     /// Takes the next id; returns the text that it completes, if any. A character spread over
     /// several tokens appears with the last of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.ids.push(id);
         // Decoding from the start each time is quadratic, and unnoticeable at GPT-2's lengths.
@@ -205,6 +226,10 @@ impl TextStream<'_> {
     }
 
     /// What is left at the end: U+FFFD for a character that was never completed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tokenizer::decode`].
     pub fn flush(&mut self) -> Result<Option<String>> {
         let text = self.tokenizer.decode(&self.ids)?;
         Ok(self.advance(&text))

@@ -25,32 +25,44 @@ const STEPS_IN_FLIGHT: usize = 1;
 
 /// What a run learns from.
 pub struct Inputs<'a> {
+    /// Where training starts, and the reference.
     pub model: &'a Model,
+    /// The pairs to learn from.
     pub train: &'a Dataset,
+    /// Held-out pairs, if any.
     pub eval: Option<&'a Dataset>,
 }
 
 /// One row of metrics.jsonl for an optimizer step, under TRL's names.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepRow {
+    /// From 1.
     pub step: usize,
+    /// Passes over the pairs so far, as a fraction.
     pub epoch: f64,
+    /// Means over the step's pairs, before its update.
     #[serde(flatten)]
     pub summary: Summary,
+    /// Of this step.
     pub learning_rate: f64,
-    /// Before clipping.
+    /// ‖g‖ over all parameters, before clipping.
     pub grad_norm: f64,
     /// Tokens of prompts and responses so far, each counted once.
     pub num_tokens: usize,
+    /// Since the row before, evaluations left out.
     pub pairs_per_second: f64,
+    /// The same in tokens of prompts and responses, each counted once.
     pub tokens_per_second: f64,
 }
 
 /// One row of metrics.jsonl for an evaluation.
 #[derive(Clone, Debug, Serialize)]
 pub struct EvalRow {
+    /// Optimizer steps before it; 0 = before training.
     pub step: usize,
+    /// Passes over the training pairs so far, as a fraction.
     pub epoch: f64,
+    /// Means over the held-out pairs, each name beginning with `eval_`.
     #[serde(flatten)]
     pub summary: serde_json::Map<String, serde_json::Value>,
 }
@@ -59,22 +71,45 @@ pub struct EvalRow {
 pub enum Event<'a> {
     /// Something worth a line.
     Note(String),
-    /// Pairs whose reference log-probs are done, of all.
-    Reference { done: usize, total: usize },
-    /// Pairs evaluated, of all.
-    Evaluating { done: usize, total: usize },
+    /// The reference's log-probs are being computed.
+    Reference {
+        /// Pairs done.
+        done: usize,
+        /// Pairs of the file in hand.
+        total: usize,
+    },
+    /// The held-out pairs are being scored.
+    Evaluating {
+        /// Pairs done.
+        done: usize,
+        /// Held-out pairs.
+        total: usize,
+    },
     /// An optimizer step is done.
-    Step { row: &'a StepRow, total: usize },
+    Step {
+        /// What metrics.jsonl got.
+        row: &'a StepRow,
+        /// Optimizer steps of the run.
+        total: usize,
+    },
     /// An evaluation is done.
-    Eval { step: usize, summary: &'a Summary },
+    Eval {
+        /// Optimizer steps before it; 0 = before training.
+        step: usize,
+        /// Means over the held-out pairs.
+        summary: &'a Summary,
+    },
 }
 
 /// What a finished run leaves.
 pub struct Outcome {
+    /// The trained parameters.
     pub weights: Weights,
+    /// Optimizer steps taken.
     pub steps: usize,
-    /// Held-out pairs before the first step and after the last.
+    /// Means over the held-out pairs before the first step; `None` where there are none.
     pub before: Option<Summary>,
+    /// The same after the last step.
     pub after: Option<Summary>,
 }
 
@@ -105,7 +140,12 @@ struct Flight {
 
 impl<'a> Run<'a> {
     /// Puts everything on the device and computes (or finds) the reference's log-probs. `out` is the
-    /// run's directory, which holds nothing yet.
+    /// run's directory, which is there and gets `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// `Error::Device` if it does not fit; `Error::Io` for `metrics.jsonl`; `Error::Option` for an id or a
+    /// position that the model does not have; `Error::NotFinite` if a reference log-prob is NaN or
+    /// infinite.
     pub fn new(
         engine: &'a mut dyn Engine,
         config: &'a TrainConfig,
@@ -201,8 +241,9 @@ impl<'a> Run<'a> {
     /// Trains to the end.
     ///
     /// # Errors
-    /// What the device says; `Error::NotFinite` when loss or gradient is NaN or infinite, after which
-    /// [`Run::weights`] are those of the last good step.
+    /// `Error::Device`; `Error::Io` for `metrics.jsonl`; `Error::Option` as in [`Run::new`];
+    /// `Error::NotFinite` if a loss, a gradient or a trained weight is NaN or infinite. After a gradient
+    /// that is, [`Run::weights`] are those of the last good step.
     pub fn train(&mut self) -> Result<Outcome> {
         let examples = &self.inputs.train.examples;
         let per_step = self.config.pairs_per_step();
@@ -300,7 +341,7 @@ impl<'a> Run<'a> {
         Ok(Weights { tensors })
     }
 
-    /// Optimizer steps whose update changed the parameters.
+    /// Optimizer steps whose metrics came back finite.
     pub fn good_steps(&self) -> usize {
         self.metrics.good_steps
     }
@@ -430,7 +471,7 @@ fn default_cache_dir() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("gpt2-dpo").join("reference"))
 }
 
-/// metrics.jsonl: a row at a time, each on disk before the next step.
+/// metrics.jsonl: a row at a time, each written at once.
 struct MetricsFile {
     path: PathBuf,
     file: File,

@@ -28,8 +28,9 @@ const GPT2_EOS: u32 = 50256;
 /// What a `config.json` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The sizes of the model.
     pub dims: Dims,
-    /// The token that ends a text; below `dims.vocab_size`.
+    /// The token that ends a text; below `dims.vocab_size` when read from a file.
     pub eos_token_id: Option<u32>,
     /// The whole file, so that saving loses nothing of it.
     raw: Map<String, Value>,
@@ -38,7 +39,9 @@ pub struct Config {
 impl Config {
     /// Reads `config.json` of the model folder `dir`.
     ///
-    /// Fails when it is absent, is not a GPT-2's, or asks for what is not implemented.
+    /// # Errors
+    /// `Error::Io` if it cannot be read; `Error::File` if it is absent, is not a GPT-2's, or asks for
+    /// what is not implemented.
     pub fn load(dir: &Path) -> Result<Config> {
         let path = dir.join(CONFIG_FILE);
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
@@ -57,6 +60,9 @@ impl Config {
     }
 
     /// Reads the text of a `config.json`; `origin` is its name in errors.
+    ///
+    /// # Errors
+    /// `Error::File` as in [`Config::load`].
     pub fn parse(bytes: &[u8], origin: &Path) -> Result<Config> {
         let raw: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| {
             Error::file(

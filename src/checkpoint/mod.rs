@@ -4,7 +4,8 @@
 //! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
 //! - [`initial`]: weights for training from scratch
 //! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`
-//! - [`Model`]: the three together: config, weights, tokenizer
+//! - [`fingerprint`]: one name for equal weights
+//! - [`Model`]: config, weights and tokenizer together
 //! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
 
 mod config;

@@ -9,7 +9,9 @@ use crate::tokenizer::Tokenizer;
 
 /// A model as it is on disk.
 pub struct Model {
+    /// What `config.json` says.
     pub config: Config,
+    /// All parameters, in f32.
     pub weights: Weights,
     /// `None` for a directory without one: only pre-tokenized data can be used with it.
     pub tokenizer: Option<Tokenizer>,
@@ -46,6 +48,12 @@ impl Model {
 
     /// Writes the directory with these weights in place of its own, in a form that transformers loads;
     /// the weights come last.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::File` if the tokenizer cannot be serialized.
+    ///
+    /// # Panics
+    /// If `weights` are not those of a model of `config.dims`.
     pub fn save_with(&self, dir: &Path, weights: &Weights) -> Result<()> {
         if let Some(tokenizer) = &self.tokenizer {
             tokenizer.save(dir, self.config.dims.n_positions)?;

@@ -32,9 +32,12 @@ const PARTIAL: &str = ".partial";
 /// Takes `target` as the output folder of a run, and creates it and its parents where absent.
 ///
 /// Refuses a folder that holds anything, unless `overwrite`, which removes the [`RUN_FILES`] of the
-/// earlier run and leaves all other files alone. (So a run that overwrites the folder of its own
-/// model has to load it first.) Fails as well, before anything is removed, when `target` is a file
-/// or may not be written to.
+/// earlier run, partial ones included, and leaves all other files alone. (So a run that overwrites the
+/// folder of its own model has to load it first.)
+///
+/// # Errors
+/// `Error::File` if `target` is a file, or holds anything and `overwrite` is false; `Error::Io` if it
+/// may not be created or written to. Nothing is removed before both are known.
 pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
     if target.is_file() {
         return Err(Error::file(
@@ -70,8 +73,8 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
-/// Gives a claimed folder back after a run that failed before its first good step: removes what the
-/// run wrote, and the folder if it is then empty.
+/// Gives a claimed folder back after a run that failed with nothing to keep: removes the
+/// [`RUN_FILES`], and the folder if it is then empty.
 pub fn abandon(target: &Path) {
     // Whatever cannot be removed stays: the run's own error is the one to tell.
     for name in RUN_FILES {
@@ -83,7 +86,10 @@ pub fn abandon(target: &Path) {
 /// Writes a file that appears at `path` whole or not at all, whatever happens meanwhile.
 ///
 /// `write` fills a buffered temporary file in the same folder, which is then synced to disk and
-/// renamed over `path`. On an error the temporary file is gone and `path` is as it was.
+/// renamed over `path`.
+///
+/// # Errors
+/// `Error::Io` naming `path`; the temporary file is then gone and `path` is as it was.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,

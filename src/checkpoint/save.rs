@@ -18,6 +18,9 @@ use crate::model::{Dims, params};
 ///
 /// Each file appears whole or not at all, the weights last.
 ///
+/// # Errors
+/// `Error::Io`.
+///
 /// # Panics
 /// If `weights` are not those of a model of `config.dims`.
 pub fn save(dir: &Path, config: &Config, weights: &Weights) -> Result<()> {

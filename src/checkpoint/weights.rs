@@ -33,9 +33,11 @@ impl Weights {
     /// Reads `model.safetensors`, or the shards of `model.safetensors.index.json`, from the model
     /// folder `dir`. F32, F16 and BF16 are read, names with and without `transformer.`.
     ///
-    /// Fails, naming file and tensor, when a parameter is missing, misshapen, of another type or
-    /// not finite, when there is a tensor that a GPT-2 does not have, when the head is not tied to
-    /// `wte`, and when a file is damaged.
+    /// # Errors
+    /// `Error::Tensor`, naming file and tensor, if a parameter is missing, stored twice, misshapen, of
+    /// another type or not finite, if there is a tensor that this GPT-2 does not have, or if the head is
+    /// not tied to `wte`; `Error::File` if there are no weights in `dir` or a file is damaged;
+    /// `Error::Io` if one cannot be read.
     pub fn load(dir: &Path, dims: &Dims) -> Result<Weights> {
         let files = source::find(dir)?;
         let maps = files
@@ -50,6 +52,9 @@ impl Weights {
 
     /// Reads the bytes of one safetensors file as [`Weights::load`] does; `origin` is its name in
     /// errors.
+    ///
+    /// # Errors
+    /// `Error::Tensor` and `Error::File` as there.
     pub fn parse(bytes: &[u8], origin: &Path, dims: &Dims) -> Result<Weights> {
         read(origin, source::tensors([(origin, bytes)])?, dims)
     }

@@ -11,7 +11,7 @@ pub struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// Element (i, j) is `data[i * row + j * col]`.
+    /// Element (i, j) is `data[i * row + j * col]`. [`matmul`] checks that it is there.
     pub fn new(data: &'a [f32], row: u32, col: u32) -> Self {
         Operand {
             data,

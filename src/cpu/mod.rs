@@ -5,7 +5,8 @@ pub mod matmul;
 
 pub use engine::CpuEngine;
 
-/// Σ a·b in eight running sums, which compilers turn into vector instructions.
+/// Σ a·b over slices of one length, in eight running sums, which compilers turn into vector
+/// instructions.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));

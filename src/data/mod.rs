@@ -3,6 +3,7 @@
 //! A file has one JSON object a line, or is one JSON array of such objects. A record is
 //!
 //! - `prompt`, `chosen` and `rejected`, each a string or a list of `{role, content}` messages;
+//!   (where `chosen` and `rejected` are lists that begin with the prompt, `prompt` may be missing);
 //! - or `instruction` (with an optional `input`), `chosen` and `rejected`;
 //! - or `prompt_ids`, `chosen_ids` and `rejected_ids`, tokenized already.
 //!
@@ -32,8 +33,11 @@ use source::Source;
 /// are in the model's vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
+    /// What both responses answer, at most `max_prompt_tokens`.
     pub prompt: Vec<u32>,
+    /// The better response, at most `max_response_tokens`.
     pub chosen: Vec<u32>,
+    /// The worse response, at most `max_response_tokens`; differs from `chosen`.
     pub rejected: Vec<u32>,
     /// 1-based line on which its record begins, for messages.
     pub line: usize,
@@ -46,7 +50,8 @@ pub struct Options {
     pub template: String,
     /// A longer prompt keeps its end.
     pub max_prompt_tokens: usize,
-    /// A longer response keeps its beginning. The end-of-text token has to fit in as well.
+    /// A longer response keeps its beginning. The end-of-text token counts, and is left out where it
+    /// does not fit.
     pub max_response_tokens: usize,
     /// Leave out records that cannot be used, and count them, instead of stopping at the first.
     pub skip_bad_records: bool,
@@ -55,6 +60,7 @@ pub struct Options {
 /// The usable pairs of one file, in its order.
 #[derive(Debug)]
 pub struct Dataset {
+    /// The file that they came from, for messages.
     pub path: PathBuf,
     /// Never empty.
     pub examples: Vec<Example>,
@@ -73,8 +79,9 @@ pub struct Dataset {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the file cannot be read; [`Error::Data`] with the line of the first record
-/// that cannot be used; [`Error::File`] if no record is left; [`Error::Option`] for options that
+/// [`Error::Io`] if the file cannot be read; [`Error::Data`] with the line where it is not UTF-8 or
+/// its array is broken, or of the first record that cannot be used, unless those are skipped;
+/// [`Error::File`] if no record is left or the tokenizer fails; [`Error::Option`] for options that
 /// leave no prompt or no response.
 pub fn read(
     path: &Path,
@@ -93,6 +100,10 @@ pub fn read(
 }
 
 /// [`read`] for text in memory; `origin` is the path that errors name.
+///
+/// # Errors
+///
+/// As there, but for [`Error::Io`].
 pub fn parse(
     text: &str,
     origin: &Path,
@@ -146,8 +157,12 @@ pub fn parse(
     Ok(dataset)
 }
 
-/// Fails if the tokenizer of model directory `dir` has ids past the model's last embedding row.
+/// Checks that the tokenizer of model directory `dir` has no ids past the model's last embedding row.
 /// A model may have more rows than its tokenizer has tokens: padded vocabularies do.
+///
+/// # Errors
+///
+/// [`Error::File`] naming `dir`, if there are such ids.
 pub fn check_vocabulary(tokenizer: &Tokenizer, dims: &Dims, dir: &Path) -> Result<()> {
     let (tokens, rows) = (tokenizer.vocab_size(), dims.vocab_size);
     if tokens > rows {

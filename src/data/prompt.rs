@@ -30,7 +30,7 @@ impl Message {
     }
 }
 
-/// One user message under `template`.
+/// The template with `user` wherever it says `{prompt}`.
 pub fn fill(template: &str, user: &str) -> String {
     template.replace(PLACEHOLDER, user)
 }

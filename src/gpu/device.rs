@@ -8,10 +8,14 @@ use crate::error::{Error, Result};
 /// Which graphics APIs to look for adapters in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backends {
+    /// Every one of the others that the platform has.
     #[default]
     All,
+    /// Linux, Windows, Android.
     Vulkan,
+    /// Apple's.
     Metal,
+    /// Direct3D 12, on Windows.
     Dx12,
 }
 
@@ -37,7 +41,8 @@ pub struct OpenOptions {
     pub max_binding_bytes: Option<usize>,
 }
 
-/// The adapters of this machine, best first: discrete, integrated, virtual, other, software.
+/// The adapters of this machine, best first: discrete, integrated, virtual, other, software. Their
+/// place in this order is their index.
 pub struct Adapters {
     all: Vec<wgpu::Adapter>,
 }
@@ -45,20 +50,33 @@ pub struct Adapters {
 /// What `devices` prints of one adapter.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct AdapterReport {
+    /// The GPU's, from its driver.
     pub name: String,
+    /// The graphics API: `vulkan`, `metal`, `dx12`.
     pub backend: String,
     /// `discrete`, `integrated`, `virtual`, `other` or `software`.
     pub kind: &'static str,
+    /// The driver's name and version, as far as it tells them.
     pub driver: String,
+    /// Largest storage buffer that a kernel can bind.
     pub max_binding_bytes: u64,
+    /// Largest buffer that can be made.
     pub max_buffer_bytes: u64,
+    /// `var<workgroup>` memory of one workgroup.
     pub max_workgroup_memory_bytes: u32,
+    /// Most invocations in one workgroup.
     pub max_workgroup_invocations: u32,
+    /// Most storage buffers that one kernel can bind.
     pub max_storage_buffers: u32,
+    /// Fewest and most invocations of a subgroup.
     pub subgroup_sizes: [u32; 2],
+    /// Shaders can compute in `f16`; no kernel here does.
     pub f16: bool,
+    /// Shaders can use subgroup operations; no kernel here does.
     pub subgroups: bool,
+    /// GPU time can be measured; nothing here does.
     pub timestamps: bool,
+    /// Shaders can use matrix units; no kernel here does.
     pub cooperative_matrix: bool,
     /// What keeps the program from running there, if anything.
     pub unusable: Option<String>,
@@ -118,6 +136,9 @@ impl Adapters {
     }
 
     /// Everything worth knowing of one adapter.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Adapters::len`].
     pub fn report(&self, index: usize) -> AdapterReport {
         let adapter = &self.all[index];
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
@@ -146,6 +167,9 @@ impl Adapters {
     ///
     /// # Errors
     /// `Error::Device` if the driver refuses, or the adapter is below WebGPU's default limits.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Adapters::len`].
     pub fn open(&self, index: usize, options: OpenOptions) -> Result<GpuEngine> {
         let adapter = &self.all[index];
         let report = self.report(index);

@@ -14,8 +14,8 @@ use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
 const RING_SLOTS: usize = 1024;
 
 /// Windows and macOS end work that keeps a GPU busy for seconds. A submission of this many operations
-/// takes 100 ms at 200 GFLOP/s, and half a second on a GPU as slow as 40 GFLOP/s. No single step is
-/// more than a quarter of it: see `recording::MAX_STEP_FLOPS`.
+/// takes 100 ms at 200 GFLOP/s, and half a second on a GPU as slow as 40 GFLOP/s. No matrix product's
+/// step is more than a quarter of it: see `recording::MAX_STEP_FLOPS`.
 const MAX_SUBMISSION_FLOPS: u64 = 4 * MAX_STEP_FLOPS;
 
 /// Submissions under way at most: each holds the host's copies of what was written for it.

@@ -13,9 +13,9 @@ pub trait Loss {
     fn record(&self, rec: &mut Recording, pairs: std::ops::Range<usize>);
 }
 
-/// Head, loss and the head's backward pass, a chunk of whole pairs at a time, so that the logits are
-/// never kept for more than a chunk. Leaves the gradient of the residual stream in
-/// `to.residual` `[N, C]`.
+/// After [`super::forward::forward`]: head, loss and the head's backward pass, a chunk of whole pairs
+/// at a time, so that the logits are never kept for more than a chunk. Leaves the gradient of the
+/// residual stream in `to.residual` `[N, C]`.
 pub fn head_and_loss(
     rec: &mut Recording,
     dims: &Dims,

@@ -7,9 +7,10 @@ use crate::batch::{Span, Stream};
 use crate::ops::{attention, embedding, gather, gelu, head, layernorm, linear, residual};
 use crate::recording::{Buffer, Recording};
 
-/// Rows to compute, and where they stand in their sequences' queries, keys and values.
+/// Rows to compute, and where they stand among all rows' queries, keys and values.
 #[derive(Clone, Copy)]
 pub struct Rows {
+    /// N: how many.
     pub count: usize,
     /// Above 0 when generating: earlier rows are in the key/value cache.
     pub first: usize,

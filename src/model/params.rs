@@ -29,9 +29,11 @@ impl Role {
 pub struct Param {
     /// Hugging Face's name without the `transformer.` prefix, for example `h.0.attn.c_attn.weight`.
     pub name: String,
-    /// `[rows, cols]`, or `[1, n]` for a vector.
+    /// `[rows, cols]`, or `[1, n]` for a vector. For a matrix this is its `in`.
     pub rows: usize,
+    /// The row's length; for a matrix its `out`.
     pub cols: usize,
+    /// Kind of parameter.
     pub role: Role,
 }
 

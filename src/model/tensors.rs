@@ -14,6 +14,7 @@ const VOCABULARY_MULTIPLE: usize = 128;
 /// How tensors are cut into shards: the same for weights, gradients and optimizer state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
+    /// The sizes of the model that is cut.
     pub dims: Dims,
     params: Vec<(Param, Vec<Cut>)>,
 }
@@ -30,7 +31,8 @@ impl Layout {
     /// `pair_heads` head rows has over a vocabulary shard exceed `max_binding_bytes`.
     ///
     /// # Errors
-    /// `Error::Device` if a single row does.
+    /// `Error::Device` if a tensor cannot be cut that small: vectors and `wpe` are never cut, `wte` only
+    /// between multiples of 128 rows, other matrices between rows.
     pub fn new(dims: &Dims, max_binding_bytes: usize, pair_heads: usize) -> Result<Layout> {
         let max_words = max_binding_bytes / 4;
         let table = params::table(dims);
@@ -103,15 +105,20 @@ pub struct Shard {
     pub buffer: Buffer,
     /// The tensor's rows in it.
     pub rows: Range<usize>,
+    /// `rows` and the padding behind them, which only `wte` has.
     pub padded_rows: usize,
 }
 
 /// One tensor on a device.
 #[derive(Clone, Debug)]
 pub struct Tensor {
+    /// `[rows, cols]`, or `[1, n]` for a vector; without padding.
     pub rows: usize,
+    /// Never cut.
     pub cols: usize,
+    /// Decides whether the tensor decays.
     pub role: Role,
+    /// In the order of their rows, which together are all of the tensor's.
     pub shards: Vec<Shard>,
 }
 
@@ -126,16 +133,23 @@ impl Tensor {
 /// what the optimizer keeps.
 #[derive(Clone, Debug)]
 pub struct Tensors {
+    /// As [`params::table`] lists them.
     pub all: Vec<Tensor>,
 }
 
 /// The tensors of one transformer block.
 pub struct Block<'a> {
+    /// `[C]`, `[C]`: before attention.
     pub ln_1: [&'a Tensor; 2],
+    /// `[C, 3C]`, `[3C]`: queries, keys and values.
     pub c_attn: [&'a Tensor; 2],
+    /// `[C, C]`, `[C]`: attention's output onto the residual stream.
     pub attn_c_proj: [&'a Tensor; 2],
+    /// `[C]`, `[C]`: before the feed-forward layer.
     pub ln_2: [&'a Tensor; 2],
+    /// `[C, F]`, `[F]`: up, before GELU.
     pub c_fc: [&'a Tensor; 2],
+    /// `[F, C]`, `[C]`: down, onto the residual stream.
     pub mlp_c_proj: [&'a Tensor; 2],
 }
 
@@ -143,7 +157,10 @@ impl Tensors {
     const WTE: usize = 0;
     const WPE: usize = 1;
 
-    /// Zeros.
+    /// Zeros, of a layout; `what` labels the buffers.
+    ///
+    /// # Errors
+    /// `Error::Device` if they do not fit.
     pub fn zeros(engine: &mut dyn Engine, layout: &Layout, what: &str) -> Result<Tensors> {
         let mut all = Vec::with_capacity(layout.params.len());
         for (param, cuts) in &layout.params {
@@ -166,7 +183,13 @@ impl Tensors {
         Ok(Tensors { all })
     }
 
-    /// All tensors' values, row-major, in the order of the parameter table.
+    /// These values, row-major, in the order of the parameter table; the padding is 0.
+    ///
+    /// # Errors
+    /// `Error::Device` if they do not fit.
+    ///
+    /// # Panics
+    /// If a tensor has fewer values than the layout says.
     pub fn upload(
         engine: &mut dyn Engine,
         layout: &Layout,
@@ -183,7 +206,10 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// Reads everything back, without the padding.
+    /// Reads everything back, without the padding, as [`Tensors::upload`] takes it.
+    ///
+    /// # Errors
+    /// `Error::Device`.
     pub fn download(&self, engine: &mut dyn Engine) -> Result<Vec<Vec<f32>>> {
         let mut tensors = Vec::with_capacity(self.all.len());
         for tensor in &self.all {
@@ -221,6 +247,9 @@ impl Tensors {
     }
 
     /// The tensors of block `layer`, each as weight and bias (or gain and shift).
+    ///
+    /// # Panics
+    /// If there is no such block.
     pub fn block(&self, layer: usize) -> Block<'_> {
         let first = 2 + layer * PER_BLOCK;
         let pair = |k: usize| [&self.all[first + k], &self.all[first + k + 1]];

@@ -23,25 +23,27 @@ pub enum Purpose {
 
 /// What the host tells about a micro-batch. N rows, P head rows.
 pub struct Inputs {
-    /// `[N]`.
+    /// `[N]` ids.
     pub tokens: Buffer,
-    /// `[N]`.
+    /// `[N]` each counted from its sequence's start.
     pub positions: Buffer,
-    /// `[N, 4]`.
+    /// `[N, 4]` what each row attends to.
     pub spans: Buffer,
-    /// `[P]`.
+    /// `[P]` the stream row of each head row.
     pub sources: Buffer,
-    /// `[P]`.
+    /// `[P]` the token that each head row is to predict.
     pub targets: Buffer,
-    /// `[N, 2]`.
+    /// `[N, 2]` the head rows taken from each stream row.
     pub inverse: Buffer,
-    /// `[pairs, 3]`.
+    /// `[pairs, 3]` first chosen head row, first rejected one, end.
     pub pairs: Buffer,
-    /// `[N]`, `[≤ N, 3]`: which rows used which token.
+    /// `[N]` stream rows, sorted by token.
     pub token_order: Buffer,
+    /// `[≤ N, 3]` for each token in use: token, first and end index in `token_order`.
     pub token_segments: Buffer,
-    /// `[N]`, `[≤ N, 3]`: which rows used which position.
+    /// `[N]` stream rows, sorted by position.
     pub position_order: Buffer,
+    /// `[≤ N, 3]` for each position in use: position, first and end index in `position_order`.
     pub position_segments: Buffer,
 }
 
@@ -50,10 +52,11 @@ pub struct Inputs {
 pub struct Layer {
     /// `[N, C]` the residual stream on the way in.
     pub x: Buffer,
-    /// `[N, C]`, `[N, 2]`.
+    /// `[N, C]` attention's input.
     pub ln_1: Buffer,
+    /// `[N, 2]` mean and rstd of each row of `x`.
     pub ln_1_stats: Buffer,
-    /// `[N, 3C]`.
+    /// `[N, 3C]` queries, keys, values.
     pub qkv: Buffer,
     /// `[N, C]` attention's output.
     pub attended: Buffer,
@@ -61,33 +64,37 @@ pub struct Layer {
     pub lse: Buffer,
     /// `[N, C]` the residual stream after attention.
     pub middle: Buffer,
-    /// `[N, C]`, `[N, 2]`.
+    /// `[N, C]` the feed-forward layer's input.
     pub ln_2: Buffer,
+    /// `[N, 2]` mean and rstd of each row of `middle`.
     pub ln_2_stats: Buffer,
-    /// `[N, F]` before and after GELU.
+    /// `[N, F]` before GELU.
     pub wide: Buffer,
+    /// `[N, F]` after it.
     pub gelu: Buffer,
 }
 
 /// The head's buffers for one chunk of pairs: R head rows at most.
 pub struct Head {
-    /// R.
+    /// R: rows of the largest chunk.
     pub max_rows: usize,
     /// `[R, C]` the residual stream's rows, gathered.
     pub x: Buffer,
-    /// `[R, C]`, `[R, 2]` after the final layernorm.
+    /// `[R, C]` after the final layernorm.
     pub normed: Buffer,
+    /// `[R, 2]` mean and rstd of each row of `x`.
     pub normed_stats: Buffer,
-    /// `[R, head::STATS]`.
+    /// `[R, head::STATS]` the running log-sum-exp over the shards.
     pub stats: Buffer,
     /// For each vocabulary shard `[R, shard]`.
     pub logits: Vec<Buffer>,
-    /// `[P]` of the whole micro-batch.
+    /// `[P]` the policy's log-probs of the whole micro-batch.
     pub logps: Buffer,
+    /// `[P]` the reference's.
     pub references: Buffer,
     /// `[P]` dloss/dlogp.
     pub drows: Buffer,
-    /// `[slots, dpo::METRICS]`.
+    /// `[slots, dpo::METRICS]` a row for each pair since the last readback.
     pub metrics: Buffer,
 }
 
@@ -97,31 +104,39 @@ pub struct Backward {
     pub residual: Buffer,
     /// `[N, C]` of a layernorm's output or of attention's.
     pub branch: Buffer,
-    /// `[N, F]` of GELU's output and input.
+    /// `[N, F]` of GELU's output.
     pub gelu: Buffer,
+    /// `[N, F]` of GELU's input.
     pub wide: Buffer,
-    /// `[N, 3C]`.
+    /// `[N, 3C]` of queries, keys, values.
     pub qkv: Buffer,
-    /// `[N, H]`.
+    /// `[N, H]` Σ dy·y of each head: scratch of attention.
     pub row_dots: Buffer,
-    /// `[R, C]` of the head's input after and before the final layernorm.
+    /// `[R, C]` of the final layernorm's output.
     pub head_normed: Buffer,
+    /// `[R, C]` of its input.
     pub head_x: Buffer,
     /// Partial sums of the gradient norm, one stretch per shard of a tensor.
     pub norm_shares: Buffer,
+    /// Their number.
     pub norm_share_count: usize,
-    /// `[grad_norm::NORM]`.
+    /// `[grad_norm::NORM]` of the whole gradient.
     pub norm: Buffer,
 }
 
 /// All buffers of a micro-batch on a device.
 pub struct Workspace {
+    /// The largest micro-batch that fits.
     pub extent: Extent,
+    /// What [`Workspace::upload`] fills.
     pub inputs: Inputs,
+    /// One for each of the L layers; unless training, they share most buffers.
     pub layers: Vec<Layer>,
     /// `[N, C]` the residual stream after the last layer.
     pub out: Buffer,
+    /// From the residual stream to log-probs and metrics.
     pub head: Head,
+    /// `Some` for [`Purpose::Train`] only.
     pub backward: Option<Backward>,
     vocab_size: usize,
     n_positions: usize,
@@ -146,7 +161,8 @@ impl Workspace {
     /// Buffers for micro-batches up to `extent`, reporting on `slots` pairs between two readbacks.
     ///
     /// # Errors
-    /// `Error::Device` if a buffer is larger than the device can bind or hold.
+    /// `Error::Device` if a buffer is larger than the device can bind or hold, or a micro-batch has more
+    /// rows, head rows or pairs than a dispatch has workgroups in a dimension ([`MAX_GROUPS`]).
     pub fn new(
         engine: &mut dyn Engine,
         layout: &Layout,
@@ -314,10 +330,10 @@ impl Workspace {
         Ok(())
     }
 
-    /// Sends a micro-batch to the device.
+    /// Sends a micro-batch, no larger than the extent, to the device.
     ///
     /// # Errors
-    /// `Error::Option` for an id or a position that the model does not have; what the device says.
+    /// `Error::Option` for an id or a position that the model does not have; `Error::Device`.
     pub fn upload(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<()> {
         self.check(&stream.tokens, &stream.positions)?;
         self.check(&stream.targets, &[])?;

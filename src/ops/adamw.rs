@@ -23,15 +23,21 @@ params! {
 }
 
 kernel!(UPDATE, "adamw", "update", Params, update_twin);
+/// The entry points of `shaders/adamw.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&UPDATE];
 
 /// What AdamW is told beside the gradient. Numbers are f64 so that `1 − β` keeps its digits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
+    /// Step size.
     pub learning_rate: f64,
+    /// Share of the running mean of g that a step keeps.
     pub beta1: f64,
+    /// The same of g².
     pub beta2: f64,
+    /// Added to the root of the mean of g².
     pub epsilon: f64,
+    /// A step takes `learning_rate · weight_decay` of the parameter itself; 0 = none.
     pub weight_decay: f64,
 }
 
@@ -64,6 +70,7 @@ impl Settings {
 /// A parameter with what the optimizer keeps for it; all `[count]`.
 #[derive(Clone, Copy)]
 pub struct Slot {
+    /// Updated in place.
     pub parameter: Buffer,
     /// Set to zero after the update.
     pub gradient: Buffer,
@@ -71,6 +78,7 @@ pub struct Slot {
     pub first: Buffer,
     /// Running mean of g².
     pub second: Buffer,
+    /// Elements, padding included.
     pub count: usize,
 }
 

@@ -11,16 +11,20 @@ use crate::cpu::dot;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
-/// What one row attends to, and which rows attend to it.
+/// What one row attends to, and which rows attend to it; all in stream rows.
 ///
 /// A query row attends to the key rows `[prefix_start, prefix_end)` and `[own_start, row]`; a key row
 /// is seen by the query rows `[row, query_end)`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Span {
+    /// First row of the prompt, for rows of a response.
     pub prefix_start: u32,
+    /// End of the prompt; equals `prefix_start` for the prompt's own rows.
     pub prefix_end: u32,
+    /// First row of the row's own part: prompt, chosen or rejected.
     pub own_start: u32,
+    /// End of the rows that attend to this one: for the prompt the pair's, else the response's.
     pub query_end: u32,
 }
 
@@ -89,6 +93,7 @@ kernel!(
     Params,
     key_value_twin
 );
+/// The entry points of `shaders/attention.wgsl`.
 pub const KERNELS: &[&Kernel] = &[
     &FORWARD,
     &BACKWARD_ROW_DOTS,
@@ -108,7 +113,9 @@ pub struct Shape {
     pub rows: usize,
     /// Their first row in `qkv` and `spans`; above 0 only when generating token by token.
     pub first_row: usize,
+    /// H.
     pub heads: usize,
+    /// D, at most [`max_head_dim`].
     pub head_dim: usize,
     /// (query, key) pairs that attend, for the estimate of work.
     pub links: usize,
@@ -160,7 +167,7 @@ pub struct Backward {
     pub dqkv: Buffer,
 }
 
-/// The gradient of queries, keys and values.
+/// The gradient of queries, keys and values, of whole streams: `first_row` is 0.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
     let params = shape.params();
     let heads = shape.rows * shape.heads;

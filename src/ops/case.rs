@@ -34,6 +34,7 @@ type Record = Box<dyn Fn(&mut Recording, &[Buffer]) + Send + Sync>;
 
 /// One recording and its buffers, filled with random numbers that depend on the label alone.
 pub struct Case {
+    /// Unique in its op; seeds the numbers and names the case in reports.
     pub label: String,
     fields: Vec<Field>,
     record: Option<Record>,
@@ -119,7 +120,7 @@ impl Case {
     /// over them.
     ///
     /// # Errors
-    /// What the device says.
+    /// `Error::Device`.
     pub fn prepare(&self, engine: &mut dyn Engine) -> Result<(Vec<Buffer>, Recording)> {
         let mut buffers = Vec::new();
         for (i, field) in self.fields.iter().enumerate() {
@@ -137,7 +138,7 @@ impl Case {
     /// Runs the case on a device.
     ///
     /// # Errors
-    /// What the device says. What the kernels broke is in the outcome.
+    /// `Error::Device`. What the kernels broke is in the outcome.
     pub fn run(&self, engine: &mut dyn Engine) -> Result<Outcome> {
         let (buffers, recording) = self.prepare(engine)?;
         engine.run(&recording)?;
@@ -202,8 +203,8 @@ impl Distance {
     }
 }
 
-/// Compares `ours` with `reference`. A NaN in either that the other does not have in the same place,
-/// with the poison's bits, makes the distance NaN; so does a difference in length.
+/// Compares `ours` with `reference`. A NaN or an infinity in either makes the distance NaN, unless both
+/// still hold in that place what [`Case::output`] put there; so does a difference in length.
 pub fn distance(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> Distance {
     let worst = Distance {
         relative_l2: f64::NAN,

@@ -19,6 +19,7 @@ params! {
 
 kernel!(FORWARD, "dpo", "forward", Params, forward_twin);
 kernel!(BACKWARD, "dpo", "backward", Params, backward_twin);
+/// The entry points of `shaders/dpo.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 /// Numbers reported a pair: loss, reward margin, chosen and rejected reward, chosen and rejected
@@ -38,6 +39,7 @@ pub struct Loss {
     pub metrics: Buffer,
     /// `[head rows]`: dloss/dlogp.
     pub drows: Buffer,
+    /// β: strength of the pull towards the reference.
     pub beta: f32,
     /// 1 / pairs of the optimizer step.
     pub scale: f32,

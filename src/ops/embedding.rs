@@ -23,6 +23,7 @@ params! {
 
 kernel!(FORWARD, "embedding", "forward", Params, forward_twin);
 kernel!(BACKWARD, "embedding", "backward", Params, backward_twin);
+/// The entry points of `shaders/embedding.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 /// The operands of [`forward`].
@@ -33,12 +34,15 @@ pub struct Forward {
     pub positions: Buffer,
     /// `[shard rows, width]`: rows `shard` of the token table.
     pub wte: Buffer,
+    /// The rows of the token table in `wte`.
     pub shard: Range<usize>,
     /// `[n_positions, width]`.
     pub wpe: Buffer,
     /// `[rows, width]`, written where the token lies in `shard`.
     pub x: Buffer,
+    /// N: stream rows.
     pub rows: usize,
+    /// C.
     pub width: usize,
 }
 
@@ -68,7 +72,9 @@ pub struct Backward {
     pub dx: Buffer,
     /// `[shard rows, width]`: gradient of the table's rows `shard`, added to.
     pub dtable: Buffer,
+    /// The rows of the whole table in `dtable`.
     pub shard: Range<usize>,
+    /// C.
     pub width: usize,
     /// Stream rows in all, for the estimate of work.
     pub rows: usize,

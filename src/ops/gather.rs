@@ -17,6 +17,7 @@ params! {
 
 kernel!(FORWARD, "gather", "forward", Params, forward_twin);
 kernel!(BACKWARD, "gather", "backward", Params, backward_twin);
+/// The entry points of `shaders/gather.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 /// "No head row" in the inverse map of [`backward`].

@@ -14,6 +14,7 @@ params! {
 
 kernel!(FORWARD, "gelu", "forward", Params, forward_twin);
 kernel!(BACKWARD, "gelu", "backward", Params, backward_twin);
+/// The entry points of `shaders/gelu.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;

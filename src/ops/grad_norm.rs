@@ -24,6 +24,7 @@ kernel!(
     sum_squares_twin
 );
 kernel!(FINISH, "grad_norm", "finish", Params, finish_twin);
+/// The entry points of `shaders/grad_norm.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&SUM_SQUARES, &FINISH];
 
 /// The most workgroups that share one gradient buffer.

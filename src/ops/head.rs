@@ -25,6 +25,7 @@ params! {
 
 kernel!(FORWARD, "head", "forward", Params, forward_twin);
 kernel!(BACKWARD, "head", "backward", Params, backward_twin);
+/// The entry points of `shaders/head.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 /// Running numbers a row keeps from shard to shard: max, Σ exp(· − max), the target's logit.
@@ -48,6 +49,7 @@ pub struct Shard {
 pub struct Chunk {
     /// `[rows, width]`: the final layernorm's output for this chunk.
     pub x: Buffer,
+    /// C.
     pub width: usize,
     /// `[head rows]` target tokens of the whole micro-batch.
     pub targets: Buffer,

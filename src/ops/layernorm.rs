@@ -31,13 +31,17 @@ kernel!(
     Params,
     backward_params_twin
 );
+/// The entry points of `shaders/layernorm.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_PARAMS];
 
 /// Rows and columns of a layernorm, and what is added to the variance.
 #[derive(Clone, Copy)]
 pub struct Shape {
+    /// Each is normalised by itself.
     pub rows: usize,
+    /// C: elements of a row.
     pub width: usize,
+    /// ε, above 0.
     pub epsilon: f32,
 }
 
@@ -81,6 +85,7 @@ pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
 pub struct Backward {
     /// `[rows, width]`: the forward pass's input.
     pub x: Buffer,
+    /// `[width]`.
     pub gain: Buffer,
     /// `[rows, 2]`, as the forward pass left them.
     pub stats: Buffer,

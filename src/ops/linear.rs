@@ -49,6 +49,7 @@ kernel!(
     Params,
     backward_bias_twin
 );
+/// The entry points of `shaders/linear.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHT, &BACKWARD_BIAS];
 
 /// One weight matrix or one row shard of it, and what it is multiplied with.

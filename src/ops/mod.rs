@@ -33,7 +33,9 @@ macro_rules! for_each_op {
 
 /// One op of the registry.
 pub struct Op {
+    /// The stem that shader, op file, test and bench carry.
     pub name: &'static str,
+    /// Every entry point of the shader.
     pub kernels: &'static [&'static Kernel],
     /// What holds a device to the twins.
     pub cases: fn() -> Vec<Case>,
@@ -41,7 +43,7 @@ pub struct Op {
 
 macro_rules! declare {
     ($($op:ident),*) => {
-        /// Every op, in the order in which a training step meets them.
+        /// Every op of [`for_each_op`], in its order.
         pub const OPS: &[Op] = &[$(Op {
             name: stringify!($op),
             kernels: $op::KERNELS,

@@ -12,6 +12,7 @@ params! {
 }
 
 kernel!(FORWARD, "residual", "forward", Params, forward_twin);
+/// The entry points of `shaders/residual.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD];
 
 /// y += x over `count` elements.

@@ -18,6 +18,7 @@ params! {
 
 kernel!(FORWARD, "sft", "forward", Params, forward_twin);
 kernel!(BACKWARD, "sft", "backward", Params, backward_twin);
+/// The entry points of `shaders/sft.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 /// The operands of [`forward`] and [`backward`], laid out as in [`super::dpo::Loss`].
