@@ -1,9 +1,10 @@
 // Matrix products, one body for all three: c[i, j] (+)= Σ_k a[i, k] · b[k, j] (+ bias[j]), each
 // operand with its own strides. NN, NT and TN differ in the strides that the host fills in.
 //
-// An invocation owns a tile of 4 × 8 outputs in registers and reads its operands straight from
-// storage. Sums run in blocks of INNER_BLOCK terms that are then added up, so that rounding grows
-// with the block and not with the whole inner length (50,257 in the head's backward pass).
+// A workgroup owns a tile of 64 × 64 outputs, an invocation 4 × 4 of them in registers. Both operands
+// pass through workgroup memory, DEPTH terms of the sum at a time. Sums run in blocks of INNER_BLOCK
+// terms that are then added up, so that rounding grows with the block and not with the whole inner
+// length (50,257 in the head's backward pass).
 
 struct Params {
     rows: u32,
@@ -28,20 +29,55 @@ struct Params {
 @group(0) @binding(5) var<storage, read> dy: array<f32>;           // [rows, cols]
 @group(0) @binding(6) var<storage, read_write> dbias: array<f32>;  // [cols], accumulated
 
-const TILE_ROWS: u32 = 4u;
-const TILE_COLS: u32 = 8u;
-const INNER_BLOCK: u32 = 128u;
-const LANES_X: u32 = 8u;
-const LANES_Y: u32 = 8u;
+const LANES: u32 = 16u;         // of a workgroup, in x and y
+const GROUP_ROWS: u32 = 64u;
+const GROUP_COLS: u32 = 64u;
+const DEPTH: u32 = 16u;         // terms of the sum in workgroup memory
+const VECTORS: u32 = 16u;       // vec4s along a side of the tile
+const STRIDE: u32 = VECTORS + 1u;  // padded, so that lanes meet different banks
+const INNER_BLOCK: u32 = 128u;  // a multiple of DEPTH
 
-fn store(row: u32, first_col: u32, left: vec4<f32>, right: vec4<f32>) {
+var<workgroup> a_tile: array<vec4<f32>, 272>;  // [DEPTH, STRIDE], four rows each
+var<workgroup> b_tile: array<vec4<f32>, 272>;  // [DEPTH, STRIDE], four columns each
+
+// Which vec4 of the tile a lane loads, (vector, depth), such that neighbours read neighbouring words:
+// along the sum if that is the operand's dense dimension, else along the side.
+fn own_load(lane: u32, along_sum: bool) -> vec2<u32> {
+    let low = lane % 16u;
+    let high = lane / 16u;
+    return select(vec2(low, high), vec2(high, low), along_sum);
+}
+
+fn load_a(first_row: u32, k: u32) -> vec4<f32> {
+    var value = vec4(0.0);
+    for (var r = 0u; r < 4u; r++) {
+        let row = first_row + r;
+        if row < params.rows && k < params.inner {
+            value[r] = a[params.a_offset + row * params.a_row + k * params.a_inner];
+        }
+    }
+    return value;
+}
+
+fn load_b(first_col: u32, k: u32) -> vec4<f32> {
+    var value = vec4(0.0);
+    for (var r = 0u; r < 4u; r++) {
+        let col = first_col + r;
+        if col < params.cols && k < params.inner {
+            value[r] = b[k * params.b_inner + col * params.b_col];
+        }
+    }
+    return value;
+}
+
+fn store(row: u32, first_col: u32, sums: vec4<f32>) {
     if row >= params.rows {
         return;
     }
-    for (var k = 0u; k < TILE_COLS; k++) {
+    for (var k = 0u; k < 4u; k++) {
         let col = first_col + k;
         if col < params.cols {
-            var value = select(right[k & 3u], left[k & 3u], k < 4u);
+            var value = sums[k];
             if params.has_bias != 0u {
                 value += bias[col];
             }
@@ -54,62 +90,66 @@ fn store(row: u32, first_col: u32, left: vec4<f32>, right: vec4<f32>) {
     }
 }
 
-fn product(lane_row: u32, lane_col: u32) {
-    let row = lane_row * TILE_ROWS;
-    let col = lane_col * TILE_COLS;
-    if row >= params.rows || col >= params.cols {
-        return;
-    }
-    // Lanes over the edge read the last row or column again and do not store.
-    let rows = params.a_offset + min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(params.rows - 1u)) * params.a_row;
-    let cols_l = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(params.cols - 1u)) * params.b_col;
-    let cols_r = min(vec4(col) + vec4(4u, 5u, 6u, 7u), vec4(params.cols - 1u)) * params.b_col;
-    var l0 = vec4(0.0); var l1 = vec4(0.0); var l2 = vec4(0.0); var l3 = vec4(0.0);
-    var r0 = vec4(0.0); var r1 = vec4(0.0); var r2 = vec4(0.0); var r3 = vec4(0.0);
-    for (var block = 0u; block < params.inner; block += INNER_BLOCK) {
-        var p0 = vec4(0.0); var p1 = vec4(0.0); var p2 = vec4(0.0); var p3 = vec4(0.0);
-        var q0 = vec4(0.0); var q1 = vec4(0.0); var q2 = vec4(0.0); var q3 = vec4(0.0);
-        let end = min(block + INNER_BLOCK, params.inner);
-        for (var k = block; k < end; k++) {
-            let at = rows + k * params.a_inner;
-            let bl = cols_l + k * params.b_inner;
-            let br = cols_r + k * params.b_inner;
-            let left = vec4(b[bl.x], b[bl.y], b[bl.z], b[bl.w]);
-            let right = vec4(b[br.x], b[br.y], b[br.z], b[br.w]);
-            let a0 = a[at.x];
-            let a1 = a[at.y];
-            let a2 = a[at.z];
-            let a3 = a[at.w];
-            p0 += a0 * left; q0 += a0 * right;
-            p1 += a1 * left; q1 += a1 * right;
-            p2 += a2 * left; q2 += a2 * right;
-            p3 += a3 * left; q3 += a3 * right;
+fn product(group: vec3<u32>, lane: u32) {
+    let first_row = group.y * GROUP_ROWS;
+    let first_col = group.x * GROUP_COLS;
+    let a_load = own_load(lane, params.a_inner == 1u);
+    let b_load = own_load(lane, params.b_inner == 1u);
+    let own_row = lane / LANES;
+    let own_col = lane % LANES;
+    var s0 = vec4(0.0); var s1 = vec4(0.0); var s2 = vec4(0.0); var s3 = vec4(0.0);
+    var p0 = vec4(0.0); var p1 = vec4(0.0); var p2 = vec4(0.0); var p3 = vec4(0.0);
+    for (var first = 0u; first < params.inner; first += DEPTH) {
+        if first % INNER_BLOCK == 0u {
+            s0 += p0; s1 += p1; s2 += p2; s3 += p3;
+            p0 = vec4(0.0); p1 = vec4(0.0); p2 = vec4(0.0); p3 = vec4(0.0);
         }
-        l0 += p0; l1 += p1; l2 += p2; l3 += p3;
-        r0 += q0; r1 += q1; r2 += q2; r3 += q3;
+        a_tile[a_load.y * STRIDE + a_load.x] = load_a(first_row + 4u * a_load.x, first + a_load.y);
+        b_tile[b_load.y * STRIDE + b_load.x] = load_b(first_col + 4u * b_load.x, first + b_load.y);
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let x = a_tile[k * STRIDE + own_row];
+            let y = b_tile[k * STRIDE + own_col];
+            p0 += x.x * y;
+            p1 += x.y * y;
+            p2 += x.z * y;
+            p3 += x.w * y;
+        }
+        workgroupBarrier();
     }
-    store(row, col, l0, r0);
-    store(row + 1u, col, l1, r1);
-    store(row + 2u, col, l2, r2);
-    store(row + 3u, col, l3, r3);
+    let row = first_row + 4u * own_row;
+    let col = first_col + 4u * own_col;
+    store(row, col, s0 + p0);
+    store(row + 1u, col, s1 + p1);
+    store(row + 2u, col, s2 + p2);
+    store(row + 3u, col, s3 + p3);
 }
 
 // NN: y[rows, out] = x[rows, in] · w[in, out] + bias
-@compute @workgroup_size(LANES_X, LANES_Y)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    product(id.y, id.x);
+@compute @workgroup_size(LANES, LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    product(group, lane);
 }
 
 // NT: dx[rows, in] = dy[rows, out] · w[in, out]ᵀ; the head's logits are one too.
-@compute @workgroup_size(LANES_X, LANES_Y)
-fn backward_input(@builtin(global_invocation_id) id: vec3<u32>) {
-    product(id.y, id.x);
+@compute @workgroup_size(LANES, LANES)
+fn backward_input(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    product(group, lane);
 }
 
 // TN: dw[in, out] += x[rows, in]ᵀ · dy[rows, out]
-@compute @workgroup_size(LANES_X, LANES_Y)
-fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>) {
-    product(id.y, id.x);
+@compute @workgroup_size(LANES, LANES)
+fn backward_weight(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    product(group, lane);
 }
 
 // dbias[j] += Σ_i dy[i, j]. A workgroup sums COLUMNS columns, ROW_LANES lanes a column.

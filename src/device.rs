@@ -105,6 +105,7 @@ impl DeviceChoice {
             checked: self.checked,
             default_limits: false,
             max_binding_bytes,
+            ..OpenOptions::default()
         };
         Ok(Opened {
             engine: Box::new(adapters.open(index, options)?),

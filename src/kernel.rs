@@ -21,6 +21,8 @@ pub struct Kernel {
     pub params: fn() -> (usize, Vec<Field>),
     /// Filled by [`Kernel::reflection`] at its first call.
     pub reflection: OnceLock<Reflection>,
+    /// The same computation without workgroup memory, for devices on which that is plain memory.
+    pub direct: Option<&'static Kernel>,
 }
 
 impl Kernel {
@@ -57,11 +59,16 @@ impl std::fmt::Debug for Kernel {
 /// Declares a [`Kernel`]: its Rust name, the op, the entry point, the type of its params and its twin.
 macro_rules! kernel {
     ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path) => {
-        #[doc = concat!("`", $entry, "` of `shaders/", $op, ".wgsl`.")]
+        kernel!($name, $op, $op, $entry, $params, $twin, None);
+    };
+    // With a variant in a file of its own.
+    ($name:ident, $op:literal, $file:literal, $entry:literal, $params:ty, $twin:path, $direct:expr) => {
+        #[doc = concat!("`", $entry, "` of `shaders/", $file, ".wgsl`.")]
         pub static $name: $crate::kernel::Kernel = $crate::kernel::Kernel {
             op: $op,
             entry: $entry,
-            source: include_str!(concat!("../../shaders/", $op, ".wgsl")),
+            direct: $direct,
+            source: include_str!(concat!("../../shaders/", $file, ".wgsl")),
             twin: |bytes, bindings| {
                 let params: $params = bytemuck::pod_read_unaligned(bytes);
                 $twin(&params, bindings)

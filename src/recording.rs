@@ -23,8 +23,7 @@ pub struct Step {
     buffer_count: u8,
     params: [u8; MAX_PARAMS],
     params_size: u8,
-    /// Workgroups in x, y, z.
-    pub groups: [u32; 3],
+    grid: Grid,
     /// Floating-point operations, as an estimate for keeping submissions short.
     pub flops: u64,
 }
@@ -36,6 +35,11 @@ impl Step {
     /// The buffers bound, in the order of the shader's binding numbers.
     pub fn buffers(&self) -> &[Buffer] {
         &self.buffers[..self.buffer_count as usize]
+    }
+
+    /// Workgroups in x, y, z for the step's kernel, or for the variant of it that an engine runs.
+    pub fn groups(&self, kernel: &Kernel) -> [u32; 3] {
+        self.grid.groups(kernel)
     }
 
     /// The bytes of the uniform `Params`.
@@ -51,6 +55,13 @@ pub enum Grid {
     Items(usize),
     /// Workgroups in x, y, z.
     Groups([usize; 3]),
+    /// Enough workgroups, each of the kernel's `GROUP_ROWS` × `GROUP_COLS`, for a matrix.
+    Matrix {
+        /// Rows of the result.
+        rows: usize,
+        /// Columns of the result.
+        cols: usize,
+    },
 }
 
 /// The most operations of one matrix product's step. One that needs more is recorded as several: a GPU
@@ -61,8 +72,14 @@ pub const MAX_STEP_FLOPS: u64 = 5_000_000_000;
 pub const MAX_GROUPS: usize = 65535;
 
 impl Grid {
-    fn groups(self, workgroup_size: [u32; 3]) -> [u32; 3] {
+    /// Workgroups of `kernel`, which may be a variant of the one recorded.
+    fn groups(self, kernel: &Kernel) -> [u32; 3] {
+        let workgroup_size = kernel.reflection().workgroup_size;
         match self {
+            Grid::Matrix { rows, cols } => {
+                let groups = |items: usize, of: &str| (items as u32).div_ceil(kernel.constant(of));
+                [groups(cols, "GROUP_COLS"), groups(rows, "GROUP_ROWS"), 1]
+            }
             Grid::Items(items) => {
                 let groups = items.div_ceil(workgroup_size[0] as usize);
                 let y = groups.div_ceil(MAX_GROUPS).max(1);
@@ -102,7 +119,7 @@ impl Recording {
         flops: u64,
     ) {
         let reflection = kernel.reflection();
-        let groups = grid.groups(reflection.workgroup_size);
+        let groups = grid.groups(kernel);
         if groups.contains(&0) {
             return;
         }
@@ -127,7 +144,7 @@ impl Recording {
             buffer_count: buffers.len() as u8,
             params: [0; MAX_PARAMS],
             params_size: bytes.len() as u8,
-            groups,
+            grid,
             flops,
         };
         step.buffers[..buffers.len()].copy_from_slice(buffers);

@@ -12,7 +12,7 @@ use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::generate::{Generator, Sampling};
-use gpt2_dpo::gpu::OpenOptions;
+use gpt2_dpo::gpu::{OpenOptions, Variant};
 use gpt2_dpo::learner::{Decay, Learner, Objective, Optimizer, Place, Reference, Scorer};
 use gpt2_dpo::model::{Layout, params};
 use gpt2_dpo::ops::adamw::Settings;
@@ -302,4 +302,16 @@ fn gpu_unchecked() {
 #[test]
 fn gpu_with_split_weights() {
     check(&mut common::gpu(), 2, SMALL_SHARDS);
+}
+
+/// Each variant of the kernels that have several.
+#[test]
+fn gpu_variants() {
+    for variant in [Variant::Tiled, Variant::Direct] {
+        let options = OpenOptions {
+            variant,
+            ..OpenOptions::default()
+        };
+        check(&mut common::gpu_with(options), 4, WHOLE);
+    }
 }

@@ -51,7 +51,11 @@ fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
 fn files_are_the_registry() {
     let ops: BTreeSet<String> = OPS.iter().map(|op| op.name.to_owned()).collect();
     assert_eq!(ops.len(), OPS.len(), "an op is listed twice");
-    assert_eq!(stems("shaders", "wgsl"), ops);
+    let variants: BTreeSet<String> = kernels()
+        .filter(|kernel| kernel.direct.is_some())
+        .map(|kernel| format!("{}_direct", kernel.op))
+        .collect();
+    assert_eq!(stems("shaders", "wgsl"), &ops | &variants);
     for (folder, helpers) in [
         ("src/ops", &["mod", "case"][..]),
         ("tests/gradients", &["main"]),
@@ -62,6 +66,23 @@ fn files_are_the_registry() {
             "{folder}: {helpers:?}"
         );
         assert_eq!(files, ops, "{folder}");
+    }
+}
+
+#[test]
+fn variants_take_what_their_kernels_take() {
+    for kernel in kernels() {
+        let Some(direct) = kernel.direct else {
+            continue;
+        };
+        assert_eq!(direct.name(), kernel.name());
+        assert_ne!(direct.source, kernel.source);
+        let (ours, theirs) = (direct.reflection(), kernel.reflection());
+        assert_eq!(ours.storage, theirs.storage, "{}", kernel.name());
+        assert_eq!(ours.params, theirs.params, "{}", kernel.name());
+        // A run of rows of the one is a run of the other.
+        let rows = |kernel: &Kernel| kernel.constant("GROUP_ROWS");
+        assert_eq!(rows(kernel) % rows(direct), 0, "{}", kernel.name());
     }
 }
 

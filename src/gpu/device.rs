@@ -39,6 +39,20 @@ pub struct OpenOptions {
     pub default_limits: bool,
     /// Refuse buffers above this, so that weights split earlier.
     pub max_binding_bytes: Option<usize>,
+    /// Which variant of a kernel runs where there are two.
+    pub variant: Variant,
+}
+
+/// Which variant of a kernel runs where there are two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// Direct on software adapters, tiled on all others.
+    #[default]
+    ByAdapter,
+    /// Operands pass through workgroup memory.
+    Tiled,
+    /// Operands are read straight from storage.
+    Direct,
 }
 
 /// The adapters of this machine, best first: discrete, integrated, virtual, other, software. Their
@@ -199,7 +213,12 @@ impl Adapters {
                     "update its driver, choose another with --device, or use --device cpu",
                 )
             })?;
-        Ok(GpuEngine::new(&report, device, queue, options))
+        let direct = match options.variant {
+            Variant::ByAdapter => adapter.get_info().device_type == wgpu::DeviceType::Cpu,
+            Variant::Tiled => false,
+            Variant::Direct => true,
+        };
+        Ok(GpuEngine::new(&report, (device, queue), options, direct))
     }
 }
 

@@ -32,6 +32,8 @@ pub struct GpuEngine {
     device: wgpu::Device,
     queue: wgpu::Queue,
     options: OpenOptions,
+    /// Run the direct variant of a kernel that has one.
+    direct: bool,
     buffers: Vec<Option<wgpu::Buffer>>,
     pipelines: HashMap<*const Kernel, Pipeline>,
     bind_groups: HashMap<(*const Kernel, [u32; Step::MAX_BUFFERS]), wgpu::BindGroup>,
@@ -67,9 +69,9 @@ struct Readback {
 impl GpuEngine {
     pub(super) fn new(
         report: &AdapterReport,
-        device: wgpu::Device,
-        queue: wgpu::Queue,
+        (device, queue): (wgpu::Device, wgpu::Queue),
         options: OpenOptions,
+        direct: bool,
     ) -> Self {
         let failure = Arc::new(Mutex::new(None));
         let keep_first = |failure: &Arc<Mutex<Option<String>>>| {
@@ -102,6 +104,7 @@ impl GpuEngine {
             device,
             queue,
             options,
+            direct,
             buffers: Vec::new(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
@@ -202,6 +205,14 @@ impl GpuEngine {
         Pipeline { pipeline, layout }
     }
 
+    /// The kernel that runs for a step: its own, or the variant for this device.
+    fn kernel(&self, step: &Step) -> &'static Kernel {
+        match step.kernel.direct {
+            Some(direct) if self.direct => direct,
+            _ => step.kernel,
+        }
+    }
+
     fn bind_group_key(step: &Step) -> (*const Kernel, [u32; Step::MAX_BUFFERS]) {
         let mut ids = [u32::MAX; Step::MAX_BUFFERS];
         for (id, buffer) in ids.iter_mut().zip(step.buffers()) {
@@ -212,9 +223,10 @@ impl GpuEngine {
 
     /// Makes what a step needs and has not met before.
     fn prepare(&mut self, step: &Step) {
-        let kernel: *const Kernel = step.kernel;
+        let own = self.kernel(step);
+        let kernel: *const Kernel = own;
         if !self.pipelines.contains_key(&kernel) {
-            let pipeline = self.make_pipeline(step.kernel);
+            let pipeline = self.make_pipeline(own);
             self.pipelines.insert(kernel, pipeline);
         }
         let key = Self::bind_group_key(step);
@@ -257,8 +269,9 @@ impl GpuEngine {
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             for (i, step) in steps.iter().enumerate() {
-                let kernel: *const Kernel = step.kernel;
-                let [x, y, z] = step.groups;
+                let own = self.kernel(step);
+                let kernel: *const Kernel = own;
+                let [x, y, z] = step.groups(own);
                 pass.set_pipeline(&self.pipelines[&kernel].pipeline);
                 let group = &self.bind_groups[&Self::bind_group_key(step)];
                 pass.set_bind_group(0, group, &[(i * self.slot_bytes) as u32]);

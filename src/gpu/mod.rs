@@ -3,5 +3,5 @@
 mod device;
 mod engine;
 
-pub use device::{AdapterReport, Adapters, Backends, OpenOptions};
+pub use device::{AdapterReport, Adapters, Backends, OpenOptions, Variant};
 pub use engine::GpuEngine;

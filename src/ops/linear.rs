@@ -27,20 +27,59 @@ params! {
     }
 }
 
-kernel!(FORWARD, "linear", "forward", Params, product_twin);
+kernel!(
+    FORWARD_DIRECT,
+    "linear",
+    "linear_direct",
+    "forward",
+    Params,
+    product_twin,
+    None
+);
+kernel!(
+    BACKWARD_INPUT_DIRECT,
+    "linear",
+    "linear_direct",
+    "backward_input",
+    Params,
+    product_twin,
+    None
+);
+kernel!(
+    BACKWARD_WEIGHT_DIRECT,
+    "linear",
+    "linear_direct",
+    "backward_weight",
+    Params,
+    product_twin,
+    None
+);
+kernel!(
+    FORWARD,
+    "linear",
+    "linear",
+    "forward",
+    Params,
+    product_twin,
+    Some(&FORWARD_DIRECT)
+);
 kernel!(
     BACKWARD_INPUT,
     "linear",
+    "linear",
     "backward_input",
     Params,
-    product_twin
+    product_twin,
+    Some(&BACKWARD_INPUT_DIRECT)
 );
 kernel!(
     BACKWARD_WEIGHT,
     "linear",
+    "linear",
     "backward_weight",
     Params,
-    product_twin
+    product_twin,
+    Some(&BACKWARD_WEIGHT_DIRECT)
 );
 kernel!(
     BACKWARD_BIAS,
@@ -179,8 +218,7 @@ pub fn backward_bias(rec: &mut Recording, (dy, dbias): (Buffer, Buffer), rows: u
 
 /// Records a product, in runs of rows where it is more work than one step may be.
 fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], params: Params) {
-    let [_, lanes_y, _] = kernel.reflection().workgroup_size;
-    let group_rows = kernel.constant("TILE_ROWS") * lanes_y;
+    let group_rows = kernel.constant("GROUP_ROWS");
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
     let most = (MAX_STEP_FLOPS / row_flops.max(1)).min(u64::from(params.rows)) as u32;
     let size = (most / group_rows * group_rows).max(group_rows);
@@ -191,21 +229,13 @@ fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], para
             c_offset: params.c_offset + first * params.c_row,
             ..params
         };
-        push_part(rec, kernel, buffers, part);
+        let grid = Grid::Matrix {
+            rows: part.rows as usize,
+            cols: part.cols as usize,
+        };
+        let flops = row_flops * u64::from(part.rows);
+        rec.push(kernel, &buffers, part, grid, flops);
     }
-}
-
-fn push_part(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], params: Params) {
-    let [lanes_x, lanes_y, _] = kernel.reflection().workgroup_size;
-    let groups =
-        |items: u32, tile: &str, lanes: u32| items.div_ceil(kernel.constant(tile) * lanes) as usize;
-    let grid = Grid::Groups([
-        groups(params.cols, "TILE_COLS", lanes_x),
-        groups(params.rows, "TILE_ROWS", lanes_y),
-        1,
-    ]);
-    let flops = 2 * u64::from(params.rows) * u64::from(params.cols) * u64::from(params.inner);
-    rec.push(kernel, &buffers, params, grid, flops);
 }
 
 fn product_twin(p: &Params, mut b: Bindings) {

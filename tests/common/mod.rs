@@ -1,16 +1,19 @@
 //! What the integration tests share; each of them uses its part.
 #![allow(dead_code)]
 
-use gpt2_dpo::gpu::{Adapters, Backends, GpuEngine, OpenOptions};
+use gpt2_dpo::gpu::{Adapters, Backends, GpuEngine, OpenOptions, Variant};
 
-/// A GPU with every runtime check on and WebGPU's default limits. A test that needs one fails without
-/// one: software Vulkan counts.
+/// Every runtime check on, WebGPU's default limits.
+pub const CHECKED: OpenOptions = OpenOptions {
+    checked: true,
+    default_limits: true,
+    max_binding_bytes: None,
+    variant: Variant::ByAdapter,
+};
+
+/// A GPU opened so. A test that needs one fails without one: software Vulkan counts.
 pub fn gpu() -> GpuEngine {
-    gpu_with(OpenOptions {
-        checked: true,
-        default_limits: true,
-        ..OpenOptions::default()
-    })
+    gpu_with(CHECKED)
 }
 
 /// The first adapter, opened with these options.
