@@ -213,3 +213,54 @@ fn swapping_chosen_and_rejected_flips_the_margin() {
     );
     assert!(error <= 1e-6, "{error}");
 }
+
+/// The log-probs of pairs of the starter, taken in this order by batches of `batch`.
+fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<u32>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter");
+    let model = Model::load(&dir).unwrap();
+    let (path, options) = (
+        dir.join("eval.jsonl"),
+        TrainConfig::default().data_options(),
+    );
+    let (tokenizer, dims) = (model.tokenizer.as_ref(), &model.config.dims);
+    let pairs = data::read(&path, tokenizer, model.eos(), &options, dims).unwrap();
+    let extent = Extent::of(&pairs.examples, batch, Sides::Both);
+    let layout = Layout::new(dims, 1 << 27, extent.pair_heads).unwrap();
+    let objective = Objective::Sigmoid { beta: 0.1 };
+    let scorer = Scorer::new(engine, &layout, &model.weights, objective, extent, 1).unwrap();
+    let mut by_pair = vec![Vec::new(); pairs.examples.len()];
+    for indices in order.chunks(batch) {
+        let examples = indices.iter().map(|&i| &pairs.examples[i]);
+        let stream = Stream::new(examples, Sides::Both);
+        let logps = scorer.log_probs(engine, &stream).unwrap();
+        for (i, &pair) in indices.iter().enumerate() {
+            let heads = stream.heads(&(i..i + 1));
+            by_pair[pair] = logps[heads].iter().map(|l| l.to_bits()).collect();
+        }
+    }
+    scorer.release(engine);
+    by_pair
+}
+
+/// Bit for bit, so that a cached reference ties exactly with a policy that has not moved, whatever
+/// pairs it meets in its batch.
+fn log_probs_do_not_depend_on_the_batch(engine: &mut dyn Engine) {
+    let in_order: Vec<usize> = (0..160).collect();
+    let plain = log_probs(engine, &in_order, 4);
+    for (seed, batch) in [(1, 4), (2, 4), (3, 3), (4, 7)] {
+        let order = data::shuffled(160, seed, 0);
+        let other = log_probs(engine, &order, batch);
+        let differing = (0..160).filter(|&pair| other[pair] != plain[pair]).count();
+        assert_eq!(differing, 0, "pairs, with seed {seed} and batch {batch}");
+    }
+}
+
+#[test]
+fn log_probs_do_not_depend_on_the_batch_on_the_cpu() {
+    log_probs_do_not_depend_on_the_batch(&mut CpuEngine::new());
+}
+
+#[test]
+fn log_probs_do_not_depend_on_the_batch_on_a_gpu() {
+    log_probs_do_not_depend_on_the_batch(&mut common::gpu_with(OpenOptions::default()));
+}

@@ -216,13 +216,13 @@ pub fn backward_bias(rec: &mut Recording, (dy, dbias): (Buffer, Buffer), rows: u
     );
 }
 
-/// Records a product, in runs of rows where it is more work than one step may be.
+/// Records a product; where it is more work than one step may be, as several of about equal rows (a
+/// last row alone would be summed in another order on the CPU, and be off by a rounding).
 fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], params: Params) {
-    let group_rows = kernel.constant("GROUP_ROWS");
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
-    let most = (MAX_STEP_FLOPS / row_flops.max(1)).min(u64::from(params.rows)) as u32;
-    let size = (most / group_rows * group_rows).max(group_rows);
-    for first in (0..params.rows).step_by(size as usize) {
+    let parts = (row_flops * u64::from(params.rows)).div_ceil(MAX_STEP_FLOPS);
+    let size = u64::from(params.rows).div_ceil(parts.max(1)) as u32;
+    for first in (0..params.rows).step_by(size.max(1) as usize) {
         let part = Params {
             rows: size.min(params.rows - first),
             a_offset: params.a_offset + first * params.a_row,
