@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::write_atomically;
 use crate::data::Example;
-use crate::ops::OPS;
+use crate::ops;
 
 /// The log-probs of all response tokens of a data set under the reference, example by example,
 /// chosen before rejected.
@@ -65,8 +65,8 @@ impl Cache {
     pub fn new(dir: &Path, weights: &str, device: &str, examples: &[Example]) -> Cache {
         let mut hash = Sha256::new();
         // What computes the log-probs is part of what they are.
-        for kernel in OPS.iter().flat_map(|op| op.kernels) {
-            hash.update(kernel.source);
+        for source in ops::sources() {
+            hash.update(source);
         }
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(weights);

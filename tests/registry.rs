@@ -69,6 +69,18 @@ fn files_are_the_registry() {
     }
 }
 
+/// What identifies the kernels has to name all of them.
+#[test]
+fn sources_are_all_shaders() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let files = std::fs::read_dir(folder).unwrap();
+    let written: BTreeSet<String> = files
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let named: BTreeSet<String> = gpt2_dpo::ops::sources().map(str::to_owned).collect();
+    assert_eq!(named, written);
+}
+
 #[test]
 fn variants_take_what_their_kernels_take() {
     for kernel in kernels() {

@@ -100,7 +100,11 @@ impl GpuEngine {
         });
         GpuEngine {
             name: report.to_string(),
-            identity: format!("{report}, {}", report.driver),
+            identity: format!(
+                "{report}, {}, {} kernels",
+                report.driver,
+                if direct { "direct" } else { "tiled" }
+            ),
             device,
             queue,
             options,

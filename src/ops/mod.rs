@@ -52,3 +52,12 @@ macro_rules! declare {
     };
 }
 for_each_op!(declare);
+
+/// The text of every shader that any device may run, variants included.
+pub fn sources() -> impl Iterator<Item = &'static str> {
+    let kernels = OPS.iter().flat_map(|op| op.kernels.iter().copied());
+    kernels
+        .flat_map(|kernel| [Some(kernel), kernel.direct])
+        .flatten()
+        .map(|kernel| kernel.source)
+}
