@@ -205,7 +205,7 @@ impl TrainOptions {
     /// `Error::Option` naming the first option that cannot be used.
     pub fn resolve(self) -> Result<TrainConfig> {
         let mut config = self.fill();
-        config.template = config.template.replace("\\n", "\n");
+        config.template = unescape(&config.template);
         let at_least_one = [
             ("--batch-size", config.batch_size),
             (
@@ -360,4 +360,9 @@ impl TrainConfig {
         // not UTF-8, and then the file says so.
         toml::to_string(self).unwrap_or_else(|e| format!("# not written: {e}\n"))
     }
+}
+
+/// An option's text with each `\n` in it as a newline: shells make newlines hard.
+pub fn unescape(text: &str) -> String {
+    text.replace("\\n", "\n")
 }

@@ -108,10 +108,21 @@ impl Scorer {
         extent: Extent,
         slots: usize,
     ) -> Result<Scorer> {
+        let shape = (objective, extent, slots);
+        Self::made_for(Purpose::Score, engine, layout, weights, shape)
+    }
+
+    fn made_for(
+        purpose: Purpose,
+        engine: &mut dyn Engine,
+        layout: &Layout,
+        weights: &Weights,
+        (objective, extent, slots): (Objective, Extent, usize),
+    ) -> Result<Scorer> {
         Ok(Scorer {
             dims: layout.dims,
             weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
-            ws: Workspace::new(engine, layout, extent, slots, Purpose::Score)?,
+            ws: Workspace::new(engine, layout, extent, slots, purpose)?,
             objective,
         })
     }
@@ -229,13 +240,9 @@ impl Learner {
         extent: Extent,
         pairs: usize,
     ) -> Result<Learner> {
+        let shape = (objective, extent, pairs);
         Ok(Learner {
-            policy: Scorer {
-                dims: layout.dims,
-                weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
-                ws: Workspace::new(engine, layout, extent, pairs, Purpose::Train)?,
-                objective,
-            },
+            policy: Scorer::made_for(Purpose::Train, engine, layout, weights, shape)?,
             grads: Tensors::zeros(engine, layout, "gradient")?,
             first: Tensors::zeros(engine, layout, "first moment")?,
             second: Tensors::zeros(engine, layout, "second moment")?,

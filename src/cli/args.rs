@@ -67,8 +67,3 @@ pub fn say_dropped(data: &Dataset) {
         eprintln!("note: {path}: {count} records skipped; the first: {first}");
     }
 }
-
-/// Writes `\n` in an option's text as a newline: shells make that hard.
-pub fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n")
-}

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::config::unescape;
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::{Error, Result};
 
-use super::args::{DeviceArgs, unescape};
+use super::args::DeviceArgs;
 use super::starter;
 
 #[derive(clap::Args)]
