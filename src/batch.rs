@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use crate::data::Example;
-pub use crate::ops::attention::Span;
+pub use crate::ops::attention::{Span, Tile};
 use crate::ops::gather::NONE;
 
 /// Stream rows sorted by the row of a table (tokens or positions) that they read, for the gradient of
@@ -65,6 +65,8 @@ pub struct Stream {
     pub positions: Vec<u32>,
     /// `[N]` what each row attends to.
     pub spans: Vec<Span>,
+    /// The rows as attention takes them together.
+    pub tiles: Vec<Tile>,
     /// `[P]` the stream row of each head row.
     pub sources: Vec<u32>,
     /// `[P]` the token that each head row is to predict.
@@ -90,6 +92,7 @@ impl Stream {
         for example in examples {
             stream.push(example, sides);
         }
+        stream.tiles = Tile::of(&stream.spans, 0..stream.spans.len());
         stream.token_uses = Uses::of(&stream.tokens);
         stream.position_uses = Uses::of(&stream.positions);
         stream

@@ -6,7 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::batch::{Extent, Stream};
+use crate::batch::{Extent, Span, Stream, Tile};
 use crate::checkpoint::Weights;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -166,10 +166,13 @@ impl Generator {
         engine.write(ws.inputs.tokens, 0, tokens)?;
         engine.write(ws.inputs.positions, 0, &positions)?;
         engine.write(ws.inputs.sources, 0, &[count as u32 - 1])?;
+        let spans = Span::of_pair(0, first + count, 0, 0);
+        let tiles = Tile::of(&spans, first..first + count);
+        engine.write(ws.inputs.tiles, 0, bytemuck::cast_slice(&tiles))?;
         let rows = Rows {
             count,
             first,
-            links: count * (first + count),
+            tiles: &tiles,
         };
         let mut rec = Recording::new();
         forward::forward(&mut rec, &self.dims, &self.weights, ws, rows);

@@ -72,8 +72,11 @@ const PUBLISHED: [(&str, usize, usize, usize); 5] = [
     ("gpt2-xl", 48, 25, 1600),
 ];
 
-/// Forward and backward over the card's micro-batch: four pairs of 96 + 64 + 64 tokens.
-fn record(n_layer: usize, n_head: usize, n_embd: usize) -> Recording {
+/// Tokens of prompt, chosen and rejected response of each pair: the card's micro-batch.
+const CARD: [[usize; 3]; 4] = [[96, 64, 64]; 4];
+
+/// Forward and backward over one micro-batch.
+fn record(n_layer: usize, n_head: usize, n_embd: usize, pairs: &[[usize; 3]]) -> Recording {
     let dims = Dims {
         vocab_size: 50257,
         n_positions: 1024,
@@ -83,16 +86,16 @@ fn record(n_layer: usize, n_head: usize, n_embd: usize) -> Recording {
         n_inner: 4 * n_embd,
         epsilon: 1e-5,
     };
-    let examples: Vec<Example> = (0..4)
-        .map(|line| Example {
-            prompt: vec![line as u32; 96],
-            chosen: vec![50256; 64],
-            rejected: vec![7; 64],
+    let examples: Vec<Example> = (pairs.iter().enumerate())
+        .map(|(line, &[prompt, chosen, rejected])| Example {
+            prompt: vec![line as u32; prompt],
+            chosen: vec![50256; chosen],
+            rejected: vec![7; rejected],
             line,
         })
         .collect();
     let stream = Stream::new(&examples, Sides::Both);
-    let extent = Extent::of(&examples, 4, Sides::Both);
+    let extent = Extent::of(&examples, examples.len(), Sides::Both);
     let mut paper = Paper::default();
     let layout = Layout::new(&dims, paper.max_binding_bytes(), extent.pair_heads).unwrap();
     let weights = Tensors::zeros(&mut paper, &layout, "weight").unwrap();
@@ -109,7 +112,7 @@ fn record(n_layer: usize, n_head: usize, n_embd: usize) -> Recording {
 #[test]
 fn no_step_of_a_published_model_is_too_much_work() {
     for (name, n_layer, n_head, n_embd) in PUBLISHED {
-        let rec = record(n_layer, n_head, n_embd);
+        let rec = record(n_layer, n_head, n_embd, &CARD);
         let largest = rec.steps.iter().max_by_key(|step| step.flops).unwrap();
         assert!(
             largest.flops <= MAX_STEP_FLOPS,
@@ -119,11 +122,44 @@ fn no_step_of_a_published_model_is_too_much_work() {
     }
 }
 
+/// Attention grows with the square of the length: the longest pair that the largest model takes.
+#[test]
+fn long_sequences_are_cut_into_steps() {
+    let pair = [512, 513, 513];
+    let rec = record(1, 25, 1600, &[pair]);
+    let largest = rec.steps.iter().max_by_key(|step| step.flops).unwrap();
+    assert!(largest.flops <= MAX_STEP_FLOPS, "{:?}", largest.kernel);
+    let flops_of = |entry: &str| -> Vec<u64> {
+        let steps = rec
+            .steps
+            .iter()
+            .filter(|step| step.kernel.op == "attention");
+        let steps = steps.filter(|step| step.kernel.entry == entry);
+        steps.map(|step| step.flops).collect()
+    };
+    // (query, key) pairs: each part among itself, each response with the prompt.
+    let links = 3 * (512 * 513 / 2) + 2 * 512 * 512;
+    for (entry, products) in [
+        ("forward", 2),
+        ("backward_query", 3),
+        ("backward_key_value", 4),
+    ] {
+        let steps = flops_of(entry);
+        let total = products * 2 * 1600 * links;
+        assert_eq!(steps.iter().sum::<u64>(), total, "{entry}");
+        assert_eq!(
+            steps.len() as u64,
+            total.div_ceil(MAX_STEP_FLOPS),
+            "{entry}"
+        );
+    }
+}
+
 /// The products of the recipe's micro-batch at 124M, counted by hand: three for each layer's matrices
 /// over 888 rows, three for the vocabulary over 512 rows.
 #[test]
 fn the_work_is_what_the_formula_says() {
-    let rec = record(12, 12, 768);
+    let rec = record(12, 12, 768, &CARD);
     let mut by_op: BTreeMap<&str, u64> = BTreeMap::new();
     for step in &rec.steps {
         *by_op.entry(step.kernel.op).or_default() += step.flops;

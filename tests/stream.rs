@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use gpt2_dpo::batch::{Extent, Sides, Span, Stream, Uses};
+use gpt2_dpo::batch::{Extent, Sides, Span, Stream, Tile, Uses};
 use gpt2_dpo::data::Example;
+use gpt2_dpo::kernel::Kernel;
+use gpt2_dpo::ops::attention;
 use gpt2_dpo::ops::gather::NONE;
 
 fn example(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> Example {
@@ -86,10 +88,42 @@ fn both_responses_share_their_prompt() {
     assert_eq!(stream.pairs, [[0, 3, 5], [5, 6, 9]]);
     assert_eq!(stream.rows, [0..5, 5..8]);
     assert_eq!(stream.num_tokens, 7 + 5);
-    assert_eq!(
-        Span::links(&stream.spans),
-        (1 + 2) + (3 + 4) + 3 + 1 + (2 + 3)
-    );
+    let tile = |first, end, links, back_links| Tile {
+        first,
+        end,
+        links,
+        back_links,
+    };
+    let tiles = [
+        tile(0, 2, 1 + 2, 5 + 4),
+        tile(2, 4, 3 + 4, 2 + 1),
+        tile(4, 5, 3, 1),
+        tile(5, 6, 1, 3),
+        tile(6, 8, 2 + 3, 2 + 1),
+    ];
+    assert_eq!(stream.tiles, tiles);
+}
+
+#[test]
+fn tiles_begin_anew_in_each_part_and_after_so_many_rows() {
+    let spans = Span::of_pair(0, 40, 32, 70);
+    let cuts = |rows| -> Vec<[u32; 2]> {
+        let tiles = Tile::of(&spans, rows);
+        tiles.iter().map(|t| [t.first, t.end]).collect()
+    };
+    let prompt_and_chosen = [[0, 32], [32, 40], [40, 72]];
+    let rejected = [[72, 104], [104, 136], [136, 142]];
+    assert_eq!(cuts(0..142), [prompt_and_chosen, rejected].concat());
+    // As in generation: what is before the first row does not move the cuts.
+    assert_eq!(cuts(5..38), [[5, 32], [32, 38]]);
+    assert_eq!(cuts(141..142), [[141, 142]]);
+    // Every variant of a kernel takes the same tiles.
+    for kernel in attention::KERNELS {
+        if let Some(variant) = kernel.direct {
+            let size = |kernel: &Kernel| kernel.constant("TILE_ROWS");
+            assert_eq!(size(variant), size(kernel), "{}", kernel.name());
+        }
+    }
 }
 
 #[test]
@@ -191,7 +225,7 @@ fn spans_are_the_shared_prefix_mask() {
             j <= r && (labels[j] == (pair, 0) || labels[j] == (pair, side))
         };
         let rows = 0..labels.len();
-        let mut links = 0;
+        let (mut links, mut back_links) = (0, 0);
         for (r, span) in stream.spans.iter().enumerate() {
             let keys: Vec<usize> = rows.clone().filter(|&j| sees(r, j)).collect();
             let queries: Vec<usize> = rows.clone().filter(|&i| sees(i, r)).collect();
@@ -199,8 +233,13 @@ fn spans_are_the_shared_prefix_mask() {
             let seen_by: Vec<usize> = (r..span.query_end as usize).collect();
             assert_eq!(seen_by, queries, "queries of row {r}");
             links += keys.len();
+            back_links += queries.len();
         }
-        assert_eq!(Span::links(&stream.spans), links);
+        let of_tiles = |count: fn(&Tile) -> u32| -> usize {
+            stream.tiles.iter().map(|tile| count(tile) as usize).sum()
+        };
+        assert_eq!(of_tiles(|tile| tile.links), links);
+        assert_eq!(of_tiles(|tile| tile.back_links), back_links);
     }
 }
 

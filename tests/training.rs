@@ -12,7 +12,7 @@ use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::dpo::PairMetrics;
 use gpt2_dpo::engine::Engine;
-use gpt2_dpo::gpu::OpenOptions;
+use gpt2_dpo::gpu::{OpenOptions, Variant};
 use gpt2_dpo::learner::{Objective, Place, Reference, Scorer};
 use gpt2_dpo::model::Layout;
 use gpt2_dpo::train::{Inputs, Run};
@@ -214,7 +214,7 @@ fn swapping_chosen_and_rejected_flips_the_margin() {
     assert!(error <= 1e-6, "{error}");
 }
 
-/// The log-probs of pairs of the starter, taken in this order by batches of `batch`.
+/// The log-probs of the starter's pairs `order`, taken in this order by batches of `batch`.
 fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<u32>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter");
     let model = Model::load(&dir).unwrap();
@@ -228,7 +228,7 @@ fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<
     let layout = Layout::new(dims, 1 << 27, extent.pair_heads).unwrap();
     let objective = Objective::Sigmoid { beta: 0.1 };
     let scorer = Scorer::new(engine, &layout, &model.weights, objective, extent, 1).unwrap();
-    let mut by_pair = vec![Vec::new(); pairs.examples.len()];
+    let mut by_pair = vec![Vec::new(); order.len()];
     for indices in order.chunks(batch) {
         let examples = indices.iter().map(|&i| &pairs.examples[i]);
         let stream = Stream::new(examples, Sides::Both);
@@ -242,25 +242,38 @@ fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<
     by_pair
 }
 
-/// Bit for bit, so that a cached reference ties exactly with a policy that has not moved, whatever
+/// For the starter's first `count` pairs; bit for bit, so that a cached reference ties exactly with a policy that has not moved, whatever
 /// pairs it meets in its batch.
-fn log_probs_do_not_depend_on_the_batch(engine: &mut dyn Engine) {
-    let in_order: Vec<usize> = (0..160).collect();
+fn log_probs_do_not_depend_on_the_batch(engine: &mut dyn Engine, count: usize) {
+    let in_order: Vec<usize> = (0..count).collect();
     let plain = log_probs(engine, &in_order, 4);
     for (seed, batch) in [(1, 4), (2, 4), (3, 3), (4, 7)] {
-        let order = data::shuffled(160, seed, 0);
+        let order = data::shuffled(count, seed, 0);
         let other = log_probs(engine, &order, batch);
-        let differing = (0..160).filter(|&pair| other[pair] != plain[pair]).count();
+        let differing = (0..count)
+            .filter(|&pair| other[pair] != plain[pair])
+            .count();
         assert_eq!(differing, 0, "pairs, with seed {seed} and batch {batch}");
     }
 }
 
 #[test]
 fn log_probs_do_not_depend_on_the_batch_on_the_cpu() {
-    log_probs_do_not_depend_on_the_batch(&mut CpuEngine::new());
+    log_probs_do_not_depend_on_the_batch(&mut CpuEngine::new(), 160);
 }
 
+/// The adapter's own variant of each kernel over all pairs, the others over a few.
 #[test]
 fn log_probs_do_not_depend_on_the_batch_on_a_gpu() {
-    log_probs_do_not_depend_on_the_batch(&mut common::gpu_with(OpenOptions::default()));
+    for (variant, count) in [
+        (Variant::ByAdapter, 160),
+        (Variant::Tiled, 12),
+        (Variant::Direct, 12),
+    ] {
+        let options = OpenOptions {
+            variant,
+            ..OpenOptions::default()
+        };
+        log_probs_do_not_depend_on_the_batch(&mut common::gpu_with(options), count);
+    }
 }

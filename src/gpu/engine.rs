@@ -376,7 +376,8 @@ impl Engine for GpuEngine {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: 4 * words as u64,
+            // Kernels may read by fours: the last ones are all there.
+            size: (4 * words as u64).next_multiple_of(16),
             usage: wgpu::BufferUsages::STORAGE
                 | wgpu::BufferUsages::COPY_SRC
                 | wgpu::BufferUsages::COPY_DST,

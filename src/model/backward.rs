@@ -152,6 +152,7 @@ fn attention_backward(
     let op = attention::Backward {
         qkv: at.qkv,
         spans: ws.inputs.spans,
+        tiles: ws.inputs.tiles,
         y: at.attended,
         lse: at.lse,
         dy: to.branch,

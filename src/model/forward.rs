@@ -3,28 +3,28 @@
 use std::ops::Range;
 
 use super::{Dims, Tensor, Tensors, Workspace};
-use crate::batch::{Span, Stream};
+use crate::batch::{Stream, Tile};
 use crate::ops::{attention, embedding, gather, gelu, head, layernorm, linear, residual};
 use crate::recording::{Buffer, Recording};
 
 /// Rows to compute, and where they stand among all rows' queries, keys and values.
 #[derive(Clone, Copy)]
-pub struct Rows {
+pub struct Rows<'a> {
     /// N: how many.
     pub count: usize,
     /// Above 0 when generating: earlier rows are in the key/value cache.
     pub first: usize,
-    /// (query, key) pairs that attend.
-    pub links: usize,
+    /// The rows as attention takes them together, and as `ws.inputs.tiles` holds them.
+    pub tiles: &'a [Tile],
 }
 
-impl Rows {
+impl Rows<'_> {
     /// All rows of a stream.
-    pub fn of(stream: &Stream) -> Rows {
+    pub fn of(stream: &Stream) -> Rows<'_> {
         Rows {
             count: stream.tokens.len(),
             first: 0,
-            links: Span::links(&stream.spans),
+            tiles: &stream.tiles,
         }
     }
 }
@@ -39,13 +39,11 @@ pub(super) fn norm_shape(dims: &Dims, rows: usize) -> layernorm::Shape {
 }
 
 /// Shape of this model's attention over these rows.
-pub(super) fn attention_shape(dims: &Dims, rows: Rows) -> attention::Shape {
+pub(super) fn attention_shape<'a>(dims: &Dims, rows: Rows<'a>) -> attention::Shape<'a> {
     attention::Shape {
-        rows: rows.count,
-        first_row: rows.first,
+        tiles: rows.tiles,
         heads: dims.n_head,
         head_dim: dims.head_dim(),
-        links: rows.links,
     }
 }
 
@@ -60,9 +58,14 @@ pub fn forward(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspa
 
         norm(rec, dims, at.x, block.ln_1, at.ln_1, at.ln_1_stats, n); // [N, C]
         linear(rec, at.ln_1, block.c_attn, at.qkv, n, rows.first); // [N, 3C]
-        let shape = attention_shape(dims, rows);
-        let attended = (at.qkv, ws.inputs.spans, at.attended, at.lse);
-        attention::forward(rec, attended, shape); // [N, C]
+        let op = attention::Forward {
+            qkv: at.qkv,
+            spans: ws.inputs.spans,
+            tiles: ws.inputs.tiles,
+            y: at.attended,
+            lse: at.lse,
+        };
+        attention::forward(rec, &op, attention_shape(dims, rows)); // [N, C]
         linear(rec, at.attended, block.attn_c_proj, at.middle, n, 0); // [N, C]
         residual::forward(rec, at.x, at.middle, n * dims.n_embd);
 

@@ -29,6 +29,8 @@ pub struct Inputs {
     pub positions: Buffer,
     /// `[N, 4]` what each row attends to.
     pub spans: Buffer,
+    /// `[≤ N, 4]` the rows as attention takes them together.
+    pub tiles: Buffer,
     /// `[P]` the stream row of each head row.
     pub sources: Buffer,
     /// `[P]` the token that each head row is to predict.
@@ -193,6 +195,7 @@ impl Workspace {
             tokens: on.make("tokens", n, 1)?,
             positions: on.make("positions", n, 1)?,
             spans: on.make("spans", n, 4)?,
+            tiles: on.make("tiles", n, 4)?,
             sources: on.make("sources", extent.heads, 1)?,
             targets: on.make("targets", extent.heads, 1)?,
             inverse: on.make("inverse", n, 2)?,
@@ -341,6 +344,7 @@ impl Workspace {
         engine.write(to.tokens, 0, &stream.tokens)?;
         engine.write(to.positions, 0, &stream.positions)?;
         engine.write(to.spans, 0, bytemuck::cast_slice(&stream.spans))?;
+        engine.write(to.tiles, 0, bytemuck::cast_slice(&stream.tiles))?;
         engine.write(to.sources, 0, &stream.sources)?;
         engine.write(to.targets, 0, &stream.targets)?;
         engine.write(to.inverse, 0, bytemuck::cast_slice(&stream.inverse))?;

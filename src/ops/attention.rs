@@ -4,12 +4,14 @@
 //! `[own_start, r]`. Backward as in flash attention (Dao 2022): with p = exp(score − lse),
 //! dv = pᵀ dy, ds = p · (dy vᵀ − Σ dy·y), dq = ds k / √D, dk = dsᵀ q / √D.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::case::Case;
 use crate::cpu::dot;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
 
 /// What one row attends to, and which rows attend to it; all in stream rows.
 ///
@@ -51,27 +53,105 @@ impl Span {
         (self.prefix_start as usize..self.prefix_end as usize)
             .chain(self.own_start as usize..row + 1)
     }
-
-    /// How many (query, key) pairs attend in a stream.
-    pub fn links(spans: &[Span]) -> usize {
-        let keys = |(row, s): (usize, &Span)| {
-            (s.prefix_end - s.prefix_start) as usize + row + 1 - s.own_start as usize
-        };
-        spans.iter().enumerate().map(keys).sum()
-    }
 }
 
 params! {
     struct Params {
         rows: u32,
         first_row: u32,
+        first_y: u32,
+        first_tile: u32,
         heads: u32,
         head_dim: u32,
         scale: f32,
     }
 }
 
-kernel!(FORWARD, "attention", "forward", Params, forward_twin);
+/// A run of rows of one prompt or response, which workgroups take together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Tile {
+    /// First stream row.
+    pub first: u32,
+    /// End of its rows, `TILE_ROWS` of the shader at most.
+    pub end: u32,
+    /// (query, key) pairs that attend with these rows as queries.
+    pub links: u32,
+    /// (query, key) pairs that attend with these rows as keys.
+    pub back_links: u32,
+}
+
+impl Tile {
+    /// Cuts the rows `rows` of a stream: within a prompt or response, and there from its first row on, so
+    /// that a tile does not depend on what else is in the stream.
+    pub fn of(spans: &[Span], rows: Range<usize>) -> Vec<Tile> {
+        let size = FORWARD.constant("TILE_ROWS");
+        let mut tiles: Vec<Tile> = Vec::new();
+        for row in rows {
+            let (span, row) = (&spans[row], row as u32);
+            let links = span.prefix_end - span.prefix_start + row + 1 - span.own_start;
+            let back_links = span.query_end - row;
+            match tiles.last_mut() {
+                Some(tile) if (row - span.own_start) % size != 0 => {
+                    tile.end += 1;
+                    tile.links += links;
+                    tile.back_links += back_links;
+                }
+                _ => tiles.push(Tile {
+                    first: row,
+                    end: row + 1,
+                    links,
+                    back_links,
+                }),
+            }
+        }
+        tiles
+    }
+}
+
+kernel!(
+    FORWARD_DIRECT,
+    "attention",
+    "attention_direct",
+    "forward",
+    Params,
+    forward_twin,
+    None
+);
+kernel!(
+    BACKWARD_QUERY_DIRECT,
+    "attention",
+    "attention_direct",
+    "backward_query",
+    Params,
+    query_twin,
+    None
+);
+kernel!(
+    BACKWARD_KEY_VALUE_DIRECT,
+    "attention",
+    "attention_direct",
+    "backward_key_value",
+    Params,
+    key_value_twin,
+    None
+);
+kernel!(
+    FORWARD,
+    "attention",
+    "attention",
+    "forward",
+    Params,
+    forward_twin,
+    Some(&FORWARD_DIRECT)
+);
+kernel!(
+    FORWARD_ROW,
+    "attention",
+    "forward_row",
+    Params,
+    forward_twin
+);
 kernel!(
     BACKWARD_ROW_DOTS,
     "attention",
@@ -82,71 +162,153 @@ kernel!(
 kernel!(
     BACKWARD_QUERY,
     "attention",
+    "attention",
     "backward_query",
     Params,
-    query_twin
+    query_twin,
+    Some(&BACKWARD_QUERY_DIRECT)
 );
 kernel!(
     BACKWARD_KEY_VALUE,
     "attention",
+    "attention",
     "backward_key_value",
     Params,
-    key_value_twin
+    key_value_twin,
+    Some(&BACKWARD_KEY_VALUE_DIRECT)
 );
 /// The entry points of `shaders/attention.wgsl`.
 pub const KERNELS: &[&Kernel] = &[
     &FORWARD,
+    &FORWARD_ROW,
     &BACKWARD_ROW_DOTS,
     &BACKWARD_QUERY,
     &BACKWARD_KEY_VALUE,
 ];
 
+// The direct variants read heads by fours. These are the same kernels for heads that do not allow it.
+kernel!(FORWARD_ODD, "attention", "forward", Params, forward_twin);
+kernel!(
+    BACKWARD_QUERY_ODD,
+    "attention",
+    "backward_query",
+    Params,
+    query_twin
+);
+kernel!(
+    BACKWARD_KEY_VALUE_ODD,
+    "attention",
+    "backward_key_value",
+    Params,
+    key_value_twin
+);
+
 /// The widest head that the kernels hold in workgroup memory.
 pub fn max_head_dim() -> usize {
-    FORWARD.constant("MAX_HEAD_DIM") as usize
+    FORWARD_ROW.constant("MAX_HEAD_DIM") as usize
 }
 
 /// What [`forward`] and [`backward`] work on.
 #[derive(Clone, Copy)]
-pub struct Shape {
-    /// Query rows.
-    pub rows: usize,
-    /// Their first row in `qkv` and `spans`; above 0 only when generating token by token.
-    pub first_row: usize,
+pub struct Shape<'a> {
+    /// The query rows: consecutive tiles, what the buffer of tiles begins with.
+    pub tiles: &'a [Tile],
     /// H.
     pub heads: usize,
     /// D, at most [`max_head_dim`].
     pub head_dim: usize,
-    /// (query, key) pairs that attend, for the estimate of work.
-    pub links: usize,
 }
 
-impl Shape {
-    fn params(&self) -> Params {
+impl Shape<'_> {
+    /// `kernel`, or `odd` for heads that cannot be read by fours.
+    fn choose(&self, kernel: &'static Kernel, odd: &'static Kernel) -> &'static Kernel {
+        if self.head_dim.is_multiple_of(4) {
+            kernel
+        } else {
+            odd
+        }
+    }
+
+    fn params(&self, tiles: Range<usize>) -> Params {
+        let first_row = self.tiles[tiles.start].first;
         Params {
-            rows: self.rows as u32,
-            first_row: self.first_row as u32,
+            rows: self.tiles[tiles.end - 1].end - first_row,
+            first_row,
+            first_y: first_row - self.tiles[0].first,
+            first_tile: tiles.start as u32,
             heads: self.heads as u32,
             head_dim: self.head_dim as u32,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
         }
     }
 
-    /// Operations of one product of two `[rows, head_dim]` matrices under the mask.
-    fn flops(&self) -> u64 {
-        2 * (self.links * self.heads * self.head_dim) as u64
+    /// Records `kernel` over all tiles, in steps of at most `most` operations or a single tile: `products`
+    /// matrix products over the (query, key) pairs that `links` counts.
+    fn push(
+        &self,
+        rec: &mut Recording,
+        kernel: &'static Kernel,
+        buffers: &[Buffer],
+        products: u64,
+        links: fn(&Tile) -> u32,
+        most: u64,
+    ) {
+        let width = self.heads * self.head_dim;
+        let flops = |tile: &Tile| 2 * products * u64::from(links(tile)) * width as u64;
+        let group_cols = kernel.constant("GROUP_COLS") as usize;
+        let mut start = 0;
+        while start < self.tiles.len() {
+            let mut end = start + 1;
+            let mut work = flops(&self.tiles[start]);
+            while let Some(tile) = self.tiles.get(end)
+                && work + flops(tile) <= most
+            {
+                work += flops(tile);
+                end += 1;
+            }
+            let grid = Grid::Matrix {
+                rows: (end - start) * kernel.constant("TILE_ROWS") as usize,
+                cols: self.heads * self.head_dim.next_multiple_of(group_cols),
+            };
+            rec.push(kernel, buffers, self.params(start..end), grid, work);
+            start = end;
+        }
     }
 }
 
-/// y `[rows, C]` and lse `[rows, H]` from qkv `[.., 3C]` and spans `[..]`.
-pub fn forward(
-    rec: &mut Recording,
-    (qkv, spans, y, lse): (Buffer, Buffer, Buffer, Buffer),
-    shape: Shape,
-) {
-    let grid = Grid::Groups([shape.rows, shape.heads, 1]);
-    let buffers = [qkv, spans, y, lse];
-    rec.push(&FORWARD, &buffers, shape.params(), grid, 2 * shape.flops());
+/// What [`forward`] reads and writes. Row 0 of `y` and `lse` belongs to the first tile's first row.
+pub struct Forward {
+    /// `[.., 3C]`.
+    pub qkv: Buffer,
+    /// `[..]`.
+    pub spans: Buffer,
+    /// The [`Tile`]s of the query rows.
+    pub tiles: Buffer,
+    /// `[rows, C]`, written.
+    pub y: Buffer,
+    /// `[rows, H]`, written: the log-sum-exp of each row's scores.
+    pub lse: Buffer,
+}
+
+/// y and lse of the query rows. A row alone, as in generation, has a kernel of its own.
+pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
+    forward_in_steps(rec, op, shape, MAX_STEP_FLOPS);
+}
+
+/// [`forward`] in steps of at most `most` operations or a single tile.
+fn forward_in_steps(rec: &mut Recording, op: &Forward, shape: Shape, most: u64) {
+    if let [tile] = shape.tiles
+        && tile.end - tile.first == 1
+    {
+        let buffers = [op.qkv, op.spans, op.y, op.lse];
+        let grid = Grid::Groups([1, shape.heads, 1]);
+        let flops = 4 * u64::from(tile.links) * (shape.heads * shape.head_dim) as u64;
+        rec.push(&FORWARD_ROW, &buffers, shape.params(0..1), grid, flops);
+        return;
+    }
+    let kernel = shape.choose(&FORWARD, &FORWARD_ODD);
+    let buffers = [op.qkv, op.spans, op.y, op.lse, op.tiles];
+    shape.push(rec, kernel, &buffers, 2, |tile| tile.links, most);
 }
 
 /// The operands of [`backward`].
@@ -155,6 +317,8 @@ pub struct Backward {
     pub qkv: Buffer,
     /// `[rows]`.
     pub spans: Buffer,
+    /// The [`Tile`]s of the rows.
+    pub tiles: Buffer,
     /// `[rows, C]`, as the forward pass left it.
     pub y: Buffer,
     /// `[rows, H]`, as the forward pass left it.
@@ -167,27 +331,50 @@ pub struct Backward {
     pub dqkv: Buffer,
 }
 
-/// The gradient of queries, keys and values, of whole streams: `first_row` is 0.
+impl Backward {
+    /// The forward pass that this goes back over.
+    fn forward(&self) -> Forward {
+        Forward {
+            qkv: self.qkv,
+            spans: self.spans,
+            tiles: self.tiles,
+            y: self.y,
+            lse: self.lse,
+        }
+    }
+}
+
+/// The gradient of queries, keys and values, of whole streams: the first tile begins at row 0.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
-    let params = shape.params();
-    let heads = shape.rows * shape.heads;
+    backward_in_steps(rec, op, shape, MAX_STEP_FLOPS);
+}
+
+/// [`backward`] in steps of at most `most` operations or a single tile.
+fn backward_in_steps(rec: &mut Recording, op: &Backward, shape: Shape, most: u64) {
+    let Some(last) = shape.tiles.last() else {
+        return;
+    };
+    let heads = last.end as usize * shape.heads;
     rec.push(
         &BACKWARD_ROW_DOTS,
         &[op.y, op.dy, op.row_dots],
-        params,
+        shape.params(0..shape.tiles.len()),
         Grid::Items(heads),
         2 * (heads * shape.head_dim) as u64,
     );
-    let buffers = [op.qkv, op.spans, op.lse, op.dy, op.row_dots, op.dqkv];
-    let grid = Grid::Groups([shape.rows, shape.heads, 1]);
-    rec.push(&BACKWARD_QUERY, &buffers, params, grid, 3 * shape.flops());
-    rec.push(
-        &BACKWARD_KEY_VALUE,
-        &buffers,
-        params,
-        grid,
-        4 * shape.flops(),
-    );
+    let buffers = [
+        op.qkv,
+        op.spans,
+        op.lse,
+        op.dy,
+        op.row_dots,
+        op.dqkv,
+        op.tiles,
+    ];
+    let query = shape.choose(&BACKWARD_QUERY, &BACKWARD_QUERY_ODD);
+    shape.push(rec, query, &buffers, 3, |tile| tile.links, most);
+    let key_value = shape.choose(&BACKWARD_KEY_VALUE, &BACKWARD_KEY_VALUE_ODD);
+    shape.push(rec, key_value, &buffers, 4, |tile| tile.back_links, most);
 }
 
 /// Where each head's query, key and value lie in a row of qkv.
@@ -224,6 +411,7 @@ fn forward_twin(p: &Params, mut b: Bindings) {
     let at = Layout::of(p);
     y.par_chunks_mut(at.width())
         .zip(lse.par_chunks_mut(at.heads))
+        .skip(p.first_y as usize)
         .take(p.rows as usize)
         .enumerate()
         .for_each(|(r, (y, lse))| {
@@ -260,8 +448,9 @@ fn query_twin(p: &Params, mut b: Bindings) {
     let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
     let at = Layout::of(p);
     dqkv.par_chunks_mut(3 * at.width())
-        .take(p.rows as usize)
         .enumerate()
+        .skip(p.first_row as usize)
+        .take(p.rows as usize)
         .for_each(|(row, dqkv)| {
             for h in 0..at.heads {
                 let (query, dy) = (at.part(qkv, row, 0, h), at.head(dy, row, h));
@@ -282,8 +471,9 @@ fn key_value_twin(p: &Params, mut b: Bindings) {
     let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
     let at = Layout::of(p);
     dqkv.par_chunks_mut(3 * at.width())
-        .take(p.rows as usize)
         .enumerate()
+        .skip(p.first_row as usize)
+        .take(p.rows as usize)
         .for_each(|(row, dqkv)| {
             let (_, dkv) = dqkv.split_at_mut(at.width());
             dkv.fill(0.0);
@@ -309,74 +499,92 @@ fn add_scaled(out: &mut [f32], scale: f32, x: &[f32]) {
     }
 }
 
-/// Two pairs a stream, with prompts and responses around the chunk of keys, and heads narrower and
-/// wider than a workgroup; and the single rows of generation.
+/// Two pairs a stream, with prompts and responses around a tile of rows, and heads narrower and wider
+/// than what a workgroup holds at a time; and the single rows of generation.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let sizes = [
         (1, 1, [1, 0, 0]),
         (3, 5, [2, 3, 1]),
         (2, 64, [70, 9, 66]),
-        (1, 100, [5, 65, 2]),
+        (1, 100, [33, 31, 32]),
+        (2, 130, [5, 65, 2]),
     ];
     for (heads, head_dim, [prompt, chosen, rejected]) in sizes {
         let mut spans = Span::of_pair(0, prompt, chosen, rejected);
         spans.extend(Span::of_pair(spans.len(), prompt + 1, rejected, chosen));
-        let shape = Shape {
-            rows: spans.len(),
-            first_row: 0,
-            heads,
-            head_dim,
-            links: Span::links(&spans),
-        };
-        let (rows, width) = (shape.rows, heads * head_dim);
+        let (rows, width) = (spans.len(), heads * head_dim);
         let label = format!("{heads}x{head_dim} over {prompt}+{chosen}+{rejected}");
         let words: Vec<u32> = bytemuck::cast_slice(&spans).to_vec();
-        cases.push(
-            Case::new(format!("forward {label}"))
-                .input(rows * 3 * width, 1.0)
-                .indices(words.clone())
-                .output(rows * width)
-                .output(rows * heads)
-                .record(move |rec, b| forward(rec, (b[0], b[1], b[2], b[3]), shape)),
-        );
-        let last = Shape {
-            rows: 1,
-            first_row: prompt - 1,
-            ..shape
-        };
-        cases.push(
-            Case::new(format!("forward {label} last prompt row"))
-                .input(rows * 3 * width, 1.0)
-                .indices(words.clone())
-                .output(width)
-                .output(heads)
-                .record(move |rec, b| forward(rec, (b[0], b[1], b[2], b[3]), last)),
-        );
-        // y and lse are the forward pass's own, so that the probabilities are ones.
-        cases.push(
-            Case::new(format!("backward {label}"))
-                .input(rows * 3 * width, 1.0)
-                .indices(words)
-                .input(rows * width, 1.0)
-                .output(rows * width)
-                .output(rows * heads)
-                .output(rows * heads)
-                .output(rows * 3 * width)
-                .record(move |rec, b| {
-                    let op = Backward {
-                        qkv: b[0],
-                        spans: b[1],
-                        dy: b[2],
-                        y: b[3],
-                        lse: b[4],
-                        row_dots: b[5],
-                        dqkv: b[6],
-                    };
-                    forward(rec, (op.qkv, op.spans, op.y, op.lse), shape);
-                    backward(rec, &op, shape);
-                }),
-        );
+        for (what, range) in [
+            ("", 0..rows),
+            (" last prompt row", prompt - 1..prompt),
+            (" second pair", rows - chosen - rejected - prompt - 1..rows),
+        ] {
+            let tiles = Tile::of(&spans, range.clone());
+            cases.push(
+                Case::new(format!("forward {label}{what}"))
+                    .input(rows * 3 * width, 1.0)
+                    .indices(words.clone())
+                    .indices(bytemuck::cast_slice(&tiles).to_vec())
+                    .output(range.len() * width)
+                    .output(range.len() * heads)
+                    .record(move |rec, b| {
+                        let op = Forward {
+                            qkv: b[0],
+                            spans: b[1],
+                            tiles: b[2],
+                            y: b[3],
+                            lse: b[4],
+                        };
+                        let tiles = &tiles;
+                        forward(
+                            rec,
+                            &op,
+                            Shape {
+                                tiles,
+                                heads,
+                                head_dim,
+                            },
+                        );
+                    }),
+            );
+        }
+        // y and lse are the forward pass's own, so that the probabilities are ones. Whole, and as a long
+        // stream is: in several steps.
+        for (what, most) in [("", MAX_STEP_FLOPS), (" a step a tile", 0)] {
+            let tiles = Tile::of(&spans, 0..rows);
+            cases.push(
+                Case::new(format!("backward {label}{what}"))
+                    .input(rows * 3 * width, 1.0)
+                    .indices(words.clone())
+                    .indices(bytemuck::cast_slice(&tiles).to_vec())
+                    .input(rows * width, 1.0)
+                    .output(rows * width)
+                    .output(rows * heads)
+                    .output(rows * heads)
+                    .output(rows * 3 * width)
+                    .record(move |rec, b| {
+                        let op = Backward {
+                            qkv: b[0],
+                            spans: b[1],
+                            tiles: b[2],
+                            dy: b[3],
+                            y: b[4],
+                            lse: b[5],
+                            row_dots: b[6],
+                            dqkv: b[7],
+                        };
+                        let shape = Shape {
+                            tiles: &tiles,
+                            heads,
+                            head_dim,
+                        };
+                        forward_in_steps(rec, &op.forward(), shape, most);
+                        backward_in_steps(rec, &op, shape, most);
+                    }),
+            );
+        }
     }
     cases
 }

@@ -1,6 +1,6 @@
 //! The shared-prefix mask over two pairs; queries, keys and values apart.
 
-use gpt2_dpo::batch::Span;
+use gpt2_dpo::batch::{Span, Tile};
 use gpt2_dpo::ops::attention;
 
 use super::{Twin, assert_close, assert_gradients, dot};
@@ -53,39 +53,50 @@ fn forward_and_gradients() {
     let qkv: Vec<f64> = (0..rows)
         .flat_map(|r| [row(&q, r), row(&k, r), row(&v, r)].concat())
         .collect();
-    let shape = attention::Shape {
-        rows,
-        first_row: 0,
+    let (all, last) = (Tile::of(&spans, 0..rows), Tile::of(&spans, rows - 1..rows));
+    let shape = |tiles| attention::Shape {
+        tiles,
         heads: HEADS,
         head_dim: HEAD_DIM,
-        links: Span::links(&spans),
     };
-    let op = attention::Backward {
+    let forward = attention::Forward {
         qkv: t.input(&qkv),
         spans: t.words(&spans),
+        tiles: t.words(&all),
         y: t.output(rows * width),
         lse: t.output(rows * HEADS),
+    };
+    let op = attention::Backward {
+        qkv: forward.qkv,
+        spans: forward.spans,
+        tiles: forward.tiles,
+        y: forward.y,
+        lse: forward.lse,
         dy: t.input(&dy),
         row_dots: t.output(rows * HEADS),
         dqkv: t.output(rows * 3 * width),
     };
-    attention::forward(&mut t.rec, (op.qkv, op.spans, op.y, op.lse), shape);
-    attention::backward(&mut t.rec, &op, shape);
+    attention::forward(&mut t.rec, &forward, shape(&all));
+    attention::backward(&mut t.rec, &op, shape(&all));
     // As in generation: one query row, the keys and values of all before it.
-    let last_row = attention::Shape {
-        rows: 1,
-        first_row: rows - 1,
-        ..shape
+    let last_row = attention::Forward {
+        tiles: t.words(&last),
+        y: t.output(width),
+        lse: t.output(HEADS),
+        ..forward
     };
-    let (last_y, last_lse) = (t.output(width), t.output(HEADS));
-    attention::forward(&mut t.rec, (op.qkv, op.spans, last_y, last_lse), last_row);
+    attention::forward(&mut t.rec, &last_row, shape(&last));
     t.run();
 
     let (y, lse) = formula([&q, &k, &v]);
     assert_close("y", &t.read(op.y), &y);
     assert_close("lse", &t.read(op.lse), &lse);
-    assert_close("last y", &t.read(last_y), &row(&y, rows - 1));
-    assert_close("last lse", &t.read(last_lse), &lse[(rows - 1) * HEADS..]);
+    assert_close("last y", &t.read(last_row.y), &row(&y, rows - 1));
+    assert_close(
+        "last lse",
+        &t.read(last_row.lse),
+        &lse[(rows - 1) * HEADS..],
+    );
     let dqkv = t.read(op.dqkv);
     let part = |p: usize| {
         (0..rows)
