@@ -23,39 +23,36 @@ struct Params {
 @group(0) @binding(8) var<storage, read> dx: array<f32>;                // [rows, C]
 @group(0) @binding(9) var<storage, read_write> dtable: array<f32>;      // [shard_rows, C], accumulated
 
-const WORKGROUP: u32 = 256u;
+// A workgroup takes LANES columns of one row.
+const LANES: u32 = 64u;
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    if i >= params.rows * params.width {
+    let col = group.x * LANES + lane;
+    if col >= params.width {
         return;
     }
-    let row = i / params.width;
-    let col = i % params.width;
+    let row = group.y;
     let token = tokens[row];
     if token >= params.first_row && token < params.first_row + params.shard_rows {
-        x[i] = wte[(token - params.first_row) * params.width + col]
-             + wpe[positions[row] * params.width + col];
+        x[row * params.width + col] = wte[(token - params.first_row) * params.width + col]
+            + wpe[positions[row] * params.width + col];
     }
 }
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    if i >= params.rows * params.width {
+    let col = group.x * LANES + lane;
+    if col >= params.width {
         return;
     }
-    let segment = 3u * (params.first_segment + i / params.width);
-    let col = i % params.width;
+    let segment = 3u * (params.first_segment + group.y);
     var sum = 0.0;
     for (var s = segments[segment + 1u]; s < segments[segment + 2u]; s++) {
         sum += dx[order[s] * params.width + col];

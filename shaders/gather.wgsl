@@ -18,34 +18,32 @@ struct Params {
 @group(0) @binding(5) var<storage, read> inverse: array<u32>;    // [stream rows, 2]: head row or NONE
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;   // [stream rows, C]
 
-const WORKGROUP: u32 = 256u;
+// A workgroup takes LANES columns of one row.
+const LANES: u32 = 64u;
 const NONE: u32 = 0xffffffffu;
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    if i < params.rows * params.width {
-        let row = sources[params.first_head + i / params.width];
-        y[i] = x[row * params.width + i % params.width];
+    let col = group.x * LANES + lane;
+    if col < params.width {
+        let row = sources[params.first_head + group.y];
+        y[group.y * params.width + col] = x[row * params.width + col];
     }
 }
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    if i >= params.rows * params.width {
+    let col = group.x * LANES + lane;
+    if col >= params.width {
         return;
     }
-    let row = params.first_row + i / params.width;
-    let col = i % params.width;
+    let row = params.first_row + group.y;
     var sum = 0.0;
     for (var k = 0u; k < 2u; k++) {
         let head = inverse[2u * row + k];

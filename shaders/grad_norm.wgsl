@@ -7,24 +7,33 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gradient: array<f32>;          // [count]
+@group(0) @binding(1) var<storage, read> gradient: array<vec4<f32>>;    // [count], by fours
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;    // [slots]
 @group(0) @binding(3) var<storage, read> sums: array<f32>;              // the same, in `finish`
 @group(0) @binding(4) var<storage, read_write> norm: array<f32>;        // [3]: norm, clip factor, broken
 
 const WORKGROUP: u32 = 256u;
+const ROOT: u32 = 16u;  // of WORKGROUP
 var<workgroup> scratch: array<f32, WORKGROUP>;
+var<workgroup> partial_sums: array<f32, ROOT>;
 
+// The sum of each lane's value, to every lane, in two levels of ROOT.
 fn sum_over_lanes(value: f32, lane: u32) -> f32 {
     scratch[lane] = value;
     workgroupBarrier();
-    for (var reach = WORKGROUP / 2u; reach > 0u; reach /= 2u) {
-        if lane < reach {
-            scratch[lane] += scratch[lane + reach];
+    if lane < ROOT {
+        var sum = 0.0;
+        for (var k = 0u; k < ROOT; k++) {
+            sum += scratch[k * ROOT + lane];
         }
-        workgroupBarrier();
+        partial_sums[lane] = sum;
     }
-    return scratch[0];
+    workgroupBarrier();
+    var total = 0.0;
+    for (var k = 0u; k < ROOT; k++) {
+        total += partial_sums[k];
+    }
+    return total;
 }
 
 // partials[first_slot + group] = the group's share of Σ g²
@@ -34,11 +43,13 @@ fn sum_squares(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    var sum = 0.0;
-    for (var i = group.x * WORKGROUP + lane; i < params.count; i += groups.x * WORKGROUP) {
-        sum += gradient[i] * gradient[i];
+    var sums = vec4(0.0);
+    for (var i = group.x * WORKGROUP + lane; 4u * i < params.count; i += groups.x * WORKGROUP) {
+        let inside = 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(params.count);
+        let g = select(vec4(0.0), gradient[i], inside);
+        sums += g * g;
     }
-    let total = sum_over_lanes(sum, lane);
+    let total = sum_over_lanes((sums.x + sums.y) + (sums.z + sums.w), lane);
     if lane == 0u {
         partials[params.first_slot + group.x] = total;
     }

@@ -8,7 +8,7 @@
 struct Params {
     rows: u32,        // head rows of this chunk
     cols: u32,        // real vocabulary rows of this shard
-    stride: u32,      // the same with the padding
+    stride: u32,      // the same with the padding, a multiple of 4
     first_token: u32, // the shard's first vocabulary row
     first_head: u32,  // the chunk's first row in targets, logps and drows
     first_shard: u32,
@@ -17,16 +17,17 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> targets: array<u32>;             // [head rows]
-@group(0) @binding(2) var<storage, read> logits: array<f32>;              // [rows, stride]
+@group(0) @binding(2) var<storage, read> logits: array<vec4<f32>>;        // [rows, stride], by fours
 @group(0) @binding(3) var<storage, read_write> stats: array<f32>;         // [rows, 3]
 @group(0) @binding(4) var<storage, read_write> logps: array<f32>;         // [head rows]
 @group(0) @binding(5) var<storage, read> saved: array<f32>;               // stats, in the backward pass
 @group(0) @binding(6) var<storage, read> drows: array<f32>;               // [head rows]: dloss/dlogp
-@group(0) @binding(7) var<storage, read_write> dlogits: array<f32>;       // [rows, stride], in place
+@group(0) @binding(7) var<storage, read_write> dlogits: array<vec4<f32>>; // [rows, stride], by fours, in place
 
 const LANES: u32 = 128u;
-const WORKGROUP: u32 = 256u;
 const LOWEST: f32 = -1e30;
+
+const ROOT: u32 = 16u;  // lanes that merge the lanes' softmaxes
 
 var<workgroup> scratch: array<vec2<f32>, LANES>;
 
@@ -45,26 +46,29 @@ fn forward(
     let row = group.x;
     let base = row * params.stride;
     var own = vec2(LOWEST, 0.0);
-    for (var c = lane; c < params.cols; c += LANES) {
-        let logit = logits[base + c];
-        if logit > own.x {
-            own = vec2(logit, own.y * exp(own.x - logit) + 1.0);
-        } else {
-            own.y += exp(logit - own.x);
-        }
+    for (var c = 4u * lane; c < params.cols; c += 4u * LANES) {
+        let four = logits[(base + c) / 4u];
+        let real = select(vec4(LOWEST), four, c + vec4(0u, 1u, 2u, 3u) < vec4(params.cols));
+        let peak = max(own.x, max(max(real.x, real.y), max(real.z, real.w)));
+        let e = exp(real - peak);
+        own = vec2(peak, own.y * exp(own.x - peak) + ((e.x + e.y) + (e.z + e.w)));
     }
     scratch[lane] = own;
     workgroupBarrier();
-    for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
-        if lane < reach {
-            scratch[lane] = merged(scratch[lane], scratch[lane + reach]);
+    if lane < ROOT {
+        for (var k = lane + ROOT; k < LANES; k += ROOT) {
+            own = merged(own, scratch[k]);
         }
-        workgroupBarrier();
+        scratch[lane] = own;
     }
+    workgroupBarrier();
     if lane != 0u {
         return;
     }
-    var softmax = scratch[0];
+    var softmax = own;
+    for (var k = 1u; k < ROOT; k++) {
+        softmax = merged(softmax, scratch[k]);
+    }
     var target_logit = 0.0;
     if params.first_shard == 0u {
         softmax = merged(vec2(stats[3u * row], stats[3u * row + 1u]), softmax);
@@ -72,7 +76,8 @@ fn forward(
     }
     let token = targets[params.first_head + row];
     if token >= params.first_token && token < params.first_token + params.cols {
-        target_logit = logits[base + token - params.first_token];
+        let at = base + token - params.first_token;
+        target_logit = logits[at / 4u][at % 4u];
     }
     stats[3u * row] = softmax.x;
     stats[3u * row + 1u] = softmax.y;
@@ -82,23 +87,21 @@ fn forward(
     }
 }
 
-@compute @workgroup_size(WORKGROUP)
+// LANES fours of columns of a row a workgroup.
+@compute @workgroup_size(LANES)
 fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    if i >= params.rows * params.stride {
+    let row = group.y;
+    let first = 4u * (group.x * LANES + lane);
+    if first >= params.stride {
         return;
     }
-    let row = i / params.stride;
-    let col = i % params.stride;
-    var gradient = 0.0;
-    if col < params.cols {
-        let p = exp(dlogits[i] - saved[3u * row]) / saved[3u * row + 1u];
-        let hit = params.first_token + col == targets[params.first_head + row];
-        gradient = drows[params.first_head + row] * (select(0.0, 1.0, hit) - p);
-    }
-    dlogits[i] = gradient;
+    let i = (row * params.stride + first) / 4u;
+    let cols = first + vec4(0u, 1u, 2u, 3u);
+    let p = exp(dlogits[i] - saved[3u * row]) / saved[3u * row + 1u];
+    let hit = params.first_token + cols == vec4(targets[params.first_head + row]);
+    let gradient = drows[params.first_head + row] * (select(vec4(0.0), vec4(1.0), hit) - p);
+    dlogits[i] = select(vec4(0.0), gradient, cols < vec4(params.cols));
 }

@@ -20,20 +20,27 @@ struct Params {
 @group(0) @binding(10) var<storage, read_write> dshift: array<f32>;  // [C], accumulated
 
 const LANES: u32 = 64u;
+const ROOT: u32 = 8u;  // of LANES
 var<workgroup> scratch: array<vec2<f32>, LANES>;
+var<workgroup> partial_sums: array<vec2<f32>, ROOT>;
 
-// The sum of each lane's value, to every lane. Pairwise, so that rounding stays small.
+// The sum of each lane's value, to every lane, in two levels of ROOT: rounding stays small, and so does
+// the number of barriers.
 fn sum_over_lanes(value: vec2<f32>, lane: u32) -> vec2<f32> {
     scratch[lane] = value;
     workgroupBarrier();
-    for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
-        if lane < reach {
-            scratch[lane] += scratch[lane + reach];
+    if lane < ROOT {
+        var sum = vec2(0.0, 0.0);
+        for (var k = 0u; k < ROOT; k++) {
+            sum += scratch[k * ROOT + lane];
         }
-        workgroupBarrier();
+        partial_sums[lane] = sum;
     }
-    let total = scratch[0];
     workgroupBarrier();
+    var total = vec2(0.0, 0.0);
+    for (var k = 0u; k < ROOT; k++) {
+        total += partial_sums[k];
+    }
     return total;
 }
 
@@ -96,8 +103,8 @@ fn backward_input(
 }
 
 // A workgroup sums COLUMNS columns over all rows: ROW_LANES lanes a column, then over the lanes.
-const COLUMNS: u32 = 16u;
-const ROW_LANES: u32 = 16u;
+const COLUMNS: u32 = 8u;
+const ROW_LANES: u32 = 32u;
 var<workgroup> column_sums: array<vec2<f32>, 256>;
 
 @compute @workgroup_size(COLUMNS, ROW_LANES)

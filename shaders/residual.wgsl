@@ -5,10 +5,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;        // [count]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [count]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // [count], by fours
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [count], by fours
 
-const WORKGROUP: u32 = 256u;
+const WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(
@@ -17,7 +17,9 @@ fn forward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    if i < params.count {
-        y[i] += x[i];
+    if 4u * i < params.count {
+        // What shares the last four with the end stays as it is.
+        let inside = 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(params.count);
+        y[i] += select(vec4(0.0), x[i], inside);
     }
 }

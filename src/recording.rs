@@ -53,6 +53,13 @@ impl Step {
 pub enum Grid {
     /// One invocation an item; the groups are folded over x and y where x alone has too few.
     Items(usize),
+    /// One invocation an element of a matrix: the columns along x, a row for each y.
+    Rows {
+        /// Of the matrix.
+        rows: usize,
+        /// Elements of a row.
+        width: usize,
+    },
     /// Workgroups in x, y, z.
     Groups([usize; 3]),
     /// Enough workgroups, each of the kernel's `GROUP_ROWS` × `GROUP_COLS`, for a matrix.
@@ -84,6 +91,9 @@ impl Grid {
                 let groups = items.div_ceil(workgroup_size[0] as usize);
                 let y = groups.div_ceil(MAX_GROUPS).max(1);
                 [groups.div_ceil(y) as u32, y as u32, 1]
+            }
+            Grid::Rows { rows, width } => {
+                [(width as u32).div_ceil(workgroup_size[0]), rows as u32, 1]
             }
             Grid::Groups(groups) => groups.map(|g| g as u32),
         }

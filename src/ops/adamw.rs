@@ -90,7 +90,7 @@ pub fn update(rec: &mut Recording, norm: Buffer, slot: &Slot, settings: &Setting
         &UPDATE,
         &buffers,
         settings.params(slot.count, step),
-        Grid::Items(slot.count),
+        Grid::Items(slot.count.div_ceil(4)),
         16 * slot.count as u64,
     );
 }

@@ -57,7 +57,11 @@ pub fn forward(rec: &mut Recording, op: &Forward) {
     };
     let count = op.rows * op.width;
     let buffers = [op.tokens, op.positions, op.wte, op.wpe, op.x];
-    rec.push(&FORWARD, &buffers, params, Grid::Items(count), count as u64);
+    let grid = Grid::Rows {
+        rows: op.rows,
+        width: op.width,
+    };
+    rec.push(&FORWARD, &buffers, params, grid, count as u64);
 }
 
 /// The operands of [`backward`].
@@ -90,9 +94,12 @@ pub fn backward(rec: &mut Recording, op: &Backward) {
         first_segment: op.range.start as u32,
     };
     let buffers = [op.order, op.segments, op.dx, op.dtable];
-    let count = op.range.len() * op.width;
     let flops = (op.rows * op.width) as u64;
-    rec.push(&BACKWARD, &buffers, params, Grid::Items(count), flops);
+    let grid = Grid::Rows {
+        rows: op.range.len(),
+        width: op.width,
+    };
+    rec.push(&BACKWARD, &buffers, params, grid, flops);
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {

@@ -41,7 +41,10 @@ pub fn forward(
         &FORWARD,
         &[x, sources, y],
         params,
-        Grid::Items(count),
+        Grid::Rows {
+            rows: heads.len(),
+            width,
+        },
         count as u64,
     );
 }
@@ -67,7 +70,10 @@ pub fn backward(
         &BACKWARD,
         &[dy, inverse, dx],
         params,
-        Grid::Items(count),
+        Grid::Rows {
+            rows: rows.len(),
+            width,
+        },
         count as u64,
     );
 }

@@ -27,7 +27,13 @@ pub fn forward(rec: &mut Recording, x: Buffer, y: Buffer, count: usize) {
         count: count as u32,
     };
     let flops = FLOPS * count as u64;
-    rec.push(&FORWARD, &[x, y], params, Grid::Items(count), flops);
+    rec.push(
+        &FORWARD,
+        &[x, y],
+        params,
+        Grid::Items(count.div_ceil(4)),
+        flops,
+    );
 }
 
 /// dx = dy · gelu'(x) over `count` elements.
@@ -36,7 +42,13 @@ pub fn backward(rec: &mut Recording, x: Buffer, dy: Buffer, dx: Buffer, count: u
         count: count as u32,
     };
     let flops = FLOPS * count as u64;
-    rec.push(&BACKWARD, &[x, dy, dx], params, Grid::Items(count), flops);
+    rec.push(
+        &BACKWARD,
+        &[x, dy, dx],
+        params,
+        Grid::Items(count.div_ceil(4)),
+        flops,
+    );
 }
 
 fn tanh_of_cubic(x: f32) -> f32 {

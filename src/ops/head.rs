@@ -40,7 +40,7 @@ pub struct Shard {
     pub logits: Buffer,
     /// The real vocabulary rows.
     pub tokens: Range<usize>,
-    /// Rows with the padding.
+    /// Rows with the padding; a multiple of 4, because GPUs read the logits by fours.
     pub stride: usize,
 }
 
@@ -97,7 +97,10 @@ pub fn backward(
             &BACKWARD,
             &[chunk.targets, chunk.stats, drows, shard.logits],
             shard_params(chunk, shard),
-            Grid::Items(count),
+            Grid::Rows {
+                rows,
+                width: shard.stride.div_ceil(4),
+            },
             4 * count as u64,
         );
         let shape = linear::Shape::whole(rows, shard.stride, chunk.width);

@@ -21,7 +21,13 @@ pub fn forward(rec: &mut Recording, x: Buffer, y: Buffer, count: usize) {
         count: count as u32,
     };
     let flops = count as u64;
-    rec.push(&FORWARD, &[x, y], params, Grid::Items(count), flops);
+    rec.push(
+        &FORWARD,
+        &[x, y],
+        params,
+        Grid::Items(count.div_ceil(4)),
+        flops,
+    );
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {
@@ -32,7 +38,7 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 
 /// Sizes around a workgroup, and one large enough to fold the groups over two dimensions.
 pub fn cases() -> Vec<Case> {
-    [1, 257, 10_007, 256 * 65_536 + 3]
+    [1, 257, 10_007, 4 * 64 * 65_536 + 3]
         .into_iter()
         .map(|count| {
             Case::new(format!("forward {count}"))
