@@ -23,6 +23,17 @@ pub trait Engine {
         self.name()
     }
 
+    /// What the results of a recording may depend on: [`Engine::identity`] and which variants of kernels
+    /// run for it. It may be run for that, to measure them.
+    fn identity_for(&mut self, _recording: &Recording) -> Result<String> {
+        Ok(self.identity())
+    }
+
+    /// What there is to tell the user since the last call: what was measured, what is not used and why.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// True if [`Engine::run`] returns before the work is done, so that a caller does well to have the
     /// next recording ready.
     fn is_asynchronous(&self) -> bool;

@@ -148,6 +148,21 @@ impl Scorer {
         Ok(bytemuck::cast_vec(words))
     }
 
+    /// What the log-probs may depend on beside weights and ids, as [`Engine::identity_for`] tells of a
+    /// micro-batch like those to come.
+    ///
+    /// # Errors
+    /// As [`Scorer::log_probs`].
+    pub fn identity(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<String> {
+        let Scorer {
+            dims, weights, ws, ..
+        } = self;
+        ws.upload(engine, stream)?;
+        let mut rec = Recording::new();
+        log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
+        engine.identity_for(&rec)
+    }
+
     /// Metrics of a micro-batch, left on the device at `place` for [`Scorer::metrics`].
     ///
     /// # Errors

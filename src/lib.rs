@@ -23,11 +23,13 @@
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
 pub mod data;
 pub mod device;
+pub mod distance;
 pub mod dpo;
 pub mod engine;
 pub mod error;

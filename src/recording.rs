@@ -1,6 +1,6 @@
 //! A recording: the steps of a computation as plain data, for whichever engine runs it.
 
-use crate::kernel::Kernel;
+use crate::kernel::{Bindings, Class, Kernel, Slot, Target};
 
 /// A device buffer of 32-bit words, by number. Only the engine that made it knows what is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,28 @@ impl Step {
         self.grid.groups(kernel)
     }
 
+    /// How well `way`, a variant of the step's kernel, suits the step on a device; `None` = not at all.
+    pub fn rate(&self, way: &Kernel, target: &Target) -> Option<u32> {
+        (way.rate)(self.params(), self.buffers(), target)
+    }
+
+    /// See [`Kernel::class`].
+    pub fn class(&self) -> Class {
+        (self.kernel.class)(self.params(), self.buffers())
+    }
+
+    /// Runs the CPU twin on the contents of the step's buffers and returns them as it leaves them.
+    pub fn twin(&self, mut buffers: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+        let storage = &self.kernel.reflection().storage;
+        let slots = storage.iter().zip(&mut buffers);
+        let slots = slots.map(|(binding, words)| match binding.written {
+            true => Slot::Write(words),
+            false => Slot::Read(words),
+        });
+        (self.kernel.twin)(self.params(), Bindings::new(slots.collect()));
+        buffers
+    }
+
     /// The bytes of the uniform `Params`.
     pub fn params(&self) -> &[u8] {
         &self.params[..self.params_size as usize]
@@ -55,7 +77,8 @@ pub enum Grid {
     Items(usize),
     /// Workgroups in x, y, z.
     Groups([usize; 3]),
-    /// Enough workgroups, each of the kernel's `GROUP_ROWS` × `GROUP_COLS`, for a matrix.
+    /// Enough workgroups, each of the kernel's `GROUP_ROWS` × `GROUP_COLS`, for a matrix; as many times
+    /// over, in z, as the kernel's `SPLITS` says, if it says.
     Matrix {
         /// Rows of the result.
         rows: usize,
@@ -78,7 +101,11 @@ impl Grid {
         match self {
             Grid::Matrix { rows, cols } => {
                 let groups = |items: usize, of: &str| (items as u32).div_ceil(kernel.constant(of));
-                [groups(cols, "GROUP_COLS"), groups(rows, "GROUP_ROWS"), 1]
+                [
+                    groups(cols, "GROUP_COLS"),
+                    groups(rows, "GROUP_ROWS"),
+                    kernel.splits(),
+                ]
             }
             Grid::Items(items) => {
                 let groups = items.div_ceil(workgroup_size[0] as usize);

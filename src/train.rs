@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::batch::{Extent, Stream};
+use crate::cache;
 use crate::checkpoint::{self, Model, Weights};
 use crate::config::{ReferenceMode, TrainConfig};
 use crate::data::{self, Dataset};
@@ -182,6 +183,7 @@ impl<'a> Run<'a> {
         if let Objective::Sigmoid { .. } = objective {
             run.prepare_reference(&layout)?;
         }
+        run.pass_notes_on();
         Ok(run)
     }
 
@@ -204,9 +206,15 @@ impl<'a> Run<'a> {
 
     /// From the cache, or computed by the model as it is now, and then kept.
     fn reference_of(&mut self, data: &Dataset, fingerprint: &str) -> Result<ReferenceLogProbs> {
-        let dir = self.config.cache_dir.clone().or_else(default_cache_dir);
-        let device = self.engine.identity();
-        let cache = dir.map(|dir| Cache::new(&dir, fingerprint, &device, &data.examples));
+        let dir = cache::dir(self.config.cache_dir.as_deref());
+        let cache = match dir.zip(data.examples.chunks(self.config.batch_size).next()) {
+            Some((dir, pairs)) => {
+                let stream = Stream::new(pairs, self.objective.sides());
+                let device = self.learner.policy.identity(self.engine, &stream)?;
+                Some(Cache::new(&dir, fingerprint, &device, &data.examples))
+            }
+            None => None,
+        };
         if let Some(kept) = cache.as_ref().and_then(|c| c.load(&data.examples)) {
             return Ok(kept);
         }
@@ -390,11 +398,18 @@ impl<'a> Run<'a> {
         Ok(tokens)
     }
 
+    fn pass_notes_on(&mut self) {
+        for note in self.engine.notes() {
+            (self.observe)(Event::Note(note));
+        }
+    }
+
     /// Waits for a step's metrics, writes them down and tells of them.
     fn land(&mut self, flight: Flight, total: usize, clock: &mut Instant) -> Result<()> {
         let report = self.learner.report(self.engine, flight.ticket)?;
         let seconds = clock.elapsed().as_secs_f64();
         *clock = Instant::now();
+        self.pass_notes_on();
         if report.broken || !report.loss_is_finite() {
             return Err(Error::NotFinite {
                 step: flight.step as u64,
@@ -464,11 +479,6 @@ impl<'a> Run<'a> {
         });
         Ok(Some(summary))
     }
-}
-
-/// Where reference log-probs are kept unless the user says otherwise.
-fn default_cache_dir() -> Option<PathBuf> {
-    Some(dirs::cache_dir()?.join("gpt2-dpo").join("reference"))
 }
 
 /// metrics.jsonl: a row at a time, each written at once.

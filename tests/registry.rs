@@ -6,10 +6,11 @@ use std::path::Path;
 
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Engine, Ticket};
-use gpt2_dpo::kernel::Kernel;
+use gpt2_dpo::kernel::{Kernel, PARTIALS};
 use gpt2_dpo::ops::case::{Case, Distance, distance};
 use gpt2_dpo::ops::{OPS, residual};
 use gpt2_dpo::recording::{Buffer, MAX_PARAMS, Recording};
+use gpt2_dpo::reflect::StorageBinding;
 
 fn kernels() -> impl Iterator<Item = &'static Kernel> {
     OPS.iter().flat_map(|op| op.kernels.iter().copied())
@@ -52,8 +53,8 @@ fn files_are_the_registry() {
     let ops: BTreeSet<String> = OPS.iter().map(|op| op.name.to_owned()).collect();
     assert_eq!(ops.len(), OPS.len(), "an op is listed twice");
     let variants: BTreeSet<String> = kernels()
-        .filter(|kernel| kernel.direct.is_some())
-        .map(|kernel| format!("{}_direct", kernel.op))
+        .flat_map(|kernel| kernel.variants)
+        .map(|way| format!("{}_{}", way.op, way.variant))
         .collect();
     assert_eq!(stems("shaders", "wgsl"), &ops | &variants);
     for (folder, helpers) in [
@@ -84,14 +85,30 @@ fn sources_are_all_shaders() {
 #[test]
 fn variants_take_what_their_kernels_take() {
     for kernel in kernels() {
-        let Some(direct) = kernel.direct else {
-            continue;
-        };
-        assert_eq!(direct.name(), kernel.name());
-        assert_ne!(direct.source, kernel.source);
-        let (ours, theirs) = (direct.reflection(), kernel.reflection());
-        assert_eq!(ours.storage, theirs.storage, "{}", kernel.name());
-        assert_eq!(ours.params, theirs.params, "{}", kernel.name());
+        let names: BTreeSet<&str> = kernel.ways().map(|way| way.variant).collect();
+        assert_eq!(names.len(), kernel.ways().count(), "{}", kernel.name());
+        let theirs = kernel.reflection();
+        for way in kernel.variants {
+            let name = format!("{} [{}]", way.name(), way.variant);
+            assert_eq!(way.name(), kernel.name());
+            assert_ne!(way.source, kernel.source, "{name}");
+            let mut written = 0;
+            for pass in way.passes() {
+                assert_eq!(pass.source, way.source, "{name}: a file a variant");
+                let ours = pass.reflection();
+                assert_eq!(ours.params, theirs.params, "{name}");
+                // Found by name, read or written as there; partial results are the engine's.
+                for binding in ours.storage.iter().filter(|b| b.name != PARTIALS) {
+                    let same = |b: &&StorageBinding| b.name == binding.name;
+                    let base = theirs.storage.iter().find(same);
+                    let base = base.unwrap_or_else(|| panic!("{name}: `{}`", binding.name));
+                    assert_eq!(base.written, binding.written, "{name}: `{}`", binding.name);
+                    written += usize::from(binding.written);
+                }
+            }
+            let all = theirs.storage.iter().filter(|b| b.written).count();
+            assert_eq!(written, all, "{name} writes not all that it should");
+        }
     }
 }
 

@@ -24,6 +24,9 @@ pub struct DeviceArgs {
     /// Split weights into buffers of at most this many MiB; 0 = as large as the device binds
     #[arg(long, value_name = "MIB", default_value_t = TrainConfig::default().max_binding_mib)]
     pub max_binding_mib: usize,
+    /// Take each kernel's usual variant instead of measuring which is fastest on this device
+    #[arg(long)]
+    pub no_autotune: bool,
 }
 
 impl DeviceArgs {
@@ -34,6 +37,8 @@ impl DeviceArgs {
             backend: self.backend,
             checked: self.checked,
             max_binding_mib: self.max_binding_mib,
+            no_autotune: self.no_autotune,
+            cache_dir: None,
         })
     }
 }
@@ -45,6 +50,13 @@ pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
         eprintln!("note: {note}");
     }
     Ok(opened.engine)
+}
+
+/// Passes on what the device has to tell.
+pub fn say_notes(engine: &mut dyn Engine) {
+    for note in engine.notes() {
+        eprintln!("note: {note}");
+    }
 }
 
 /// Reads preference pairs for a model, saying what was left out.

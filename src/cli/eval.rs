@@ -81,6 +81,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         config.beta,
         config.batch_size,
     )?;
+    args::say_notes(engine.as_mut());
     if !summary.loss.is_finite() {
         return Err(Error::NotFinite {
             step: 0,

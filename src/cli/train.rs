@@ -52,6 +52,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         backend: config.backend,
         checked: config.checked,
         max_binding_mib: config.max_binding_mib,
+        no_autotune: config.no_autotune,
+        cache_dir: config.cache_dir.clone(),
     })?;
     let engine = engine.as_mut();
     let out = claim_out(&config)?;

@@ -1,9 +1,11 @@
 //! Which adapters there are, and opening one.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use super::GpuEngine;
+use super::{GpuEngine, Variant};
 use crate::error::{Error, Result};
+use crate::kernel::Target;
 
 /// Which graphics APIs to look for adapters in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl Backends {
 }
 
 /// How to open an adapter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
@@ -39,20 +41,11 @@ pub struct OpenOptions {
     pub default_limits: bool,
     /// Refuse buffers above this, so that weights split earlier.
     pub max_binding_bytes: Option<usize>,
-    /// Which variant of a kernel runs where there are two.
+    /// Which variant of a kernel runs where there are several.
     pub variant: Variant,
-}
-
-/// Which variant of a kernel runs where there are two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Variant {
-    /// Direct on software adapters, tiled on all others.
-    #[default]
-    ByAdapter,
-    /// Operands pass through workgroup memory.
-    Tiled,
-    /// Operands are read straight from storage.
-    Direct,
+    /// Measure variants at first use, and keep what was found in this file, which is for one device,
+    /// driver and set of kernels. `None` = take those that rate highest.
+    pub tuning: Option<PathBuf>,
 }
 
 /// The adapters of this machine, best first: discrete, integrated, virtual, other, software. Their
@@ -213,12 +206,10 @@ impl Adapters {
                     "update its driver, choose another with --device, or use --device cpu",
                 )
             })?;
-        let direct = match options.variant {
-            Variant::ByAdapter => adapter.get_info().device_type == wgpu::DeviceType::Cpu,
-            Variant::Tiled => false,
-            Variant::Direct => true,
+        let target = Target {
+            software: adapter.get_info().device_type == wgpu::DeviceType::Cpu,
         };
-        Ok(GpuEngine::new(&report, (device, queue), options, direct))
+        Ok(GpuEngine::new(&report, (device, queue), options, target))
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::case::Case;
 use crate::cpu::matmul::{Operand, matmul};
-use crate::kernel::{Bindings, Kernel, kernel, params};
+use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
 use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
 
 params! {
@@ -27,60 +27,18 @@ params! {
     }
 }
 
-kernel!(
-    FORWARD_DIRECT,
-    "linear",
-    "linear_direct",
-    "forward",
-    Params,
-    product_twin,
-    None
-);
-kernel!(
-    BACKWARD_INPUT_DIRECT,
-    "linear",
-    "linear_direct",
-    "backward_input",
-    Params,
-    product_twin,
-    None
-);
-kernel!(
-    BACKWARD_WEIGHT_DIRECT,
-    "linear",
-    "linear_direct",
-    "backward_weight",
-    Params,
-    product_twin,
-    None
-);
-kernel!(
-    FORWARD,
-    "linear",
-    "linear",
-    "forward",
-    Params,
-    product_twin,
-    Some(&FORWARD_DIRECT)
-);
-kernel!(
-    BACKWARD_INPUT,
-    "linear",
-    "linear",
-    "backward_input",
-    Params,
-    product_twin,
-    Some(&BACKWARD_INPUT_DIRECT)
-);
-kernel!(
-    BACKWARD_WEIGHT,
-    "linear",
-    "linear",
-    "backward_weight",
-    Params,
-    product_twin,
-    Some(&BACKWARD_WEIGHT_DIRECT)
-);
+/// Declares the three products, each with its variants.
+macro_rules! products {
+    ($($entry:literal $name:ident [$direct:ident] $class:ident;)*) => {$(
+        variant!($direct, "linear", "direct", $entry, Params, product_twin, rate_direct);
+        kernel!($name, "linear", $entry, Params, product_twin, "tiled", &[&$direct], $class);
+    )*};
+}
+products! {
+    "forward" FORWARD [FORWARD_DIRECT] class_of_rows;
+    "backward_input" BACKWARD_INPUT [BACKWARD_INPUT_DIRECT] class_of_rows;
+    "backward_weight" BACKWARD_WEIGHT [BACKWARD_WEIGHT_DIRECT] class_of_sum;
+}
 kernel!(
     BACKWARD_BIAS,
     "linear",
@@ -90,6 +48,27 @@ kernel!(
 );
 /// The entry points of `shaders/linear.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHT, &BACKWARD_BIAS];
+
+/// Without workgroup memory: best where that is plain memory.
+fn rate_direct(_: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
+    Some(if target.software { 2 } else { 0 })
+}
+
+/// Products whose rows are a micro-batch's: the weight's sizes, and about how large the buffer of
+/// results is.
+fn class_of_rows(p: &Params, buffers: &[Buffer]) -> Class {
+    [p.cols, p.inner, magnitude(buffers[buffers.len() - 1])]
+}
+
+/// Products whose sums run over a micro-batch's rows: the weight's sizes, and about how large the
+/// buffer of rows is.
+fn class_of_sum(p: &Params, buffers: &[Buffer]) -> Class {
+    [p.rows, p.cols, magnitude(buffers[0])]
+}
+
+fn magnitude(buffer: Buffer) -> u32 {
+    buffer.words.next_power_of_two().ilog2()
+}
 
 /// One weight matrix or one row shard of it, and what it is multiplied with.
 #[derive(Clone, Copy)]

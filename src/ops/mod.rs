@@ -55,9 +55,6 @@ for_each_op!(declare);
 
 /// The text of every shader that any device may run, variants included.
 pub fn sources() -> impl Iterator<Item = &'static str> {
-    let kernels = OPS.iter().flat_map(|op| op.kernels.iter().copied());
-    kernels
-        .flat_map(|kernel| [Some(kernel), kernel.direct])
-        .flatten()
-        .map(|kernel| kernel.source)
+    let kernels = OPS.iter().flat_map(|op| op.kernels.iter());
+    kernels.flat_map(|kernel| kernel.ways().map(|way| way.source))
 }
