@@ -25,7 +25,7 @@ pub struct Kernel {
     pub reflection: OnceLock<Reflection>,
     /// How it goes about its work, if there are several ways: `tiled`, `direct`, ….
     pub variant: &'static str,
-    /// The other ways, each in a file of its own, `shaders/OP_VARIANT.wgsl`. Empty for a variant.
+    /// The other ways, in files of their own, `shaders/OP_*.wgsl`. Empty for a variant.
     pub variants: &'static [&'static Kernel],
     /// How well it suits a step and a device: the highest is taken where nothing was measured; `None` =
     /// it cannot run there. Does not depend on how many rows a micro-batch has: see [`Kernel::class`].
@@ -80,8 +80,7 @@ impl Kernel {
 
     /// Into how many parts it cuts the sums: 1 unless it leaves [`PARTIALS`].
     pub fn splits(&self) -> u32 {
-        let constants = &self.reflection().constants;
-        constants.get("SPLITS").copied().unwrap_or(1)
+        self.finish.map_or(1, |_| self.constant("SPLITS"))
     }
 
     /// A `const NAME: u32` of the shader, for example a tile's side.
@@ -142,15 +141,11 @@ macro_rules! kernel {
 pub(crate) use kernel;
 
 /// Declares a variant of a kernel, in `shaders/OP_VARIANT.wgsl`: its Rust name, the op, the variant, the
-/// entry point, the type of its params, its twin, how it rates, and its second pass, if it has one.
+/// entry point, the type of its params, its twin, and how it rates.
 macro_rules! variant {
     ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr) => {
-        variant!($name, $op, $way, $entry, $params, $twin, $rate, None);
-    };
-    ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr,
-     $finish:expr) => {
         $crate::kernel::kernel!(@ $name, $op, concat!($op, "_", $way), $entry, $params, $twin,
-            $way, &[], |_, _| [0; 3], $rate, $finish);
+            $way, &[], |_, _| [0; 3], $rate, None);
     };
 }
 pub(crate) use variant;

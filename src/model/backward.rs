@@ -4,7 +4,7 @@
 use super::forward::{Rows, attention_shape, head_chunk, norm_shape};
 use super::{Backward, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::Stream;
-use crate::ops::{attention, embedding, gather, gelu, head, layernorm, linear};
+use crate::ops::{attention, embedding, gather, head, layernorm, linear};
 use crate::recording::{Buffer, Recording};
 
 /// What turns the log-probs of pairs into a loss and its gradient.
@@ -67,16 +67,8 @@ pub fn backward(
         let at = &ws.layers[l];
 
         // The residual gradient is the gradient of both branches' sum: it passes through unchanged.
-        linear_backward(
-            rec,
-            at.gelu,
-            to.residual,
-            to.gelu,
-            block.mlp_c_proj,
-            grad.mlp_c_proj,
-            n,
-        ); // [N, F]
-        gelu::backward(rec, at.wide, to.gelu, to.wide, n * dims.n_inner); // [N, F]
+        let down = (block.mlp_c_proj, grad.mlp_c_proj);
+        linear_gelu_backward(rec, at, to.residual, to.wide, down.0, down.1, n); // [N, F]
         linear_backward(rec, at.ln_2, to.wide, to.branch, block.c_fc, grad.c_fc, n); // [N, C]
         let ln_2 = (at.middle, at.ln_2_stats);
         norm_backward(rec, dims, ln_2, to, block.ln_2, grad.ln_2, n); // [N, C]
@@ -97,6 +89,25 @@ pub fn backward(
         norm_backward(rec, dims, ln_1, to, block.ln_1, grad.ln_1, n); // [N, C]
     }
     embed_backward(rec, dims, grads, (ws, to), stream);
+}
+
+/// dwide = (dy · wᵀ) · gelu'(wide), dw += gelu(wide)ᵀ · dy, dbias += Σ dy.
+fn linear_gelu_backward(
+    rec: &mut Recording,
+    at: &Layer,
+    dy: Buffer,
+    dwide: Buffer,
+    [weight, _]: [&Tensor; 2],
+    [dweight, dbias]: [&Tensor; 2],
+    rows: usize,
+) {
+    let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
+    for (shard, dshard) in weight.shards.iter().zip(&dweight.shards) {
+        let shape = shape.shard(shard.rows.clone());
+        linear::backward_input_gelu(rec, (dy, shard.buffer, at.wide, dwide), shape);
+        linear::backward_weight(rec, (at.gelu, dy, dshard.buffer), shape);
+    }
+    linear::backward_bias(rec, (dy, dbias.whole()), rows, weight.cols);
 }
 
 /// dx = dy · wᵀ, dw += xᵀ · dy, dbias += Σ dy.

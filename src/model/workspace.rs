@@ -104,8 +104,6 @@ pub struct Backward {
     pub residual: Buffer,
     /// `[N, C]` of a layernorm's output or of attention's.
     pub branch: Buffer,
-    /// `[N, F]` of GELU's output.
-    pub gelu: Buffer,
     /// `[N, F]` of GELU's input.
     pub wide: Buffer,
     /// `[N, 3C]` of queries, keys, values.
@@ -297,7 +295,6 @@ impl Workspace {
         Ok(Backward {
             residual: on.make("residual gradient", n, c)?,
             branch: on.make("branch gradient", n, c)?,
-            gelu: on.make("GELU gradient", n, f)?,
             wide: on.make("feed-forward gradient", n, f)?,
             qkv: on.make("queries, keys, values gradient", n, 3 * c)?,
             row_dots: on.make("attention row dots", n, dims.n_head)?,

@@ -43,11 +43,23 @@ fn tanh_of_cubic(x: f32) -> f32 {
     (SQRT_2_OVER_PI * (x + CUBIC * x * x * x)).tanh()
 }
 
+/// gelu(x).
+pub(super) fn value(x: f32) -> f32 {
+    0.5 * x * (1.0 + tanh_of_cubic(x))
+}
+
+/// gelu'(x).
+pub(super) fn slope(x: f32) -> f32 {
+    let t = tanh_of_cubic(x);
+    let du = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+    0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du
+}
+
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (x, y) = (b.read::<f32>(0), b.write::<f32>(1));
     let count = p.count as usize;
     y[..count].par_iter_mut().zip(x).for_each(|(y, &x)| {
-        *y = 0.5 * x * (1.0 + tanh_of_cubic(x));
+        *y = value(x);
     });
 }
 
@@ -58,11 +70,7 @@ fn backward_twin(p: &Params, mut b: Bindings) {
     dx[..count]
         .par_iter_mut()
         .zip(inputs)
-        .for_each(|(dx, (&x, &dy))| {
-            let t = tanh_of_cubic(x);
-            let du = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
-            *dx = dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du);
-        });
+        .for_each(|(dx, (&x, &dy))| *dx = dy * slope(x));
 }
 
 /// Sizes around a workgroup, and arguments far out where `tanh` overflows on some drivers.

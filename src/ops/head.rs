@@ -101,7 +101,14 @@ pub fn backward(
             4 * count as u64,
         );
         let shape = linear::Shape::whole(rows, shard.stride, chunk.width);
-        linear::forward(rec, (shard.logits, shard.wte, None, dx), shape, 0, s > 0);
+        let product = linear::Forward {
+            x: shard.logits,
+            weight: shard.wte,
+            bias: None,
+            residual: None,
+            y: dx,
+        };
+        linear::forward(rec, &product, shape, 0, s > 0);
         linear::backward_weight(rec, (shard.logits, chunk.x, dwte(s)), shape);
     }
 }

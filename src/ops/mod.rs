@@ -13,7 +13,6 @@ pub mod grad_norm;
 pub mod head;
 pub mod layernorm;
 pub mod linear;
-pub mod residual;
 pub mod sft;
 
 use crate::kernel::Kernel;
@@ -25,7 +24,7 @@ use case::Case;
 macro_rules! for_each_op {
     ($macro:ident) => {
         $macro! {
-            embedding, layernorm, linear, gelu, attention, residual, gather, head, dpo, sft,
+            embedding, layernorm, linear, gelu, attention, gather, head, dpo, sft,
             grad_norm, adamw
         }
     };

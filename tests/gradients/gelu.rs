@@ -4,6 +4,11 @@ use gpt2_dpo::ops::gelu;
 
 use super::{Twin, assert_close, assert_gradients};
 
+pub fn formula(x: f64) -> f64 {
+    let root = (2.0 / std::f64::consts::PI).sqrt();
+    0.5 * x * (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh())
+}
+
 /// Output, and gradient for `dy`.
 fn twin(t: &mut Twin, x: &[f64], dy: &[f64]) -> [Vec<f64>; 2] {
     let (x_buffer, dy) = (t.input(x), t.input(dy));
@@ -19,11 +24,7 @@ fn forward_and_gradients() {
     let mut t = Twin::new();
     let (x, dy) = (t.random(101, 5.0), t.random(101, 1.0));
     let [y, dx] = twin(&mut t, &x, &dy);
-    let root = (2.0 / std::f64::consts::PI).sqrt();
-    let formula = |[x]: [&[f64]; 1]| -> Vec<f64> {
-        let gelu = |&x: &f64| 0.5 * x * (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh());
-        x.iter().map(gelu).collect()
-    };
+    let formula = |[x]: [&[f64]; 1]| -> Vec<f64> { x.iter().map(|&x| formula(x)).collect() };
     assert_close("y", &y, &formula([&x]));
     assert_gradients(formula, [&x], &dy, [("dx", dx)]);
 }

@@ -14,7 +14,6 @@ mod grad_norm;
 mod head;
 mod layernorm;
 mod linear;
-mod residual;
 mod sft;
 
 use bytemuck::Pod;
