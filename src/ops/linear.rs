@@ -5,8 +5,11 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::case::Case;
 use crate::cpu::matmul::{Operand, matmul};
+use crate::cpu::vector::{COLUMNS, add_columns};
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
 
@@ -261,16 +264,17 @@ fn product_twin(p: &Params, mut b: Bindings) {
 
 fn backward_bias_twin(p: &Params, mut b: Bindings) {
     let (dy, dbias) = (b.read::<f32>(0), b.write::<f32>(1));
-    let cols = p.cols as usize;
-    let mut sums = vec![0.0_f64; cols];
-    for row in dy.chunks_exact(cols).take(p.rows as usize) {
-        for (sum, &g) in sums.iter_mut().zip(row) {
-            *sum += f64::from(g);
-        }
-    }
-    for (out, sum) in dbias.iter_mut().zip(sums) {
-        *out += sum as f32;
-    }
+    let (rows, cols) = (p.rows as usize, p.cols as usize);
+    dbias[..cols]
+        .par_chunks_mut(COLUMNS)
+        .enumerate()
+        .for_each(|(chunk, dbias)| {
+            let mut sums = [0.0_f64; COLUMNS];
+            add_columns(&dy[..rows * cols], cols, chunk * COLUMNS, &mut sums);
+            for (out, sum) in dbias.iter_mut().zip(sums) {
+                *out += sum as f32;
+            }
+        });
 }
 
 /// Sizes one under and one over the tiles, weights whole and as the second of two shards.

@@ -1,9 +1,11 @@
 //! The residual stream: y += x. Its backward pass is the identity: one gradient buffer serves both
 //! branches.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::cpu::vector::CHUNK;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -24,10 +26,19 @@ pub fn forward(rec: &mut Recording, x: Buffer, y: Buffer, count: usize) {
     rec.push(&FORWARD, &[x, y], params, Grid::Items(count), flops);
 }
 
+#[multiversion(targets = "simd")]
+fn add(x: &[f32], y: &mut [f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
+}
+
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (x, y) = (b.read::<f32>(0), b.write::<f32>(1));
-    let count = p.count as usize;
-    y[..count].par_iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+    y[..p.count as usize]
+        .par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| add(x, y));
 }
 
 /// Sizes around a workgroup, and one large enough to fold the groups over two dimensions.
