@@ -111,9 +111,12 @@ impl Engine for CpuEngine {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
-        for step in &recording.steps {
-            self.run_step(step);
-        }
+        // Inside the pool, so that no step pays for handing its work to it.
+        rayon::scope(|_| {
+            for step in &recording.steps {
+                self.run_step(step);
+            }
+        });
         Ok(())
     }
 

@@ -4,10 +4,14 @@
 //! `[own_start, r]`. Backward as in flash attention (Dao 2022): with p = exp(score − lse),
 //! dv = pᵀ dy, ds = p · (dy vᵀ − Σ dy·y), dq = ds k / √D, dk = dsᵀ q / √D.
 
+use std::ops::Range;
+
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
-use crate::cpu::dot;
+use crate::cpu::matmul::{Operand, matmul_here};
+use crate::cpu::vector::{dot, exp, max, sum};
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -190,11 +194,46 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
     );
 }
 
+/// Query or key rows that one task takes. Their scores stay in the cache, and at most so many of a
+/// row's scores are computed for the mask to hide.
+const BLOCK: usize = 32;
+
+/// Rows of one block have equal spans, so that they see the same keys but for the diagonal.
+fn blocks(spans: &[Span], rows: Range<usize>) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
+    let mut start = rows.start;
+    while start < rows.end {
+        let limit = rows.end.min(start + BLOCK);
+        let other = (start + 1..limit).find(|&row| spans[row] != spans[start]);
+        let end = other.unwrap_or(limit);
+        blocks.push(start..end);
+        start = end;
+    }
+    blocks
+}
+
+/// The rows of `out`, `width` wide, that each block holds; the first block's first row is the first.
+fn split<'a>(mut out: &'a mut [f32], blocks: &[Range<usize>], width: usize) -> Vec<&'a mut [f32]> {
+    let mut parts = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let (part, rest) = out.split_at_mut(block.len() * width);
+        parts.push(part);
+        out = rest;
+    }
+    parts
+}
+
 /// Where each head's query, key and value lie in a row of qkv.
+#[derive(Clone, Copy)]
 struct Layout {
     heads: usize,
     head_dim: usize,
 }
+
+// Parts of a row of qkv.
+const QUERY: usize = 0;
+const KEY: usize = 1;
+const VALUE: usize = 2;
 
 impl Layout {
     fn of(p: &Params) -> Self {
@@ -208,13 +247,81 @@ impl Layout {
         self.heads * self.head_dim
     }
 
-    /// Part 0, 1, 2 is the query, key, value.
-    fn part<'a>(&self, qkv: &'a [f32], row: usize, part: usize, head: usize) -> &'a [f32] {
-        &qkv[(3 * row + part) * self.width() + head * self.head_dim..][..self.head_dim]
+    /// `[.., D]`: a head's queries, keys or values from `row` on.
+    fn part<'a>(&self, qkv: &'a [f32], row: usize, part: usize, head: usize) -> Operand<'a> {
+        let start = (3 * row + part) * self.width() + head * self.head_dim;
+        Operand::rows(&qkv[start..], 3 * self.width())
     }
 
-    fn head<'a>(&self, y: &'a [f32], row: usize, head: usize) -> &'a [f32] {
-        &y[row * self.width() + head * self.head_dim..][..self.head_dim]
+    /// `[.., D]`: a head's columns of y or dy from `row` on.
+    fn head<'a>(&self, y: &'a [f32], row: usize, head: usize) -> Operand<'a> {
+        Operand::rows(
+            &y[row * self.width() + head * self.head_dim..],
+            self.width(),
+        )
+    }
+}
+
+/// The keys of a block of queries: the prompt's, then the own part's up to the block's end.
+struct Keys {
+    ranges: [Range<usize>; 2],
+    count: usize,
+}
+
+impl Keys {
+    fn of(span: &Span, block: &Range<usize>) -> Keys {
+        let prefix = span.prefix_start as usize..span.prefix_end as usize;
+        let own = span.own_start as usize..block.end;
+        Keys {
+            count: prefix.len() + own.len(),
+            ranges: [prefix, own],
+        }
+    }
+
+    /// Ranges that are not empty, each with the number of keys before it.
+    fn ranges(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let [prefix, own] = self.ranges.clone();
+        let before = [0, prefix.len()];
+        let ranges = before.into_iter().zip([prefix, own]);
+        ranges.filter(|(_, range)| !range.is_empty())
+    }
+
+    /// How many of the keys the block's row `row` sees: all but those of the rows behind it.
+    fn seen(&self, block: &Range<usize>, row: usize) -> usize {
+        self.count - (block.end - 1 - row)
+    }
+
+    /// out `[rows, keys]` = scale · a `[rows, D]` · b `[keys, D]`ᵀ, `b` giving the rows from a key on.
+    fn scores<'a>(
+        &self,
+        (rows, inner): (usize, usize),
+        scale: f32,
+        a: Operand,
+        b: impl Fn(usize) -> Operand<'a>,
+        out: &mut [f32],
+    ) {
+        for (before, range) in self.ranges() {
+            let sizes = [rows, range.len(), inner];
+            let out = (&mut out[before..], self.count);
+            matmul_here(sizes, scale, (a, b(range.start).transposed()), out, false);
+        }
+    }
+
+    /// out `[rows, D]`, its rows `out_row` apart, = scale · a `[rows, keys]` · b `[keys, D]`.
+    fn combine<'a>(
+        &self,
+        (rows, cols): (usize, usize),
+        scale: f32,
+        a: &[f32],
+        b: impl Fn(usize) -> Operand<'a>,
+        (out, out_row): (&mut [f32], usize),
+    ) {
+        for (i, (before, range)) in self.ranges().enumerate() {
+            let a = Operand::rows(&a[before..], self.count);
+            let sizes = [rows, cols, range.len()];
+            let out = (&mut *out, out_row);
+            matmul_here(sizes, scale, (a, b(range.start)), out, i > 0);
+        }
     }
 }
 
@@ -222,26 +329,29 @@ fn forward_twin(p: &Params, mut b: Bindings) {
     let (qkv, spans) = (b.read::<f32>(0), b.read::<Span>(1));
     let (y, lse) = (b.write::<f32>(2), b.write::<f32>(3));
     let at = Layout::of(p);
-    y.par_chunks_mut(at.width())
-        .zip(lse.par_chunks_mut(at.heads))
-        .take(p.rows as usize)
-        .enumerate()
-        .for_each(|(r, (y, lse))| {
-            let row = p.first_row as usize + r;
+    let first_row = p.first_row as usize;
+    let blocks = blocks(spans, first_row..first_row + p.rows as usize);
+    let outputs = split(y, &blocks, at.width());
+    let outputs = outputs.into_iter().zip(split(lse, &blocks, at.heads));
+    let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
+    tasks
+        .into_par_iter()
+        .for_each_init(Vec::new, |scores, (block, (y, lse))| {
+            let (rows, dim) = (block.len(), at.head_dim);
+            let keys = Keys::of(&spans[block.start], &block);
+            scores.resize(rows * keys.count, 0.0);
             for h in 0..at.heads {
-                let query = at.part(qkv, row, 0, h);
-                let scores: Vec<f32> = spans[row]
-                    .keys(row)
-                    .map(|j| p.scale * dot(query, at.part(qkv, j, 1, h)))
-                    .collect();
-                let peak = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let total: f32 = scores.iter().map(|s| (s - peak).exp()).sum();
-                let y = &mut y[h * at.head_dim..][..at.head_dim];
-                y.fill(0.0);
-                for (j, score) in spans[row].keys(row).zip(&scores) {
-                    add_scaled(y, (score - peak).exp() / total, at.part(qkv, j, 2, h));
+                let query = at.part(qkv, block.start, QUERY, h);
+                let key = |row| at.part(qkv, row, KEY, h);
+                keys.scores((rows, dim), p.scale, query, key, scores);
+                for (r, row) in scores.chunks_mut(keys.count).enumerate() {
+                    let (seen, hidden) = row.split_at_mut(keys.seen(&block, block.start + r));
+                    lse[r * at.heads + h] = softmax(seen);
+                    hidden.fill(0.0);
                 }
-                lse[h] = peak + total.ln();
+                let value = |row| at.part(qkv, row, VALUE, h);
+                let y = (&mut y[h * dim..], at.width());
+                keys.combine((rows, dim), 1.0, scores, value, y);
             }
         });
 }
@@ -249,63 +359,126 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 fn row_dots_twin(p: &Params, mut b: Bindings) {
     let (y, dy, row_dots) = (b.read::<f32>(0), b.read::<f32>(1), b.write::<f32>(2));
     let at = Layout::of(p);
-    let pairs = y.chunks(at.head_dim).zip(dy.chunks(at.head_dim));
-    for (out, (y, dy)) in row_dots[..p.rows as usize * at.heads].iter_mut().zip(pairs) {
-        *out = dot(y, dy);
-    }
+    row_dots[..p.rows as usize * at.heads]
+        .par_iter_mut()
+        .zip(y.par_chunks(at.head_dim))
+        .zip(dy.par_chunks(at.head_dim))
+        .for_each(|((out, y), dy)| *out = dot(y, dy) as f32);
 }
 
 fn query_twin(p: &Params, mut b: Bindings) {
     let (qkv, spans, lse) = (b.read::<f32>(0), b.read::<Span>(1), b.read::<f32>(2));
     let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
     let at = Layout::of(p);
-    dqkv.par_chunks_mut(3 * at.width())
-        .take(p.rows as usize)
-        .enumerate()
-        .for_each(|(row, dqkv)| {
+    let blocks = blocks(spans, 0..p.rows as usize);
+    let outputs = split(dqkv, &blocks, 3 * at.width());
+    let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
+    tasks.into_par_iter().for_each_init(
+        Default::default,
+        |(weights, dscores): &mut Scratch, (block, dqkv)| {
+            let (rows, dim) = (block.len(), at.head_dim);
+            let keys = Keys::of(&spans[block.start], &block);
+            weights.resize(rows * keys.count, 0.0);
+            dscores.resize(rows * keys.count, 0.0);
             for h in 0..at.heads {
-                let (query, dy) = (at.part(qkv, row, 0, h), at.head(dy, row, h));
-                let dq = &mut dqkv[h * at.head_dim..][..at.head_dim];
-                dq.fill(0.0);
-                for j in spans[row].keys(row) {
-                    let (key, value) = (at.part(qkv, j, 1, h), at.part(qkv, j, 2, h));
-                    let weight = (p.scale * dot(query, key) - lse[row * at.heads + h]).exp();
-                    let ds = weight * (dot(dy, value) - row_dots[row * at.heads + h]);
-                    add_scaled(dq, p.scale * ds, key);
+                let query = at.part(qkv, block.start, QUERY, h);
+                let key = |row| at.part(qkv, row, KEY, h);
+                let value = |row| at.part(qkv, row, VALUE, h);
+                keys.scores((rows, dim), p.scale, query, key, weights);
+                let dy = at.head(dy, block.start, h);
+                keys.scores((rows, dim), 1.0, dy, value, dscores);
+                let of_rows = weights
+                    .chunks_mut(keys.count)
+                    .zip(dscores.chunks_mut(keys.count));
+                for (row, (weights, dscores)) in block.clone().zip(of_rows) {
+                    let seen = keys.seen(&block, row);
+                    let (lse, row_dot) = (lse[row * at.heads + h], row_dots[row * at.heads + h]);
+                    to_weights(&mut weights[..seen], lse);
+                    to_score_gradients(&weights[..seen], &mut dscores[..seen], row_dot);
+                    dscores[seen..].fill(0.0);
                 }
+                let dq = (&mut dqkv[h * dim..], 3 * at.width());
+                keys.combine((rows, dim), p.scale, dscores, key, dq);
             }
-        });
+        },
+    );
 }
+
+/// Weights and gradients of scores, of one block and head.
+type Scratch = (Vec<f32>, Vec<f32>);
 
 fn key_value_twin(p: &Params, mut b: Bindings) {
     let (qkv, spans, lse) = (b.read::<f32>(0), b.read::<Span>(1), b.read::<f32>(2));
     let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
     let at = Layout::of(p);
-    dqkv.par_chunks_mut(3 * at.width())
-        .take(p.rows as usize)
-        .enumerate()
-        .for_each(|(row, dqkv)| {
-            let (_, dkv) = dqkv.split_at_mut(at.width());
-            dkv.fill(0.0);
-            let (dk, dv) = dkv.split_at_mut(at.width());
+    let blocks = blocks(spans, 0..p.rows as usize);
+    let outputs = split(dqkv, &blocks, 3 * at.width());
+    let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
+    tasks.into_par_iter().for_each_init(
+        Default::default,
+        |(weights, dscores): &mut Scratch, (block, dqkv)| {
+            let (count, dim) = (block.len(), at.head_dim);
+            let queries = block.start..spans[block.start].query_end as usize;
+            weights.resize(queries.len() * count, 0.0);
+            dscores.resize(queries.len() * count, 0.0);
             for h in 0..at.heads {
-                let (key, value) = (at.part(qkv, row, 1, h), at.part(qkv, row, 2, h));
-                let dk = &mut dk[h * at.head_dim..][..at.head_dim];
-                let dv = &mut dv[h * at.head_dim..][..at.head_dim];
-                for i in row..spans[row].query_end as usize {
-                    let (query, dy) = (at.part(qkv, i, 0, h), at.head(dy, i, h));
-                    let weight = (p.scale * dot(query, key) - lse[i * at.heads + h]).exp();
-                    let ds = weight * (dot(dy, value) - row_dots[i * at.heads + h]);
-                    add_scaled(dk, p.scale * ds, query);
-                    add_scaled(dv, weight, dy);
+                // [queries, keys of the block]
+                let query = at.part(qkv, block.start, QUERY, h);
+                let dy = at.head(dy, block.start, h);
+                let key = at.part(qkv, block.start, KEY, h).transposed();
+                let value = at.part(qkv, block.start, VALUE, h).transposed();
+                let sizes = [queries.len(), count, dim];
+                matmul_here(sizes, p.scale, (query, key), (weights, count), false);
+                matmul_here(sizes, 1.0, (dy, value), (dscores, count), false);
+                let of_rows = weights.chunks_mut(count).zip(dscores.chunks_mut(count));
+                for (row, (weights, dscores)) in queries.clone().zip(of_rows) {
+                    let seen = count.min(row - block.start + 1);
+                    let (lse, row_dot) = (lse[row * at.heads + h], row_dots[row * at.heads + h]);
+                    to_weights(&mut weights[..seen], lse);
+                    to_score_gradients(&weights[..seen], &mut dscores[..seen], row_dot);
+                    weights[seen..].fill(0.0);
+                    dscores[seen..].fill(0.0);
+                }
+                let transposed = |m| Operand::rows(m, count).transposed();
+                let sizes = [count, dim, queries.len()];
+                for (part, scale, m, by) in [
+                    (KEY, p.scale, &*dscores, query),
+                    (VALUE, 1.0, &*weights, dy),
+                ] {
+                    let out = (&mut dqkv[part * at.width() + h * dim..], 3 * at.width());
+                    matmul_here(sizes, scale, (transposed(m), by), out, false);
                 }
             }
-        });
+        },
+    );
 }
 
-fn add_scaled(out: &mut [f32], scale: f32, x: &[f32]) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out += scale * x;
+/// Softmax in place; the log of Σ exp.
+#[multiversion(targets = "simd")]
+fn softmax(scores: &mut [f32]) -> f32 {
+    let peak = max(scores);
+    to_weights(scores, peak);
+    let total = sum([scores], |[weight]| f64::from(weight));
+    let factor = (1.0 / total) as f32;
+    for weight in scores {
+        *weight *= factor;
+    }
+    peak + total.ln() as f32
+}
+
+/// exp(score − lse) of each score.
+#[multiversion(targets = "simd")]
+fn to_weights(scores: &mut [f32], lse: f32) {
+    for score in scores {
+        *score = exp(*score - lse);
+    }
+}
+
+/// weight · (dweight − Σ dy·y) of each dweight = dy · value.
+#[multiversion(targets = "simd")]
+fn to_score_gradients(weights: &[f32], dweights: &mut [f32], row_dot: f32) {
+    for (dweight, weight) in dweights.iter_mut().zip(weights) {
+        *dweight = weight * (*dweight - row_dot);
     }
 }
 

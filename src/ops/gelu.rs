@@ -1,10 +1,14 @@
 //! GELU in GPT-2's tanh approximation, element by element.
 //!
 //! y = x/2 · (1 + tanh u), u = sqrt(2/π) · (x + 0.044715 x³)   (Hendrycks & Gimpel 2016, §2)
+//!
+//! The twins write ½ (1 + tanh u) as σ = 1/(1 + e^(−2u)): y = x·σ and y' = σ + 2x·σ(1 − σ)·u'.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::cpu::vector::{CHUNK, exp};
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -39,38 +43,49 @@ pub fn backward(rec: &mut Recording, x: Buffer, dy: Buffer, dx: Buffer, count: u
     rec.push(&BACKWARD, &[x, dy, dx], params, Grid::Items(count), flops);
 }
 
-fn tanh_of_cubic(x: f32) -> f32 {
-    (SQRT_2_OVER_PI * (x + CUBIC * x * x * x)).tanh()
+/// σ(2u).
+#[inline(always)]
+fn gate(x: f32) -> f32 {
+    let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
+    1.0 / (1.0 + exp(-2.0 * u))
 }
 
-/// gelu(x).
-pub(super) fn value(x: f32) -> f32 {
-    0.5 * x * (1.0 + tanh_of_cubic(x))
+/// y = gelu(x).
+#[multiversion(targets = "simd")]
+pub(super) fn forward_all(x: &[f32], y: &mut [f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = x * gate(x);
+    }
 }
 
-/// gelu'(x).
-pub(super) fn slope(x: f32) -> f32 {
-    let t = tanh_of_cubic(x);
-    let du = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
-    0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du
+/// dx = dx · gelu'(x).
+#[multiversion(targets = "simd")]
+pub(super) fn backward_all(x: &[f32], dx: &mut [f32]) {
+    for (dx, &x) in dx.iter_mut().zip(x) {
+        let gate = gate(x);
+        let du = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+        *dx *= gate + 2.0 * x * gate * (1.0 - gate) * du;
+    }
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (x, y) = (b.read::<f32>(0), b.write::<f32>(1));
-    let count = p.count as usize;
-    y[..count].par_iter_mut().zip(x).for_each(|(y, &x)| {
-        *y = value(x);
-    });
+    y[..p.count as usize]
+        .par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| forward_all(x, y));
 }
 
 fn backward_twin(p: &Params, mut b: Bindings) {
     let (x, dy, dx) = (b.read::<f32>(0), b.read::<f32>(1), b.write::<f32>(2));
-    let count = p.count as usize;
-    let inputs = x.par_iter().zip(dy);
-    dx[..count]
-        .par_iter_mut()
-        .zip(inputs)
-        .for_each(|(dx, (&x, &dy))| *dx = dy * slope(x));
+    dx[..p.count as usize]
+        .par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .zip(dy.par_chunks(CHUNK))
+        .for_each(|((dx, x), dy)| {
+            dx.copy_from_slice(&dy[..dx.len()]);
+            backward_all(x, dx);
+        });
 }
 
 /// Sizes around a workgroup, and arguments far out where `tanh` overflows on some drivers.

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::cpu::vector::dot;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -92,11 +93,8 @@ fn sum_squares_twin(p: &Params, mut b: Bindings) {
         .enumerate()
         .for_each(|(share, out)| {
             let range = (share * size).min(count)..((share + 1) * size).min(count);
-            let sum: f64 = gradient[range]
-                .iter()
-                .map(|&g| f64::from(g) * f64::from(g))
-                .sum();
-            *out = sum as f32;
+            let gradient = &gradient[range];
+            *out = dot(gradient, gradient) as f32;
         });
 }
 

@@ -1,9 +1,11 @@
 //! Layernorm over the columns of each row (Ba, Kiros & Hinton 2016):
 //! y = x̂ · gain + shift, x̂ = (x − mean) · rstd, rstd = 1/sqrt(variance + ε).
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::cpu::vector::{COLUMNS, sum};
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -130,70 +132,97 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         .zip(stats.par_chunks_mut(2))
         .zip(x.par_chunks(width))
         .for_each(|((y, stats), x)| {
-            let n = width as f64;
-            let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-            let variance = x
-                .iter()
-                .map(|&v| (f64::from(v) - mean).powi(2))
-                .sum::<f64>()
-                / n;
-            let (mean, rstd) = (
-                mean as f32,
-                (1.0 / (variance + f64::from(p.epsilon)).sqrt()) as f32,
-            );
-            for c in 0..width {
-                y[c] = (x[c] - mean) * rstd * gain[c] + shift[c];
-            }
-            stats.copy_from_slice(&[mean, rstd]);
+            stats.copy_from_slice(&normalise(x, (gain, shift), y, p.epsilon));
         });
 }
 
 fn backward_input_twin(p: &Params, mut b: Bindings) {
-    let (x, gain, stats) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let (x, gain, stats) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<[f32; 2]>(2));
     let (dy, dx) = (b.read::<f32>(3), b.write::<f32>(4));
     let (rows, width) = (p.rows as usize, p.width as usize);
     dx[..rows * width]
         .par_chunks_mut(width)
         .enumerate()
         .for_each(|(r, dx)| {
+            if p.accumulate == 0 {
+                dx.fill(0.0);
+            }
             let (x, dy) = (&x[r * width..][..width], &dy[r * width..][..width]);
-            let (mean, rstd) = (stats[2 * r], stats[2 * r + 1]);
-            let (mut sum_g, mut sum_gx) = (0.0_f64, 0.0_f64);
-            for c in 0..width {
-                let g = dy[c] * gain[c];
-                sum_g += f64::from(g);
-                sum_gx += f64::from(g * (x[c] - mean) * rstd);
-            }
-            let mean_g = (sum_g / width as f64) as f32;
-            let mean_gx = (sum_gx / width as f64) as f32;
-            for c in 0..width {
-                let normed = (x[c] - mean) * rstd;
-                let value = rstd * (dy[c] * gain[c] - mean_g - normed * mean_gx);
-                dx[c] = if p.accumulate != 0 {
-                    dx[c] + value
-                } else {
-                    value
-                };
-            }
+            add_input_gradient((x, stats[r]), gain, dy, dx);
         });
 }
 
 fn backward_params_twin(p: &Params, mut b: Bindings) {
-    let (x, stats, dy) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let (x, stats, dy) = (b.read::<f32>(0), b.read::<[f32; 2]>(1), b.read::<f32>(2));
     let (dgain, dshift) = (b.write::<f32>(3), b.write::<f32>(4));
     let (rows, width) = (p.rows as usize, p.width as usize);
-    let mut sums = vec![(0.0_f64, 0.0_f64); width];
-    for r in 0..rows {
-        let (mean, rstd) = (stats[2 * r], stats[2 * r + 1]);
-        for (c, (sum_gain, sum_shift)) in sums.iter_mut().enumerate() {
-            let g = dy[r * width + c];
-            *sum_gain += f64::from(g * (x[r * width + c] - mean) * rstd);
-            *sum_shift += f64::from(g);
+    dgain[..width]
+        .par_chunks_mut(COLUMNS)
+        .zip(dshift.par_chunks_mut(COLUMNS))
+        .enumerate()
+        .for_each(|(chunk, (dgain, dshift))| {
+            let first = chunk * COLUMNS;
+            let of_rows = (&x[..rows * width], &stats[..rows], &dy[..rows * width]);
+            add_param_gradients(of_rows, width, first, (dgain, dshift));
+        });
+}
+
+/// y of one row, and its mean and rstd.
+#[multiversion(targets = "simd")]
+fn normalise(x: &[f32], (gain, shift): (&[f32], &[f32]), y: &mut [f32], epsilon: f32) -> [f32; 2] {
+    let n = x.len() as f64;
+    let mean = sum([x], |[x]| f64::from(x)) / n;
+    let squares = sum([x], |[x]| (f64::from(x) - mean) * (f64::from(x) - mean));
+    let rstd = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
+    let (mean, rstd) = (mean as f32, rstd as f32);
+    for (((y, x), gain), shift) in y.iter_mut().zip(x).zip(gain).zip(shift) {
+        *y = (x - mean) * rstd * gain + shift;
+    }
+    [mean, rstd]
+}
+
+/// dx of one row += rstd · (g − mean of g − x̂ · mean of g·x̂), g being dy · gain.
+#[multiversion(targets = "simd")]
+fn add_input_gradient(
+    (x, [mean, rstd]): (&[f32], [f32; 2]),
+    gain: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let n = x.len() as f64;
+    let mean_g = sum([dy, gain], |[dy, gain]| f64::from(dy * gain)) / n;
+    let g_normed = |[x, dy, gain]: [f32; 3]| f64::from(dy * gain * (x - mean) * rstd);
+    let mean_g_normed = sum([x, dy, gain], g_normed) / n;
+    let (mean_g, mean_g_normed) = (mean_g as f32, mean_g_normed as f32);
+    for (((dx, x), dy), gain) in dx.iter_mut().zip(x).zip(dy).zip(gain) {
+        let normed = (x - mean) * rstd;
+        *dx += rstd * (dy * gain - mean_g - normed * mean_g_normed);
+    }
+}
+
+/// dgain += Σ dy · x̂ and dshift += Σ dy over the rows, for as many columns from `first` on as
+/// dgain and dshift have.
+#[multiversion(targets = "simd")]
+fn add_param_gradients(
+    (x, stats, dy): (&[f32], &[[f32; 2]], &[f32]),
+    width: usize,
+    first: usize,
+    (dgain, dshift): (&mut [f32], &mut [f32]),
+) {
+    let (mut gains, mut shifts) = ([0.0_f64; COLUMNS], [0.0_f64; COLUMNS]);
+    let rows = x.chunks_exact(width).zip(stats).zip(dy.chunks_exact(width));
+    for ((x, &[mean, rstd]), dy) in rows {
+        let sums = gains.iter_mut().zip(&mut shifts);
+        for (((gain, shift), x), dy) in sums.zip(&x[first..]).zip(&dy[first..]) {
+            *gain += f64::from(dy * (x - mean) * rstd);
+            *shift += f64::from(*dy);
         }
     }
-    for (c, (sum_gain, sum_shift)) in sums.into_iter().enumerate() {
-        dgain[c] += sum_gain as f32;
-        dshift[c] += sum_shift as f32;
+    for ((dgain, dshift), (gain, shift)) in
+        dgain.iter_mut().zip(dshift).zip(gains.iter().zip(shifts))
+    {
+        *dgain += *gain as f32;
+        *dshift += shift as f32;
     }
 }
 

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::case::Case;
 use super::gelu;
 use crate::cpu::matmul::{Operand, matmul};
+use crate::cpu::vector::{COLUMNS, add_columns};
 use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
 use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
 
@@ -375,11 +376,7 @@ fn forward_gelu_twin(p: &Params, mut b: Bindings) {
     start(p, bias, None, y);
     multiply(p, x, weight, y);
     let cells = rows_of(p, activated).zip(rows_of(p, y));
-    cells.for_each(|(activated, y)| {
-        for (activated, &y) in activated.iter_mut().zip(y.iter()) {
-            *activated = gelu::value(y);
-        }
-    });
+    cells.for_each(|(activated, y)| gelu::forward_all(y, activated));
 }
 
 fn backward_input_gelu_twin(p: &Params, mut b: Bindings) {
@@ -387,11 +384,8 @@ fn backward_input_gelu_twin(p: &Params, mut b: Bindings) {
     let dx = b.write::<f32>(3);
     multiply(p, dy, weight, dx);
     let wide = wide[p.c_offset as usize..].par_chunks(p.c_row as usize);
-    rows_of(p, dx).zip(wide).for_each(|(dx, wide)| {
-        for (dx, &wide) in dx.iter_mut().zip(wide) {
-            *dx *= gelu::slope(wide);
-        }
-    });
+    let cells = rows_of(p, dx).zip(wide);
+    cells.for_each(|(dx, wide)| gelu::backward_all(wide, dx));
 }
 
 fn product_twin(p: &Params, mut b: Bindings) {
@@ -440,16 +434,17 @@ fn multiply(p: &Params, a: &[f32], b: &[f32], c: &mut [f32]) {
 
 fn backward_bias_twin(p: &Params, mut b: Bindings) {
     let (dy, dbias) = (b.read::<f32>(0), b.write::<f32>(1));
-    let cols = p.cols as usize;
-    let mut sums = vec![0.0_f64; cols];
-    for row in dy.chunks_exact(cols).take(p.rows as usize) {
-        for (sum, &g) in sums.iter_mut().zip(row) {
-            *sum += f64::from(g);
-        }
-    }
-    for (out, sum) in dbias.iter_mut().zip(sums) {
-        *out += sum as f32;
-    }
+    let (rows, cols) = (p.rows as usize, p.cols as usize);
+    dbias[..cols]
+        .par_chunks_mut(COLUMNS)
+        .enumerate()
+        .for_each(|(chunk, dbias)| {
+            let mut sums = [0.0_f64; COLUMNS];
+            add_columns(&dy[..rows * cols], cols, chunk * COLUMNS, &mut sums);
+            for (out, sum) in dbias.iter_mut().zip(sums) {
+                *out += sum as f32;
+            }
+        });
 }
 
 /// Sizes one under and one over the tiles, weights whole and as the second of two shards; sizes in fours,
