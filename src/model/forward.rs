@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Dims, Tensor, Tensors, Workspace};
+use super::{Block, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::{Span, Stream};
 use crate::ops::{attention, embedding, gather, head, layernorm, linear};
 use crate::recording::{Buffer, Recording};
@@ -54,31 +54,36 @@ pub fn forward(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspa
     let n = rows.count;
     embed(rec, dims, weights, ws, n);
     for l in 0..dims.n_layer {
-        let block = weights.block(l);
-        let at = &ws.layers[l];
+        let (block, at) = (weights.block(l), &ws.layers[l]);
         let out = ws.layers.get(l + 1).map_or(ws.out, |next| next.x); // [N, C]
-
-        norm(rec, dims, at.x, block.ln_1, at.ln_1, at.ln_1_stats, n); // [N, C]
-        linear(rec, at.ln_1, block.c_attn, None, at.qkv, n, rows.first); // [N, 3C]
-        let shape = attention_shape(dims, rows);
-        let attended = (at.qkv, ws.inputs.spans, at.attended, at.lse);
-        attention::forward(rec, attended, shape); // [N, C]
-        let residual = Some(at.x);
-        linear(
-            rec,
-            at.attended,
-            block.attn_c_proj,
-            residual,
-            at.middle,
-            n,
-            0,
-        ); // [N, C]
-
-        norm(rec, dims, at.middle, block.ln_2, at.ln_2, at.ln_2_stats, n); // [N, C]
-        linear_gelu(rec, at.ln_2, block.c_fc, at.wide, at.gelu, n); // [N, F]
+        activations(rec, dims, &block, ws, at, rows);
         let residual = Some(at.middle);
         linear(rec, at.gelu, block.mlp_c_proj, residual, out, n, 0); // [N, C]
     }
+}
+
+/// A block from `at.x` to `at.gelu`: all of it that the backward pass reads. Recorded again over the same
+/// `at.x`, it gives the same bits.
+pub(super) fn activations(
+    rec: &mut Recording,
+    dims: &Dims,
+    block: &Block,
+    ws: &Workspace,
+    at: &Layer,
+    rows: Rows,
+) {
+    let n = rows.count;
+    let normed = (at.normed, at.normed_stats);
+    norm(rec, dims, at.x, block.ln_1, normed, n); // [N, C]
+    linear(rec, at.normed, block.c_attn, None, at.qkv, n, rows.first); // [N, 3C]
+    let shape = attention_shape(dims, rows);
+    let attended = (at.qkv, ws.inputs.spans, at.attended, at.lse);
+    attention::forward(rec, attended, shape); // [N, C]
+    let (proj, residual) = (block.attn_c_proj, Some(at.x));
+    linear(rec, at.attended, proj, residual, at.middle, n, 0); // [N, C]
+
+    norm(rec, dims, at.middle, block.ln_2, normed, n); // [N, C]
+    linear_gelu(rec, at.normed, block.c_fc, at.wide, at.gelu, n); // [N, F]
 }
 
 fn embed(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, n: usize) {
@@ -98,13 +103,13 @@ fn embed(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, n:
     }
 }
 
-fn norm(
+/// The layernorm of x `[rows, C]`.
+pub(super) fn norm(
     rec: &mut Recording,
     dims: &Dims,
     x: Buffer,
     [gain, shift]: [&Tensor; 2],
-    y: Buffer,
-    stats: Buffer,
+    (y, stats): (Buffer, Buffer),
     rows: usize,
 ) {
     let op = layernorm::Forward {
@@ -186,8 +191,7 @@ pub(super) fn head_chunk(
         dims,
         at.x,
         weights.ln_f(),
-        at.normed,
-        at.normed_stats,
+        (at.normed, at.normed_stats),
         heads.len(),
     ); // [R, C]
     head::Chunk {
