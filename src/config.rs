@@ -126,6 +126,9 @@ options! {
         no_shuffle,
         /// Leave out records that cannot be used, and count them, instead of stopping at the first
         skip_bad_records,
+        /// Keep each layer's input only and compute the rest again in the backward pass: less memory,
+        /// more time, the same numbers
+        checkpoint_activations,
         /// Compile shaders with bounds checks and zeroed workgroup memory
         checked,
         /// Take each kernel's usual variant instead of measuring which is fastest on this device

@@ -41,6 +41,11 @@ pub trait Engine {
     /// The largest buffer that a kernel can bind, in bytes.
     fn max_binding_bytes(&self) -> usize;
 
+    /// The memory that buffers lie in, where the device tells: GPU drivers do not through this API.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
     /// Makes a buffer of zeros; messages name it by `label`.
     ///
     /// # Errors
@@ -71,6 +76,15 @@ pub trait Engine {
 
     /// Waits until the device is idle.
     fn wait(&mut self) -> Result<()>;
+}
+
+/// How much memory there is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// In all.
+    pub total: usize,
+    /// Of it not in use when it was asked for.
+    pub free: usize,
 }
 
 /// A claim on a copy under way, from [`Engine::fetch`]. Good for one [`Engine::collect`].

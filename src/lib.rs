@@ -12,7 +12,8 @@
 //! 4. [`ops`]: each op's math in words, its WGSL kernels, and their CPU twins.
 //! 5. [`dpo`]: the loss, in prose and formula.
 //! 6. [`learner`]: a model on a device: micro-batch in, gradient added, AdamW step taken.
-//! 7. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
+//! 7. [`plan`]: what a run keeps on its device, made there or only counted.
+//! 8. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
 //!
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
@@ -40,6 +41,7 @@ pub mod kernel;
 pub mod learner;
 pub mod model;
 pub mod ops;
+pub mod plan;
 pub mod recording;
 pub mod reference;
 pub mod reflect;

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::checkpoint::Config;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
+use gpt2_dpo::tokenizer::Tokenizer;
 
 /// Which device to use.
 #[derive(clap::Args)]
@@ -60,9 +61,13 @@ pub fn say_notes(engine: &mut dyn Engine) {
 }
 
 /// Reads preference pairs for a model, saying what was left out.
-pub fn read_pairs(path: &Path, model: &Model, options: &data::Options) -> Result<Dataset> {
-    let tokenizer = model.tokenizer.as_ref();
-    let data = data::read(path, tokenizer, model.eos(), options, &model.config.dims)?;
+pub fn read_pairs(
+    path: &Path,
+    (config, tokenizer): (&Config, Option<&Tokenizer>),
+    options: &data::Options,
+) -> Result<Dataset> {
+    let eos = config.eos(tokenizer);
+    let data = data::read(path, tokenizer, eos, options, &config.dims)?;
     say_dropped(&data);
     Ok(data)
 }

@@ -4,6 +4,7 @@ mod args;
 mod devices;
 mod eval;
 mod generate;
+mod plan;
 mod selftest;
 mod starter;
 mod train;

@@ -3,24 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gpt2_dpo::checkpoint::{self, Model, Weights};
+use gpt2_dpo::checkpoint::{self, Config, Model, Weights};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::plan::Plan;
+use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{args, say, starter};
+use super::{args, plan, say, starter};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// TOML file of these options, under the same names; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print what the run would take on the device, and do no more
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     options: TrainOptions,
 }
@@ -42,28 +47,31 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
 
-    let model = match &config.model {
-        Some(dir) => Model::load(dir)?,
-        None => starter::model()?,
+    let (model_config, tokenizer) = match &config.model {
+        Some(dir) => checkpoint::outline(dir)?,
+        None => starter::outline()?,
     };
-    let (train, eval) = read_data(&config, &model)?;
-    let mut engine = args::open(&DeviceChoice {
-        device: config.device.clone(),
-        backend: config.backend,
-        checked: config.checked,
-        max_binding_mib: config.max_binding_mib,
-        no_autotune: config.no_autotune,
-        cache_dir: config.cache_dir.clone(),
-    })?;
+    let dims = model_config.dims;
+    let (train, eval) = read_data(&config, (&model_config, tokenizer.as_ref()))?;
+    if args.plan {
+        let engine = open(&config)?;
+        let plan = Plan::new(engine.as_ref(), &config, &dims, (&train, eval.as_ref()))?;
+        introduce(engine.as_ref(), &config, (&train, eval.as_ref()));
+        plan::show(&plan);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let model = Model {
+        weights: match &config.model {
+            Some(dir) => Weights::load(dir, &dims)?,
+            None => starter::weights(&dims)?,
+        },
+        config: model_config,
+        tokenizer,
+    };
+    let mut engine = open(&config)?;
     let engine = engine.as_mut();
     let out = claim_out(&config)?;
-    say!("device  {}", engine.name());
-    say!("model   {}", name(&config));
-    let held_out = eval.as_ref().map_or(0, |e| e.examples.len());
-    say!(
-        "pairs   {} to train on, {held_out} held out",
-        train.examples.len()
-    );
+    introduce(engine, &config, (&train, eval.as_ref()));
     say!("output  {}", out.display());
 
     let inputs = Inputs {
@@ -84,25 +92,44 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn name(config: &TrainConfig) -> String {
-    match &config.model {
-        Some(dir) => dir.display().to_string(),
-        None => starter::NAME.to_owned(),
-    }
+fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
+    args::open(&DeviceChoice {
+        device: config.device.clone(),
+        backend: config.backend,
+        checked: config.checked,
+        max_binding_mib: config.max_binding_mib,
+        no_autotune: config.no_autotune,
+        cache_dir: config.cache_dir.clone(),
+    })
 }
 
-fn read_data(config: &TrainConfig, model: &Model) -> Result<(Dataset, Option<Dataset>)> {
+/// Says what is trained where, and on what.
+fn introduce(engine: &dyn Engine, config: &TrainConfig, data: (&Dataset, Option<&Dataset>)) {
+    say!("device  {}", engine.name());
+    match &config.model {
+        Some(dir) => say!("model   {}", dir.display()),
+        None => say!("model   {}", starter::NAME),
+    }
+    let held_out = data.1.map_or(0, |eval| eval.examples.len());
+    let train = data.0.examples.len();
+    say!("pairs   {train} to train on, {held_out} held out");
+}
+
+fn read_data(
+    config: &TrainConfig,
+    words: (&Config, Option<&Tokenizer>),
+) -> Result<(Dataset, Option<Dataset>)> {
     let options = config.data_options();
     if let Some(path) = &config.data {
-        let train = args::read_pairs(path, model, &options)?;
+        let train = args::read_pairs(path, words, &options)?;
         let eval = config.eval_data.as_ref();
-        let eval = eval.map(|path| args::read_pairs(path, model, &options));
+        let eval = eval.map(|path| args::read_pairs(path, words, &options));
         return Ok((train, eval.transpose()?));
     }
     let parse = |(path, text): (&str, &str)| {
-        let (tokenizer, eos) = (model.tokenizer.as_ref(), model.eos());
-        let dims = &model.config.dims;
-        data::parse(text, Path::new(path), tokenizer, eos, &options, dims)
+        let (model, tokenizer) = words;
+        let eos = model.eos(tokenizer);
+        data::parse(text, Path::new(path), tokenizer, eos, &options, &model.dims)
     };
     Ok((parse(starter::TRAIN)?, Some(parse(starter::EVAL)?)))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::engine::{Engine, Ticket};
+use super::memory::memory;
+use crate::engine::{Engine, Memory, Ticket};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Slot};
 use crate::recording::{Buffer, Recording, Step};
@@ -13,6 +14,8 @@ pub struct CpuEngine {
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
     max_binding_bytes: usize,
+    memory: Option<Memory>,
+    used_bytes: usize,
 }
 
 impl Default for CpuEngine {
@@ -35,7 +38,27 @@ impl CpuEngine {
             fetched: HashMap::new(),
             next_ticket: 0,
             max_binding_bytes: bytes,
+            memory: memory(),
+            used_bytes: 0,
         }
+    }
+
+    /// Refuses what the machine cannot hold at all. Systems that promise more memory than they have
+    /// would end the process instead.
+    fn reserve(&self, label: &str, words: usize) -> Result<Vec<u32>> {
+        let mut data = Vec::new();
+        let total = self.memory.map_or(usize::MAX, |memory| memory.total);
+        if self.used_bytes + 4 * words > total || data.try_reserve_exact(words).is_err() {
+            return Err(Error::device(
+                format!(
+                    "out of memory: {label} needs {} MiB beside {} MiB in use",
+                    (4 * words) >> 20,
+                    self.used_bytes >> 20
+                ),
+                "lower --batch-size or the token budgets",
+            ));
+        }
+        Ok(data)
     }
 
     fn run_step(&mut self, step: &Step) {
@@ -82,18 +105,17 @@ impl Engine for CpuEngine {
         self.max_binding_bytes
     }
 
+    fn memory(&self) -> Option<Memory> {
+        self.memory
+    }
+
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
         if 4 * words > self.max_binding_bytes {
             return Err(Error::too_large(label, words, self.max_binding_bytes));
         }
-        let mut data: Vec<u32> = Vec::new();
-        data.try_reserve_exact(words).map_err(|_| {
-            Error::device(
-                format!("out of memory: {label} needs {} MiB", (4 * words) >> 20),
-                "lower --batch-size or the token budgets",
-            )
-        })?;
+        let mut data = self.reserve(label, words)?;
         data.resize(words, 0);
+        self.used_bytes += 4 * words;
         self.buffers.push(data);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
@@ -102,7 +124,8 @@ impl Engine for CpuEngine {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        self.buffers[buffer.id as usize] = Vec::new();
+        let freed = std::mem::take(&mut self.buffers[buffer.id as usize]);
+        self.used_bytes -= 4 * freed.len();
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -133,5 +156,26 @@ impl Engine for CpuEngine {
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_machine_has() {
+        let mut engine = CpuEngine::new();
+        let machine = engine.memory.expect("this system tells");
+        assert!(machine.free <= machine.total && machine.free > 1 << 20);
+        engine.memory = Some(Memory {
+            total: 1000,
+            free: 0,
+        });
+        let first = engine.create("first", 200).unwrap();
+        let error = engine.create("second", 51).err().unwrap().to_string();
+        assert!(error.contains("out of memory: second"), "{error}");
+        engine.release(first);
+        engine.create("second", 51).unwrap();
     }
 }

@@ -7,6 +7,7 @@ mod devices;
 mod formats;
 mod models;
 mod output;
+mod plan;
 mod repeat;
 mod sandbox;
 mod train;
