@@ -54,7 +54,7 @@ pub fn show(plan: &Plan) {
     say!("memory   {}", fit(plan));
     if let Some(bytes) = plan.checkpointed_bytes {
         say!(
-            "less     {:.1} MiB with --checkpoint-activations, at about a sixth more time",
+            "less     {:.1} MiB with --checkpoint-activations, for a tenth to a fifth more time",
             mib(bytes)
         );
     }
