@@ -116,7 +116,8 @@ fn product(group: vec3<u32>, lane: u32) -> Tile {
 const SQRT_2_OVER_PI: f32 = 0.7978845608028654;
 const CUBIC: f32 = 0.044715;
 
-// GELU as in gelu.wgsl.
+// GELU in GPT-2's tanh approximation. tanh overflows to NaN on Metal for large arguments; at ±10 it is
+// ±1 in f32, and the slope's 1 - t² exactly 0.
 fn tanh_of_cubic(v: f32) -> f32 {
     return tanh(clamp(SQRT_2_OVER_PI * (v + CUBIC * v * v * v), -10.0, 10.0));
 }
@@ -234,7 +235,8 @@ fn backward_input(
     }
 }
 
-// The same, carried on through GELU to the gradient of its input; never accumulated.
+// The same, carried on through GELU to the gradient of its input, and GELU's output again; never
+// accumulated.
 @compute @workgroup_size(LANES)
 fn backward_input_gelu(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -245,7 +247,9 @@ fn backward_input_gelu(
         let cell = cell(group, lane, i);
         if is_inside(cell) {
             let at = place(cell);
-            c[at] = so_far(sum_of(&sums, i), at) * gelu_slope(pre_activation[at]);
+            let wide = pre_activation[at];
+            c[at] = so_far(sum_of(&sums, i), at) * gelu_slope(wide);
+            activated[at] = gelu(wide);
         }
     }
 }

@@ -207,7 +207,8 @@ fn with_bias(sum: vec4<f32>, col: u32) -> vec4<f32> {
 const SQRT_2_OVER_PI: f32 = 0.7978845608028654;
 const CUBIC: f32 = 0.044715;
 
-// GELU as in gelu.wgsl.
+// GELU in GPT-2's tanh approximation. tanh overflows to NaN on Metal for large arguments; at ±10 it is
+// ±1 in f32, and the slope's 1 - t² exactly 0.
 fn tanh_of_cubic(v: vec4<f32>) -> vec4<f32> {
     return tanh(clamp(SQRT_2_OVER_PI * (v + CUBIC * v * v * v), vec4(-10.0), vec4(10.0)));
 }
@@ -276,7 +277,8 @@ fn backward_input(
     }
 }
 
-// The same, carried on through GELU to the gradient of its input; never accumulated.
+// The same, carried on through GELU to the gradient of its input, and GELU's output again; never
+// accumulated.
 @compute @workgroup_size(WORKGROUP)
 fn backward_input_gelu(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -287,7 +289,9 @@ fn backward_input_gelu(
         let cell = cell(group, lane, i);
         if is_inside(cell) {
             let at = place(cell);
-            c[at] = so_far(sums[i], at) * gelu_slope(pre_activation[at]);
+            let wide = pre_activation[at];
+            c[at] = so_far(sums[i], at) * gelu_slope(wide);
+            activated[at] = gelu(wide);
         }
     }
 }

@@ -8,7 +8,7 @@ use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Engine, Ticket};
 use gpt2_dpo::kernel::{Kernel, PARTIALS};
 use gpt2_dpo::ops::case::{Case, Distance, distance};
-use gpt2_dpo::ops::{OPS, gelu};
+use gpt2_dpo::ops::{OPS, linear};
 use gpt2_dpo::recording::{Buffer, MAX_PARAMS, Recording};
 use gpt2_dpo::reflect::StorageBinding;
 
@@ -313,16 +313,25 @@ fn comparator_sees_zeros_on_either_side() {
     assert!(!passes(&zeros, &outputs()));
 }
 
-/// What a case of y = gelu(x) says it broke, `count` elements of buffers of 3 being touched.
+/// What a case of y `[1, count]` = x `[1, 1]` · w `[1, count]` says it broke, w and y having 3 elements.
 fn broken(case: Case, count: usize) -> Vec<String> {
-    let case = case.record(move |rec, b| gelu::forward(rec, b[0], b[1], count));
+    let case = case.record(move |rec, b| {
+        let op = linear::Forward {
+            x: b[0],
+            weight: b[1],
+            bias: None,
+            residual: None,
+            y: b[2],
+        };
+        linear::forward(rec, &op, linear::Shape::whole(1, 1, count), 0, false);
+    });
     case.run(&mut CpuEngine::new()).unwrap().broken
 }
 
 #[test]
 fn a_case_sees_writes_where_there_should_be_none() {
-    let case = || Case::new("y = gelu(x)".into()).input(3, 1.0);
+    let case = || Case::new("y = x · w".into()).input(1, 1.0).input(3, 1.0);
     assert!(broken(case().inout(3, 1.0), 3).is_empty());
-    assert_eq!(broken(case().inout(3, 1.0), 4), ["wrote beyond buffer 1"]);
-    assert_eq!(broken(case().input(3, 1.0), 3), ["changed input 1"]);
+    assert_eq!(broken(case().inout(3, 1.0), 4), ["wrote beyond buffer 2"]);
+    assert_eq!(broken(case().input(3, 1.0), 3), ["changed input 2"]);
 }

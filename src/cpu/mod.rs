@@ -1,6 +1,7 @@
 //! The CPU as a device: it runs a recording with the kernels' twins.
 
 mod engine;
+pub mod gelu;
 pub mod matmul;
 mod memory;
 pub mod vector;

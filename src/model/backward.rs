@@ -4,7 +4,7 @@
 use super::forward::{self, Rows, attention_shape, head_chunk, norm_shape};
 use super::{Backward, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::Stream;
-use crate::ops::{attention, embedding, gather, gelu, head, layernorm, linear};
+use crate::ops::{attention, embedding, gather, head, layernorm, linear};
 use crate::recording::{Buffer, Recording};
 
 /// What turns the log-probs of pairs into a loss and its gradient.
@@ -65,75 +65,87 @@ pub fn backward(
     for l in (0..dims.n_layer).rev() {
         let (block, grad) = (weights.block(l), grads.block(l));
         let at = &ws.layers[l];
-        let normed = (at.normed, at.normed_stats);
         if to.recompute && l + 1 < dims.n_layer {
             // Those of the last layer are still there.
             forward::activations(rec, dims, &block, ws, at, rows);
         }
+        let normed = (at.normed, at.normed_stats);
 
         // The residual gradient is the gradient of both branches' sum: it passes through unchanged.
-        // GELU's and the layernorms' outputs are not kept: computed again, they cost next to nothing.
-        gelu::forward(rec, at.wide, at.gelu, n * dims.n_inner); // [N, F]
-        let down = (block.mlp_c_proj, grad.mlp_c_proj);
-        linear_gelu_backward(rec, at, to.residual, to.wide, down.0, down.1, n); // [N, F]
-        forward::norm(rec, dims, at.middle, block.ln_2, normed, n); // [N, C]
-        let up = (block.c_fc, grad.c_fc);
-        linear_backward(rec, at.normed, to.wide, to.branch, up.0, up.1, n); // [N, C]
+        let dy = to.residual;
+        linear_backward_input_gelu(rec, dy, at, to.wide, block.mlp_c_proj, n); // [N, F]
+        linear_backward_params(rec, at.gelu, dy, grad.mlp_c_proj, n);
+        forward::norm(rec, dims, at.middle, block.ln_2, normed, n);
+        linear_backward_input(rec, to.wide, to.branch, block.c_fc, n); // [N, C]
+        linear_backward_params(rec, at.normed, to.wide, grad.c_fc, n);
         let ln_2 = (at.middle, at.normed_stats);
         norm_backward(rec, dims, ln_2, to, block.ln_2, grad.ln_2, n); // [N, C]
 
-        let proj = (block.attn_c_proj, grad.attn_c_proj);
-        linear_backward(rec, at.attended, to.residual, to.branch, proj.0, proj.1, n); // [N, C]
+        linear_backward_input(rec, dy, to.branch, block.attn_c_proj, n); // [N, C]
+        linear_backward_params(rec, at.attended, dy, grad.attn_c_proj, n);
         attention_backward(rec, dims, at, ws, to, rows); // [N, 3C]
-        forward::norm(rec, dims, at.x, block.ln_1, normed, n); // [N, C]
-        let attn = (block.c_attn, grad.c_attn);
-        linear_backward(rec, at.normed, to.qkv, to.branch, attn.0, attn.1, n); // [N, C]
+        forward::norm(rec, dims, at.x, block.ln_1, normed, n);
+        linear_backward_input(rec, to.qkv, to.branch, block.c_attn, n); // [N, C]
+        linear_backward_params(rec, at.normed, to.qkv, grad.c_attn, n);
         let ln_1 = (at.x, at.normed_stats);
         norm_backward(rec, dims, ln_1, to, block.ln_1, grad.ln_1, n); // [N, C]
     }
     embed_backward(rec, dims, grads, (ws, to), stream);
 }
 
-/// dw += gelu(wide)ᵀ · dy, dbias += Σ dy, then dwide = (dy · wᵀ) · gelu'(wide), which may take the place of
-/// gelu(wide).
-fn linear_gelu_backward(
+/// dwide = (dy · wᵀ) · gelu'(wide), and once more at.gelu = gelu(wide), which the forward pass did not
+/// keep.
+fn linear_backward_input_gelu(
     rec: &mut Recording,
-    at: &Layer,
     dy: Buffer,
+    at: &Layer,
     dwide: Buffer,
     [weight, _]: [&Tensor; 2],
-    [dweight, dbias]: [&Tensor; 2],
     rows: usize,
 ) {
     let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
-    for shard in &dweight.shards {
-        let shape = shape.shard(shard.rows.clone());
-        linear::backward_weight(rec, (at.gelu, dy, shard.buffer), shape);
-    }
-    linear::backward_bias(rec, (dy, dbias.whole()), rows, weight.cols);
     for shard in &weight.shards {
         let shape = shape.shard(shard.rows.clone());
-        linear::backward_input_gelu(rec, (dy, shard.buffer, at.wide, dwide), shape);
+        let op = linear::BackwardInputGelu {
+            dy,
+            weight: shard.buffer,
+            wide: at.wide,
+            dwide,
+            activated: at.gelu,
+        };
+        linear::backward_input_gelu(rec, &op, shape);
     }
 }
 
-/// dx = dy · wᵀ, dw += xᵀ · dy, dbias += Σ dy.
-fn linear_backward(
+/// dx = dy · wᵀ.
+fn linear_backward_input(
     rec: &mut Recording,
-    x: Buffer,
     dy: Buffer,
     dx: Buffer,
     [weight, _]: [&Tensor; 2],
-    [dweight, dbias]: [&Tensor; 2],
     rows: usize,
 ) {
     let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
-    for (shard, dshard) in weight.shards.iter().zip(&dweight.shards) {
+    for shard in &weight.shards {
         let shape = shape.shard(shard.rows.clone());
         linear::backward_input(rec, (dy, shard.buffer, dx), shape, false);
-        linear::backward_weight(rec, (x, dy, dshard.buffer), shape);
     }
-    linear::backward_bias(rec, (dy, dbias.whole()), rows, weight.cols);
+}
+
+/// dw += xᵀ · dy, dbias += Σ dy.
+fn linear_backward_params(
+    rec: &mut Recording,
+    x: Buffer,
+    dy: Buffer,
+    [dweight, dbias]: [&Tensor; 2],
+    rows: usize,
+) {
+    let shape = linear::Shape::whole(rows, dweight.rows, dweight.cols);
+    for shard in &dweight.shards {
+        let shape = shape.shard(shard.rows.clone());
+        linear::backward_weight(rec, (x, dy, shard.buffer), shape);
+    }
+    linear::backward_bias(rec, (dy, dbias.whole()), rows, dweight.cols);
 }
 
 /// Adds a layernorm's input gradient to the residual gradient.

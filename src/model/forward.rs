@@ -62,8 +62,8 @@ pub fn forward(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspa
     }
 }
 
-/// A block from `at.x` to `at.gelu`: all of it that the backward pass reads. Recorded again over the same
-/// `at.x`, it gives the same bits.
+/// A block from `at.x` to `at.wide` and `at.gelu`: all of it that the backward pass reads. Recording it again over the
+/// same `at.x` gives the same bits.
 pub(super) fn activations(
     rec: &mut Recording,
     dims: &Dims,
@@ -79,8 +79,8 @@ pub(super) fn activations(
     let shape = attention_shape(dims, rows);
     let attended = (at.qkv, ws.inputs.spans, at.attended, at.lse);
     attention::forward(rec, attended, shape); // [N, C]
-    let (proj, residual) = (block.attn_c_proj, Some(at.x));
-    linear(rec, at.attended, proj, residual, at.middle, n, 0); // [N, C]
+    let (project, residual) = (block.attn_c_proj, Some(at.x));
+    linear(rec, at.attended, project, residual, at.middle, n, 0); // [N, C]
 
     norm(rec, dims, at.middle, block.ln_2, normed, n); // [N, C]
     linear_gelu(rec, at.normed, block.c_fc, at.wide, at.gelu, n); // [N, F]

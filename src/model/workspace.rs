@@ -137,9 +137,9 @@ pub struct Backward {
     pub residual: Buffer,
     /// `[N, C]` of a layernorm's output or of attention's.
     pub branch: Buffer,
-    /// `[N, F]` of GELU's input. In the memory of GELU's output, which is read no more by then.
+    /// `[N, F]` of GELU's input.
     pub wide: Buffer,
-    /// `[N, 3C]` of queries, keys, values. In the same memory, after `wide`.
+    /// `[N, 3C]` of queries, keys, values: in the memory of GELU's output, which is read no more by then.
     pub qkv: Buffer,
     /// `[N, H]` Σ dy·y of each head: scratch of attention.
     pub row_dots: Buffer,
@@ -252,10 +252,10 @@ impl Workspace {
             position_order: on.make("position order", n, 1)?,
             position_segments: on.make("position segments", n, 3)?,
         };
-        // GELU's output, and in the backward pass gradients of about that width after it.
+        // GELU's output, and in the backward pass the gradient of queries, keys and values after it.
         let on_layers = on.of(Kind::Activations);
-        let wide = on_layers.make("GELU", n, dims.n_inner.max(3 * c))?;
-        let layers = Self::layers(on_layers, dims, n, wide, purpose)?;
+        let gelu = on_layers.make("GELU", n, dims.n_inner.max(3 * c))?;
+        let layers = Self::layers(on_layers, dims, n, gelu, purpose)?;
         let out = match (purpose, layers.len()) {
             // The layers take turns with two residual buffers.
             (Purpose::Score | Purpose::Generate, count @ 2..) => layers[count - 2].x,
@@ -287,7 +287,13 @@ impl Workspace {
         let backward = match purpose {
             Purpose::Train | Purpose::TrainCheckpointed => {
                 let recompute = purpose == Purpose::TrainCheckpointed;
-                Some(Self::gradients(&mut on, layout, n, max_rows, (wide, recompute))?)
+                Some(Self::gradients(
+                    &mut on,
+                    layout,
+                    (n, max_rows),
+                    gelu,
+                    recompute,
+                )?)
             }
             Purpose::Score | Purpose::Generate => None,
         };
@@ -373,12 +379,12 @@ impl Workspace {
     fn gradients(
         on: &mut Maker,
         layout: &Layout,
-        n: usize,
-        head_rows: usize,
-        (wide, recompute): (Buffer, bool),
+        (n, head_rows): (usize, usize),
+        gelu: Buffer,
+        recompute: bool,
     ) -> Result<Backward> {
         let dims = &layout.dims;
-        let c = dims.n_embd;
+        let (c, f) = (dims.n_embd, dims.n_inner);
         let shares = layout.shard_lengths().map(grad_norm::shares).sum();
         let head_normed = on.make("head layernorm gradient", head_rows, c)?;
         let head_x = on.make("head input gradient", head_rows, c)?;
@@ -387,8 +393,8 @@ impl Workspace {
             recompute,
             residual: on.make("residual gradient", n, c)?,
             branch: on.make("branch gradient", n, c)?,
-            wide,
-            qkv: wide,
+            wide: on.make("feed-forward gradient", n, f)?,
+            qkv: gelu,
             row_dots: on.make("attention row dots", n, dims.n_head)?,
             head_normed,
             head_x,

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::case::Case;
-use super::gelu;
+use crate::cpu::gelu::{gelu, times_gelu_slope};
 use crate::cpu::matmul::{Operand, matmul};
 use crate::cpu::vector::{COLUMNS, add_columns};
 use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
@@ -292,15 +292,27 @@ pub fn backward_input(
     push(rec, &BACKWARD_INPUT, &[dy, w, dx], params);
 }
 
-/// dx `[rows, x_cols]`, the shard's columns, = (dy `[rows, outs]` · w `[ins, outs]`ᵀ) · gelu'(wide), with
-/// `wide` laid out as dx: the gradient of GELU's input, where GELU's output was the layer's input.
-pub fn backward_input_gelu(
-    rec: &mut Recording,
-    (dy, w, wide, dx): (Buffer, Buffer, Buffer, Buffer),
-    shape: Shape,
-) {
+/// The operands of [`backward_input_gelu`], for a layer whose input is gelu(wide).
+#[derive(Clone, Copy)]
+pub struct BackwardInputGelu {
+    /// `[rows, outs]`.
+    pub dy: Buffer,
+    /// `[ins, outs]`.
+    pub weight: Buffer,
+    /// `[rows, x_cols]`.
+    pub wide: Buffer,
+    /// `[rows, x_cols]`, written in the shard's columns.
+    pub dwide: Buffer,
+    /// `[rows, x_cols]`, likewise.
+    pub activated: Buffer,
+}
+
+/// dwide = (dy · weightᵀ) · gelu'(wide), and activated = gelu(wide), which need not be kept from the forward
+/// pass then.
+pub fn backward_input_gelu(rec: &mut Recording, op: &BackwardInputGelu, shape: Shape) {
     let params = backward_input_params(shape, false);
-    push(rec, &BACKWARD_INPUT_GELU, &[dy, w, wide, dx], params);
+    let buffers = [op.dy, op.weight, op.wide, op.dwide, op.activated];
+    push(rec, &BACKWARD_INPUT_GELU, &buffers, params);
 }
 
 /// dw `[ins, outs]` += x `[rows, x_cols]`ᵀ, the shard's columns, · dy `[rows, outs]`.
@@ -376,16 +388,19 @@ fn forward_gelu_twin(p: &Params, mut b: Bindings) {
     start(p, bias, None, y);
     multiply(p, x, weight, y);
     let cells = rows_of(p, activated).zip(rows_of(p, y));
-    cells.for_each(|(activated, y)| gelu::forward_all(y, activated));
+    cells.for_each(|(activated, y)| gelu(y, activated));
 }
 
 fn backward_input_gelu_twin(p: &Params, mut b: Bindings) {
     let (dy, weight, wide) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
-    let dx = b.write::<f32>(3);
-    multiply(p, dy, weight, dx);
+    let (dwide, activated) = (b.write::<f32>(3), b.write::<f32>(4));
+    multiply(p, dy, weight, dwide);
     let wide = wide[p.c_offset as usize..].par_chunks(p.c_row as usize);
-    let cells = rows_of(p, dx).zip(wide);
-    cells.for_each(|(dx, wide)| gelu::backward_all(wide, dx));
+    let cells = rows_of(p, dwide).zip(rows_of(p, activated)).zip(wide);
+    cells.for_each(|((dwide, activated), wide)| {
+        gelu(wide, activated);
+        times_gelu_slope(wide, dwide);
+    });
 }
 
 fn product_twin(p: &Params, mut b: Bindings) {
@@ -544,9 +559,21 @@ fn backward_cases(cases: &mut Vec<Case>, shape: Shape) {
     let gelu = case("backward_input_gelu")
         .input(dy, 1.0)
         .input(weight, 1.0);
-    cases.push(gelu.input(x, 3.0).output(x).record(move |rec, b| {
-        backward_input_gelu(rec, (b[0], b[1], b[2], b[3]), shape);
-    }));
+    cases.push(
+        gelu.input(x, 30.0)
+            .output(x)
+            .output(x)
+            .record(move |rec, b| {
+                let op = BackwardInputGelu {
+                    dy: b[0],
+                    weight: b[1],
+                    wide: b[2],
+                    dwide: b[3],
+                    activated: b[4],
+                };
+                backward_input_gelu(rec, &op, shape);
+            }),
+    );
     cases.push(
         case("backward_weight")
             .input(x, 1.0)

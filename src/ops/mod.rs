@@ -8,7 +8,6 @@ pub mod case;
 pub mod dpo;
 pub mod embedding;
 pub mod gather;
-pub mod gelu;
 pub mod grad_norm;
 pub mod head;
 pub mod layernorm;
@@ -24,7 +23,7 @@ use case::Case;
 macro_rules! for_each_op {
     ($macro:ident) => {
         $macro! {
-            embedding, layernorm, linear, gelu, attention, gather, head, dpo, sft,
+            embedding, layernorm, linear, attention, gather, head, dpo, sft,
             grad_norm, adamw
         }
     };

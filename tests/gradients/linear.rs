@@ -3,8 +3,13 @@
 
 use gpt2_dpo::ops::linear;
 
-use super::gelu::formula as gelu;
 use super::{Twin, assert_close, assert_gradients, dot};
+
+/// GPT-2's, with tanh.
+fn gelu(x: f64) -> f64 {
+    let root = (2.0 / std::f64::consts::PI).sqrt();
+    0.5 * x * (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh())
+}
 
 /// y `[rows, outs]` = x `[rows, ins]` · w `[ins, outs]`.
 fn product(x: &[f64], w: &[f64], ins: usize, outs: usize) -> Vec<f64> {
@@ -130,11 +135,49 @@ fn gradient_through_gelu() {
     let (wide_buffer, w_buffer, dy_buffer) = (t.input(&wide), t.input(&w), t.input(&dy));
     let dwide = t.output(rows * ins);
     let shape = linear::Shape::whole(rows, ins, outs);
-    linear::backward_input_gelu(&mut t.rec, (dy_buffer, w_buffer, wide_buffer, dwide), shape);
+    let activated = t.output(rows * ins);
+    let op = linear::BackwardInputGelu {
+        dy: dy_buffer,
+        weight: w_buffer,
+        wide: wide_buffer,
+        dwide,
+        activated,
+    };
+    linear::backward_input_gelu(&mut t.rec, &op, shape);
     t.run();
+    let of_gelu: Vec<f64> = wide.iter().map(|&v| gelu(v)).collect();
+    assert_close("activated", &t.read(activated), &of_gelu);
     let formula = |[wide]: [&[f64]; 1]| {
         let x: Vec<f64> = wide.iter().map(|&v| gelu(v)).collect();
         product(&x, &w, ins, outs)
     };
     assert_gradients(formula, [&wide], &dy, [("dwide", t.read(dwide))]);
+}
+
+/// A layer of one row and one weight of 1: dy · gelu'(wide), far out too, where x³ is large.
+#[test]
+fn gelu_far_out_is_the_identity_or_nothing() {
+    for (wide, value, slope) in [
+        (1e4, 1e4, 1.0),
+        (100.0, 100.0, 1.0),
+        (30.0, 30.0, 1.0),
+        (-30.0, 0.0, 0.0),
+        (-100.0, 0.0, 0.0),
+        (-1e4, 0.0, 0.0),
+    ] {
+        let mut t = Twin::new();
+        let op = linear::BackwardInputGelu {
+            dy: t.input(&[1.0]),
+            weight: t.input(&[1.0]),
+            wide: t.input(&[wide]),
+            dwide: t.output(1),
+            activated: t.output(1),
+        };
+        linear::backward_input_gelu(&mut t.rec, &op, linear::Shape::whole(1, 1, 1));
+        t.run();
+        assert_eq!(
+            (t.read(op.activated)[0], t.read(op.dwide)[0]),
+            (value, slope)
+        );
+    }
 }

@@ -9,7 +9,6 @@ mod attention;
 mod dpo;
 mod embedding;
 mod gather;
-mod gelu;
 mod grad_norm;
 mod head;
 mod layernorm;
