@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 
+use super::memory::Memory;
 use crate::engine::{Engine, Ticket};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Slot};
 use crate::recording::{Buffer, Recording, Step};
 
-/// The CPU as an [`Engine`]: buffers are vectors, kernels are their twins.
+/// The CPU as an [`Engine`]: kernels are their twins.
 pub struct CpuEngine {
-    buffers: Vec<Vec<u32>>,
+    /// Empty once released, and while a step writes it.
+    buffers: Vec<Memory>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
     max_binding_bytes: usize,
@@ -41,7 +43,7 @@ impl CpuEngine {
     fn run_step(&mut self, step: &Step) {
         // Written buffers are taken out for the call, so that they can be borrowed beside the others.
         let bindings = &step.kernel.reflection().storage;
-        let mut taken: Vec<Option<Vec<u32>>> = step
+        let mut taken: Vec<Option<Memory>> = step
             .buffers()
             .iter()
             .zip(bindings)
@@ -56,14 +58,14 @@ impl CpuEngine {
             .iter()
             .zip(&mut taken)
             .map(|(buffer, taken)| match taken {
-                Some(words) => Slot::Write(words),
-                None => Slot::Read(&self.buffers[buffer.id as usize]),
+                Some(memory) => Slot::Write(memory.words_mut()),
+                None => Slot::Read(self.buffers[buffer.id as usize].words()),
             })
             .collect();
         (step.kernel.twin)(step.params(), Bindings::new(slots));
         for (buffer, taken) in step.buffers().iter().zip(taken) {
-            if let Some(words) = taken {
-                self.buffers[buffer.id as usize] = words;
+            if let Some(memory) = taken {
+                self.buffers[buffer.id as usize] = memory;
             }
         }
     }
@@ -86,15 +88,13 @@ impl Engine for CpuEngine {
         if 4 * words > self.max_binding_bytes {
             return Err(Error::too_large(label, words, self.max_binding_bytes));
         }
-        let mut data: Vec<u32> = Vec::new();
-        data.try_reserve_exact(words).map_err(|_| {
+        let memory = Memory::zeros(words).map_err(|_| {
             Error::device(
                 format!("out of memory: {label} needs {} MiB", (4 * words) >> 20),
                 "lower --batch-size or the token budgets",
             )
         })?;
-        data.resize(words, 0);
-        self.buffers.push(data);
+        self.buffers.push(memory);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -102,12 +102,18 @@ impl Engine for CpuEngine {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        self.buffers[buffer.id as usize] = Vec::new();
+        self.buffers[buffer.id as usize] = Memory::default();
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        self.buffers[buffer.id as usize][offset..offset + data.len()].copy_from_slice(data);
+        let words = self.buffers[buffer.id as usize].words_mut();
+        words[offset..offset + data.len()].copy_from_slice(data);
         Ok(())
+    }
+
+    fn recording(&self) -> Recording {
+        // Nothing takes the CPU for hung, and products in one piece are faster.
+        Recording::with_max_step_flops(u64::MAX)
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
@@ -121,7 +127,7 @@ impl Engine for CpuEngine {
     }
 
     fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let copy = self.buffers[buffer.id as usize][..words].to_vec();
+        let copy = self.buffers[buffer.id as usize].words()[..words].to_vec();
         self.next_ticket += 1;
         self.fetched.insert(self.next_ticket, copy);
         Ok(Ticket(self.next_ticket))

@@ -2,6 +2,7 @@
 
 mod engine;
 pub mod matmul;
+mod memory;
 pub mod vector;
 
 pub use engine::CpuEngine;
