@@ -58,6 +58,11 @@ pub trait Engine {
     /// Writes words at an offset in words.
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()>;
 
+    /// An empty recording, of steps as long as the device takes them.
+    fn recording(&self) -> Recording {
+        Recording::new()
+    }
+
     /// Runs a recording. A GPU may still be at work when this returns.
     fn run(&mut self, recording: &Recording) -> Result<()>;
 

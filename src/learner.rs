@@ -123,7 +123,7 @@ impl Scorer {
     pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
         let ws = &self.ws;
         ws.upload(engine, stream)?;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         log_probs(
             &mut rec,
             &self.dims,
@@ -168,7 +168,7 @@ impl Scorer {
         } = self;
         let loss = LossOn::new(ws, self.objective, place);
         ws.upload(engine, stream)?;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         give_reference(engine, &mut rec, dims, ws, stream, reference)?;
         log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
         loss.record_metrics(&mut rec, 0..stream.pairs.len());
@@ -345,7 +345,7 @@ impl Learner {
         } = &self.policy;
         let loss = LossOn::new(ws, self.policy.objective, place);
         ws.upload(engine, stream)?;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         give_reference(engine, &mut rec, dims, ws, stream, reference)?;
         forward::forward(&mut rec, dims, weights, ws, Rows::of(stream));
         let tensors = (weights, &self.grads);
@@ -368,7 +368,7 @@ impl Learner {
         pairs: usize,
     ) -> Result<StepTicket> {
         self.steps += 1;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         self.record_norm(&mut rec);
         let norm = self.backward().norm;
         for (t, tensor) in self.policy.weights.all.iter().enumerate() {

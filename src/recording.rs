@@ -87,8 +87,9 @@ pub enum Grid {
     },
 }
 
-/// The most operations of one matrix product's step. One that needs more is recorded as several: a GPU
-/// as slow as 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it for hung.
+/// The most operations of one matrix product's step for a GPU. One that needs more is recorded as
+/// several: a GPU as slow as 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it
+/// for hung.
 pub const MAX_STEP_FLOPS: u64 = 5_000_000_000;
 
 /// WebGPU's limit of workgroups in a dimension.
@@ -118,16 +119,32 @@ impl Grid {
 }
 
 /// Steps in the order in which they run; each sees what the ones before it wrote.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Recording {
     /// First to run, first in the list.
     pub steps: Vec<Step>,
+    /// The most operations of one matrix product's step.
+    pub max_step_flops: u64,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Recording {
-    /// An empty recording.
+    /// An empty recording for any device.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_max_step_flops(MAX_STEP_FLOPS)
+    }
+
+    /// An empty recording for a device that takes longer steps than [`MAX_STEP_FLOPS`].
+    pub fn with_max_step_flops(max_step_flops: u64) -> Self {
+        Recording {
+            steps: Vec::new(),
+            max_step_flops,
+        }
     }
 
     /// Appends a dispatch of `kernel` over `buffers`, which are in the order of the shader's binding

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use super::memory::memory;
+use super::pages::Pages;
 use crate::engine::{Engine, Memory, Ticket};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Slot};
 use crate::recording::{Buffer, Recording, Step};
 
-/// The CPU as an [`Engine`]: buffers are vectors, kernels are their twins.
+/// The CPU as an [`Engine`]: kernels are their twins.
 pub struct CpuEngine {
-    buffers: Vec<Vec<u32>>,
+    /// Empty once released, and while a step writes it.
+    buffers: Vec<Pages>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
     max_binding_bytes: usize,
@@ -45,26 +47,26 @@ impl CpuEngine {
 
     /// Refuses what the machine cannot hold at all. Systems that promise more memory than they have
     /// would end the process instead.
-    fn reserve(&self, label: &str, words: usize) -> Result<Vec<u32>> {
-        let mut data = Vec::new();
+    fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
         let total = self.memory.map_or(usize::MAX, |memory| memory.total);
-        if self.used_bytes + 4 * words > total || data.try_reserve_exact(words).is_err() {
-            return Err(Error::device(
+        let fits = self.used_bytes + 4 * words <= total;
+        let pages = fits.then(|| Pages::zeros(words).ok()).flatten();
+        pages.ok_or_else(|| {
+            Error::device(
                 format!(
                     "out of memory: {label} needs {} MiB beside {} MiB in use",
                     (4 * words) >> 20,
                     self.used_bytes >> 20
                 ),
                 "lower --batch-size or the token budgets",
-            ));
-        }
-        Ok(data)
+            )
+        })
     }
 
     fn run_step(&mut self, step: &Step) {
         // Written buffers are taken out for the call, so that they can be borrowed beside the others.
         let bindings = &step.kernel.reflection().storage;
-        let mut taken: Vec<Option<Vec<u32>>> = step
+        let mut taken: Vec<Option<Pages>> = step
             .buffers()
             .iter()
             .zip(bindings)
@@ -79,14 +81,14 @@ impl CpuEngine {
             .iter()
             .zip(&mut taken)
             .map(|(buffer, taken)| match taken {
-                Some(words) => Slot::Write(words),
-                None => Slot::Read(&self.buffers[buffer.id as usize]),
+                Some(pages) => Slot::Write(pages.words_mut()),
+                None => Slot::Read(self.buffers[buffer.id as usize].words()),
             })
             .collect();
         (step.kernel.twin)(step.params(), Bindings::new(slots));
         for (buffer, taken) in step.buffers().iter().zip(taken) {
-            if let Some(words) = taken {
-                self.buffers[buffer.id as usize] = words;
+            if let Some(pages) = taken {
+                self.buffers[buffer.id as usize] = pages;
             }
         }
     }
@@ -113,10 +115,9 @@ impl Engine for CpuEngine {
         if 4 * words > self.max_binding_bytes {
             return Err(Error::too_large(label, words, self.max_binding_bytes));
         }
-        let mut data = self.reserve(label, words)?;
-        data.resize(words, 0);
+        let pages = self.reserve(label, words)?;
         self.used_bytes += 4 * words;
-        self.buffers.push(data);
+        self.buffers.push(pages);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -125,12 +126,18 @@ impl Engine for CpuEngine {
 
     fn release(&mut self, buffer: Buffer) {
         let freed = std::mem::take(&mut self.buffers[buffer.id as usize]);
-        self.used_bytes -= 4 * freed.len();
+        self.used_bytes -= 4 * freed.words().len();
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        self.buffers[buffer.id as usize][offset..offset + data.len()].copy_from_slice(data);
+        let words = self.buffers[buffer.id as usize].words_mut();
+        words[offset..offset + data.len()].copy_from_slice(data);
         Ok(())
+    }
+
+    fn recording(&self) -> Recording {
+        // Nothing takes the CPU for hung, and products in one piece are faster.
+        Recording::with_max_step_flops(u64::MAX)
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
@@ -144,7 +151,7 @@ impl Engine for CpuEngine {
     }
 
     fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let copy = self.buffers[buffer.id as usize][..words].to_vec();
+        let copy = self.buffers[buffer.id as usize].words()[..words].to_vec();
         self.next_ticket += 1;
         self.fetched.insert(self.next_ticket, copy);
         Ok(Ticket(self.next_ticket))

@@ -4,6 +4,7 @@ mod engine;
 pub mod gelu;
 pub mod matmul;
 mod memory;
+mod pages;
 pub mod vector;
 
 pub use engine::CpuEngine;

@@ -5,7 +5,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
-use crate::cpu::vector::{COLUMNS, sum};
+use crate::cpu::vector::{sum, sum_rows};
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -155,16 +155,18 @@ fn backward_input_twin(p: &Params, mut b: Bindings) {
 fn backward_params_twin(p: &Params, mut b: Bindings) {
     let (x, stats, dy) = (b.read::<f32>(0), b.read::<[f32; 2]>(1), b.read::<f32>(2));
     let (dgain, dshift) = (b.write::<f32>(3), b.write::<f32>(4));
-    let (rows, width) = (p.rows as usize, p.width as usize);
-    dgain[..width]
-        .par_chunks_mut(COLUMNS)
-        .zip(dshift.par_chunks_mut(COLUMNS))
-        .enumerate()
-        .for_each(|(chunk, (dgain, dshift))| {
-            let first = chunk * COLUMNS;
-            let of_rows = (&x[..rows * width], &stats[..rows], &dy[..rows * width]);
-            add_param_gradients(of_rows, width, first, (dgain, dshift));
-        });
+    let width = p.width as usize;
+    let sums = sum_rows(p.rows as usize, 2 * width, |rows, sums| {
+        let elements = rows.start * width..rows.end * width;
+        let of_rows = (&x[elements.clone()], &stats[rows], &dy[elements]);
+        add_param_gradients(of_rows, sums.split_at_mut(width));
+    });
+    let sums = sums.chunks_exact(width);
+    for (out, sums) in [dgain, dshift].into_iter().zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += *sum as f32;
+        }
+    }
 }
 
 /// y of one row, and its mean and rstd.
@@ -200,29 +202,20 @@ fn add_input_gradient(
     }
 }
 
-/// dgain += Σ dy · x̂ and dshift += Σ dy over the rows, for as many columns from `first` on as
-/// dgain and dshift have.
+/// gains += Σ dy · x̂ and shifts += Σ dy over the rows.
 #[multiversion(targets = "simd")]
 fn add_param_gradients(
     (x, stats, dy): (&[f32], &[[f32; 2]], &[f32]),
-    width: usize,
-    first: usize,
-    (dgain, dshift): (&mut [f32], &mut [f32]),
+    (gains, shifts): (&mut [f64], &mut [f64]),
 ) {
-    let (mut gains, mut shifts) = ([0.0_f64; COLUMNS], [0.0_f64; COLUMNS]);
-    let rows = x.chunks_exact(width).zip(stats).zip(dy.chunks_exact(width));
-    for ((x, &[mean, rstd]), dy) in rows {
-        let sums = gains.iter_mut().zip(&mut shifts);
-        for (((gain, shift), x), dy) in sums.zip(&x[first..]).zip(&dy[first..]) {
+    let width = gains.len();
+    let rows = x.chunks_exact(width).zip(stats);
+    for ((x, &[mean, rstd]), dy) in rows.zip(dy.chunks_exact(width)) {
+        let sums = gains.iter_mut().zip(&mut *shifts);
+        for (((gain, shift), x), dy) in sums.zip(x).zip(dy) {
             *gain += f64::from(dy * (x - mean) * rstd);
             *shift += f64::from(*dy);
         }
-    }
-    for ((dgain, dshift), (gain, shift)) in
-        dgain.iter_mut().zip(dshift).zip(gains.iter().zip(shifts))
-    {
-        *dgain += *gain as f32;
-        *dshift += shift as f32;
     }
 }
 

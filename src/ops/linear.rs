@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use super::case::Case;
 use crate::cpu::gelu::{gelu, times_gelu_slope};
 use crate::cpu::matmul::{Operand, matmul};
-use crate::cpu::vector::{COLUMNS, add_columns};
+use crate::cpu::vector::{add_rows, sum_rows};
 use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
-use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
+use crate::recording::{Buffer, Grid, Recording};
 
 params! {
     struct Params {
@@ -356,7 +356,7 @@ pub fn backward_bias(rec: &mut Recording, (dy, dbias): (Buffer, Buffer), rows: u
 /// last row alone would be summed in another order on the CPU, and be off by a rounding).
 fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: &[Buffer], params: Params) {
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
-    let parts = (row_flops * u64::from(params.rows)).div_ceil(MAX_STEP_FLOPS);
+    let parts = (row_flops * u64::from(params.rows)).div_ceil(rec.max_step_flops);
     let size = u64::from(params.rows).div_ceil(parts.max(1)) as u32;
     for first in (0..params.rows).step_by(size.max(1) as usize) {
         let part = Params {
@@ -449,17 +449,13 @@ fn multiply(p: &Params, a: &[f32], b: &[f32], c: &mut [f32]) {
 
 fn backward_bias_twin(p: &Params, mut b: Bindings) {
     let (dy, dbias) = (b.read::<f32>(0), b.write::<f32>(1));
-    let (rows, cols) = (p.rows as usize, p.cols as usize);
-    dbias[..cols]
-        .par_chunks_mut(COLUMNS)
-        .enumerate()
-        .for_each(|(chunk, dbias)| {
-            let mut sums = [0.0_f64; COLUMNS];
-            add_columns(&dy[..rows * cols], cols, chunk * COLUMNS, &mut sums);
-            for (out, sum) in dbias.iter_mut().zip(sums) {
-                *out += sum as f32;
-            }
-        });
+    let cols = p.cols as usize;
+    let sums = sum_rows(p.rows as usize, cols, |rows, sums| {
+        add_rows(&dy[rows.start * cols..rows.end * cols], sums);
+    });
+    for (out, sum) in dbias.iter_mut().zip(sums) {
+        *out += sum as f32;
+    }
 }
 
 /// Sizes one under and one over the tiles, weights whole and as the second of two shards; sizes in fours,
