@@ -1,8 +1,9 @@
 //! Runs recordings on the CPU.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use crate::engine::{Engine, Ticket};
+use crate::engine::{self, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Slot};
 use crate::recording::{Buffer, Recording, Step};
@@ -10,6 +11,9 @@ use crate::recording::{Buffer, Recording, Step};
 /// The CPU as an [`Engine`]: buffers are vectors, kernels are their twins.
 pub struct CpuEngine {
     buffers: Vec<Vec<u32>>,
+    held: Held,
+    /// When [`Engine::watch`] was called, and the runs since.
+    watch: Option<(Instant, Vec<Timing>)>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
     max_binding_bytes: usize,
@@ -32,6 +36,8 @@ impl CpuEngine {
     pub fn with_max_binding(bytes: usize) -> Self {
         CpuEngine {
             buffers: Vec::new(),
+            held: Held::default(),
+            watch: None,
             fetched: HashMap::new(),
             next_ticket: 0,
             max_binding_bytes: bytes,
@@ -95,6 +101,7 @@ impl Engine for CpuEngine {
         })?;
         data.resize(words, 0);
         self.buffers.push(data);
+        self.held.add(words);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -103,6 +110,7 @@ impl Engine for CpuEngine {
 
     fn release(&mut self, buffer: Buffer) {
         self.buffers[buffer.id as usize] = Vec::new();
+        self.held.sub(buffer.words);
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -111,8 +119,15 @@ impl Engine for CpuEngine {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
+        let begin = Instant::now();
         for step in &recording.steps {
             self.run_step(step);
+        }
+        if let Some((since, runs)) = &mut self.watch {
+            runs.push(Timing {
+                start: (begin - *since).as_secs_f64(),
+                seconds: begin.elapsed().as_secs_f64(),
+            });
         }
         Ok(())
     }
@@ -130,5 +145,18 @@ impl Engine for CpuEngine {
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn watch(&mut self) {
+        self.held.restart();
+        self.watch = Some((Instant::now(), Vec::new()));
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        let runs = self.watch.take().map(|(_, runs)| runs);
+        Ok(Usage {
+            peak_bytes: Some(self.held.peak()),
+            idle: runs.and_then(|runs| engine::idle(&runs)),
+        })
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
+use super::timer::Timer;
 use super::{AdapterReport, OpenOptions};
-use crate::engine::{Engine, Ticket};
+use crate::engine::{self, Clock, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
@@ -29,12 +30,13 @@ const MAX_UNSUBMITTED_BYTES: usize = 64 << 20;
 pub struct GpuEngine {
     name: String,
     identity: String,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     options: OpenOptions,
     /// Run the direct variant of a kernel that has one.
     direct: bool,
     buffers: Vec<Option<wgpu::Buffer>>,
+    held: Held,
     pipelines: HashMap<*const Kernel, Pipeline>,
     bind_groups: HashMap<(*const Kernel, [u32; Step::MAX_BUFFERS]), wgpu::BindGroup>,
     /// The uniform params of a submission's steps, one aligned slot each.
@@ -43,6 +45,8 @@ pub struct GpuEngine {
     readbacks: Readbacks,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     unsubmitted_bytes: usize,
+    /// The passes since [`Engine::watch`], where the device has timestamps.
+    watch: Option<Timer>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -110,6 +114,7 @@ impl GpuEngine {
             options,
             direct,
             buffers: Vec::new(),
+            held: Held::default(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
             ring,
@@ -117,12 +122,13 @@ impl GpuEngine {
             readbacks: Readbacks::default(),
             in_flight: VecDeque::new(),
             unsubmitted_bytes: 0,
+            watch: None,
             failure,
         }
     }
 
     /// What the driver reported since the last call, as an error.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let message = match self.failure.lock() {
             Ok(mut failure) => failure.take(),
             Err(_) => Some("the error handler panicked".to_owned()),
@@ -135,6 +141,11 @@ impl GpuEngine {
                  `gpt2-dpo selftest` tells whether the device can be trusted",
             )),
         }
+    }
+
+    fn has_timestamps(&self) -> bool {
+        let features = self.device.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// # Panics
@@ -261,8 +272,13 @@ impl GpuEngine {
         self.bind_groups.insert(key, group);
     }
 
-    /// One compute pass over these steps.
-    fn submit(&mut self, steps: &[Step]) {
+    /// Submits these steps, `pass_steps` of them to a compute pass, whose times `timer` gets.
+    pub(super) fn submit(
+        &mut self,
+        steps: &[Step],
+        pass_steps: usize,
+        mut timer: Option<&mut Timer>,
+    ) {
         let mut params = vec![0; steps.len() * self.slot_bytes];
         for (step, slot) in steps.iter().zip(params.chunks_mut(self.slot_bytes)) {
             slot[..step.params().len()].copy_from_slice(step.params());
@@ -270,9 +286,14 @@ impl GpuEngine {
         }
         self.queue.write_buffer(&self.ring, 0, &params);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for (i, step) in steps.iter().enumerate() {
+        let slots: Vec<(usize, &Step)> = steps.iter().enumerate().collect();
+        for steps in slots.chunks(pass_steps) {
+            let timer = timer.as_deref_mut();
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timer.map(|timer| timer.next_pass(&self.device)),
+            });
+            for &(i, step) in steps {
                 let own = self.kernel(step);
                 let kernel: *const Kernel = own;
                 let [x, y, z] = step.groups(own);
@@ -286,7 +307,10 @@ impl GpuEngine {
     }
 
     /// Submits, waiting first if too much is under way.
-    fn hand_over(&mut self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+    pub(super) fn hand_over(
+        &mut self,
+        commands: Option<wgpu::CommandBuffer>,
+    ) -> wgpu::SubmissionIndex {
         if self.in_flight.len() == MAX_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
         {
@@ -315,6 +339,33 @@ impl GpuEngine {
         }
     }
 
+    /// Asks for a copy of a buffer's first bytes.
+    pub(super) fn copy_out(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<Ticket> {
+        let bytes = bytes as u64;
+        let staging = self.staging(bytes);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, bytes);
+        let submission = self.hand_over(Some(encoder.finish()));
+        let (sender, mapped) = channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only when the engine is.
+            let _ = sender.send(result);
+        });
+        let id = self.readbacks.next;
+        self.readbacks.next += 1;
+        self.readbacks.pending.insert(
+            id,
+            Readback {
+                staging,
+                bytes,
+                submission,
+                mapped,
+            },
+        );
+        self.check()?;
+        Ok(Ticket(id))
+    }
+
     fn failed_readback(&self) -> Error {
         let reported = self.check().err();
         reported.unwrap_or_else(|| {
@@ -327,7 +378,7 @@ impl GpuEngine {
 }
 
 /// Cuts steps where a submission would hold too many or too much.
-fn submissions(steps: &[Step]) -> Vec<&[Step]> {
+pub(super) fn submissions(steps: &[Step]) -> Vec<&[Step]> {
     let mut out = Vec::new();
     let (mut start, mut flops) = (0, 0);
     for (i, step) in steps.iter().enumerate() {
@@ -393,6 +444,7 @@ impl Engine for GpuEngine {
             ));
         }
         self.buffers.push(Some(buffer));
+        self.held.add(words);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -403,6 +455,7 @@ impl Engine for GpuEngine {
         self.bind_groups
             .retain(|(_, ids), _| !ids.contains(&buffer.id));
         self.buffers[buffer.id as usize] = None;
+        self.held.sub(buffer.words);
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -417,37 +470,18 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
+        let mut watch = self.watch.take();
         for steps in submissions(&recording.steps) {
-            self.submit(steps);
+            self.submit(steps, steps.len(), watch.as_mut());
             self.check()?;
         }
+        self.watch = watch;
         Ok(())
     }
 
     fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let bytes = 4 * words as u64;
-        let staging = self.staging(bytes);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
-        let submission = self.hand_over(Some(encoder.finish()));
-        let (sender, mapped) = channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when the engine is.
-            let _ = sender.send(result);
-        });
-        let id = self.readbacks.next;
-        self.readbacks.next += 1;
-        self.readbacks.pending.insert(
-            id,
-            Readback {
-                staging,
-                bytes,
-                submission,
-                mapped,
-            },
-        );
-        self.check()?;
-        Ok(Ticket(id))
+        let source = self.buffer(buffer).clone();
+        self.copy_out(&source, size_of::<u32>() * words)
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
@@ -480,5 +514,42 @@ impl Engine for GpuEngine {
             return Err(self.failed_readback());
         }
         self.check()
+    }
+
+    fn variant(&self, step: &Step) -> &'static str {
+        match std::ptr::eq(self.kernel(step), step.kernel) {
+            true => "",
+            false => "direct",
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        match self.has_timestamps() {
+            true => Clock::Device,
+            false => Clock::Host,
+        }
+    }
+
+    fn run_timed(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
+        match self.has_timestamps() {
+            true => self.time_steps(recording),
+            false => engine::run_timed_by_host(self, recording),
+        }
+    }
+
+    fn watch(&mut self) {
+        self.held.restart();
+        self.watch = self.has_timestamps().then(Timer::default);
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        let passes = match self.watch.take() {
+            Some(timer) => self.read_timer(&timer)?,
+            None => Vec::new(),
+        };
+        Ok(Usage {
+            peak_bytes: Some(self.held.peak()),
+            idle: engine::idle(&passes),
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 mod device;
 mod engine;
+mod timer;
 
 pub use device::{AdapterReport, Adapters, Backends, OpenOptions, Variant};
 pub use engine::GpuEngine;
