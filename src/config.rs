@@ -127,6 +127,8 @@ options! {
         skip_bad_records,
         /// Compile shaders with bounds checks and zeroed workgroup memory
         checked,
+        /// Time every kernel: a table at the end and trace.json in the output directory, at the cost of a slower run
+        profile,
     }
     values {
         /// What is minimised

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params { count: u32 }
@@ -26,8 +26,8 @@ pub fn forward(rec: &mut Recording, x: Buffer, y: Buffer, count: usize) {
     let params = Params {
         count: count as u32,
     };
-    let flops = FLOPS * count as u64;
-    rec.push(&FORWARD, &[x, y], params, Grid::Items(count), flops);
+    let work = Work::new(FLOPS * count as u64, 2 * count);
+    rec.push(&FORWARD, &[x, y], params, Grid::Items(count), work);
 }
 
 /// dx = dy · gelu'(x) over `count` elements.
@@ -35,8 +35,8 @@ pub fn backward(rec: &mut Recording, x: Buffer, dy: Buffer, dx: Buffer, count: u
     let params = Params {
         count: count as u32,
     };
-    let flops = FLOPS * count as u64;
-    rec.push(&BACKWARD, &[x, dy, dx], params, Grid::Items(count), flops);
+    let work = Work::new(FLOPS * count as u64, 3 * count);
+    rec.push(&BACKWARD, &[x, dy, dx], params, Grid::Items(count), work);
 }
 
 fn tanh_of_cubic(x: f32) -> f32 {

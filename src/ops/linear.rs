@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::case::Case;
 use crate::cpu::matmul::{Operand, matmul};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
+use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording, Work};
 
 params! {
     struct Params {
@@ -24,6 +24,15 @@ params! {
         c_row: u32,
         accumulate: u32,
         has_bias: u32,
+    }
+}
+
+impl Params {
+    /// Words that a product reads and writes: a, b, the bias, and c once or twice.
+    fn words(&self) -> usize {
+        let [rows, cols, inner] = [self.rows, self.cols, self.inner].map(|n| n as usize);
+        let (biases, passes) = (self.has_bias as usize, 1 + self.accumulate as usize);
+        rows * inner + inner * cols + biases * cols + passes * rows * cols
     }
 }
 
@@ -212,7 +221,7 @@ pub fn backward_bias(rec: &mut Recording, (dy, dbias): (Buffer, Buffer), rows: u
         &[dy, dbias],
         params,
         grid,
-        (rows * outs) as u64,
+        Work::new((rows * outs) as u64, rows * outs + 2 * outs),
     );
 }
 
@@ -233,8 +242,8 @@ fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: [Buffer; 4], para
             rows: part.rows as usize,
             cols: part.cols as usize,
         };
-        let flops = row_flops * u64::from(part.rows);
-        rec.push(kernel, &buffers, part, grid, flops);
+        let work = Work::new(row_flops * u64::from(part.rows), part.words());
+        rec.push(kernel, &buffers, part, grid, work);
     }
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params { count: u32 }
@@ -20,8 +20,8 @@ pub fn forward(rec: &mut Recording, x: Buffer, y: Buffer, count: usize) {
     let params = Params {
         count: count as u32,
     };
-    let flops = count as u64;
-    rec.push(&FORWARD, &[x, y], params, Grid::Items(count), flops);
+    let work = Work::new(count as u64, 3 * count);
+    rec.push(&FORWARD, &[x, y], params, Grid::Items(count), work);
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {

@@ -3,10 +3,12 @@
 mod bad_data;
 mod bad_models;
 mod bad_options;
+mod bench;
 mod devices;
 mod formats;
 mod models;
 mod output;
+mod profile;
 mod repeat;
 mod sandbox;
 mod train;
