@@ -25,13 +25,7 @@ fn a_profiled_run_is_the_same_run() {
         assert!(!sandbox.exists(&format!("{device}-plain/trace.json")));
 
         let table = profiled.0.stdout;
-        for text in [
-            "linear/forward",
-            "adamw/update",
-            "GFLOP/s",
-            "of ceiling",
-            "slower",
-        ] {
+        for text in ["calls", "GFLOP/s", "of ceiling", "trace.json", "slower"] {
             assert!(table.contains(text), "no {text}:\n{table}");
         }
         let trace = sandbox.read(&format!("{device}-profiled/trace.json"));
