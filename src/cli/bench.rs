@@ -114,7 +114,7 @@ fn print(report: &Report) {
     let step = &report.step;
     say!("\nwhole steps, {} timed", step.steps);
     say!("time               {}", table::seconds(step.seconds));
-    say!("pairs/s            {:.2}", step.pairs_per_second);
+    say!("pairs/s            {:.3}", step.pairs_per_second);
     say!("tokens/s           {:.0}", step.tokens_per_second);
     say!(
         "GFLOP/s            {:.1}, {:.0} % of the ceiling",
