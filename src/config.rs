@@ -133,6 +133,8 @@ options! {
         checked,
         /// Take each kernel's usual variant instead of measuring which is fastest on this device
         no_autotune,
+        /// Time every kernel: a table at the end and trace.json in the output directory, at the cost of a slower run
+        profile,
     }
     values {
         /// What is minimised

@@ -4,7 +4,7 @@
 pub(crate) const POISON: u32 = 0x7fc0_dead;
 
 /// How far two outcomes of one case are apart.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct Distance {
     /// ‖a − b‖ / ‖b‖, the largest over the outputs.
     pub relative_l2: f64,

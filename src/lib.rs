@@ -19,12 +19,15 @@
 //! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
 //! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
 //! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs and [`selftest`] holds a device to the
-//! twins.
+//! twins. How fast all of it is: [`ceilings`] are what a device does at best, [`profile`] tells where the
+//! time of recordings goes, and [`mod@bench`] measures every kernel and a whole step.
 
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod bench;
 pub mod cache;
+pub mod ceilings;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
@@ -42,6 +45,7 @@ pub mod learner;
 pub mod model;
 pub mod ops;
 pub mod plan;
+pub mod profile;
 pub mod recording;
 pub mod reference;
 pub mod reflect;

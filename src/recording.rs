@@ -1,6 +1,6 @@
 //! A recording: the steps of a computation as plain data, for whichever engine runs it.
 
-use crate::kernel::{Bindings, Class, Kernel, Slot, Target};
+use crate::kernel::{Bindings, Class, Field, Kernel, Slot, Target};
 
 /// A device buffer of 32-bit words, by number. Only the engine that made it knows what is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +24,10 @@ pub struct Step {
     params: [u8; MAX_PARAMS],
     params_size: u8,
     grid: Grid,
-    /// Floating-point operations, as an estimate for keeping submissions short.
+    /// Floating-point operations: for keeping submissions short, and for tables.
     pub flops: u64,
+    /// Bytes that have to be read and written, each once, if no cache holds any: for tables.
+    pub bytes: u64,
 }
 
 impl Step {
@@ -67,6 +69,47 @@ impl Step {
     /// The bytes of the uniform `Params`.
     pub fn params(&self) -> &[u8] {
         &self.params[..self.params_size as usize]
+    }
+
+    /// The sizes among the params that are not 0, as people name a step's shape: `[rows, cols, inner]`
+    /// of a product.
+    pub fn sizes(&self) -> Vec<u32> {
+        let (_, fields) = (self.kernel.params)();
+        let size = |(name, offset, _): &Field| {
+            let bytes = self.params().get(*offset..*offset + size_of::<u32>())?;
+            let size = bytemuck::pod_read_unaligned(bytes);
+            (SIZES.contains(name) && size > 0).then_some(size)
+        };
+        fields.iter().filter_map(size).collect()
+    }
+}
+
+/// The names of sizes in every `Params`; its other fields are offsets, strides, flags and numbers.
+const SIZES: [&str; 7] = [
+    "rows", "cols", "inner", "width", "heads", "head_dim", "count",
+];
+
+/// What a step takes in the best of cases.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    flops: u64,
+    words: Option<u64>,
+}
+
+impl Work {
+    /// Operations, and words read and written, a word that is both counting twice.
+    pub fn new(flops: u64, words: usize) -> Self {
+        Work {
+            flops,
+            words: Some(words as u64),
+        }
+    }
+}
+
+impl From<u64> for Work {
+    /// Operations over the whole of every buffer: each is read, written or both, as the shader says.
+    fn from(flops: u64) -> Self {
+        Work { flops, words: None }
     }
 }
 
@@ -133,6 +176,16 @@ impl Default for Recording {
     }
 }
 
+impl From<Vec<Step>> for Recording {
+    /// Steps recorded before.
+    fn from(steps: Vec<Step>) -> Recording {
+        Recording {
+            steps,
+            ..Recording::new()
+        }
+    }
+}
+
 impl Recording {
     /// An empty recording for any device.
     pub fn new() -> Self {
@@ -148,7 +201,7 @@ impl Recording {
     }
 
     /// Appends a dispatch of `kernel` over `buffers`, which are in the order of the shader's binding
-    /// numbers. Steps over nothing are left out. `flops` is an estimate.
+    /// numbers. Steps over nothing are left out.
     ///
     /// # Panics
     /// If the buffers are not as many as the shader declares, if one that it writes is bound twice, if
@@ -160,7 +213,7 @@ impl Recording {
         buffers: &[Buffer],
         params: P,
         grid: Grid,
-        flops: u64,
+        work: impl Into<Work>,
     ) {
         let reflection = kernel.reflection();
         let groups = grid.groups(kernel);
@@ -181,6 +234,12 @@ impl Recording {
                 binding.name
             );
         }
+        let Work { flops, words } = work.into();
+        let words = words.unwrap_or_else(|| {
+            let uses = reflection.storage.iter().zip(buffers);
+            uses.map(|(b, buffer)| (u64::from(b.read) + u64::from(b.written)) * buffer.words as u64)
+                .sum()
+        });
         let bytes = bytemuck::bytes_of(&params);
         let mut step = Step {
             kernel,
@@ -190,6 +249,7 @@ impl Recording {
             params_size: bytes.len() as u8,
             grid,
             flops,
+            bytes: size_of::<u32>() as u64 * words,
         };
         step.buffers[..buffers.len()].copy_from_slice(buffers);
         step.params[..bytes.len()].copy_from_slice(bytes);

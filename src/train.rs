@@ -23,7 +23,7 @@ use crate::reference::{Cache, ReferenceLogProbs};
 use crate::schedule::Schedule;
 
 /// Optimizer steps whose metrics may still be under way: the device works on the next one meanwhile.
-const STEPS_IN_FLIGHT: usize = 1;
+pub(crate) const STEPS_IN_FLIGHT: usize = 1;
 
 /// What a run learns from.
 pub struct Inputs<'a> {

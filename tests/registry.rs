@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::engine::{Engine, Tap};
 use gpt2_dpo::kernel::{Kernel, PARTIALS};
 use gpt2_dpo::ops::case::{Case, Distance, distance};
 use gpt2_dpo::ops::{OPS, linear};
-use gpt2_dpo::recording::{Buffer, MAX_PARAMS, Recording};
+use gpt2_dpo::recording::{MAX_PARAMS, Recording};
 use gpt2_dpo::reflect::StorageBinding;
 
 fn kernels() -> impl Iterator<Item = &'static Kernel> {
@@ -127,56 +127,16 @@ fn entry_points_are_the_kernels() {
     }
 }
 
-/// The CPU engine, noting which kernels run.
-struct Spy {
-    cpu: CpuEngine,
-    seen: BTreeSet<String>,
-}
-
-impl Engine for Spy {
-    fn is_asynchronous(&self) -> bool {
-        self.cpu.is_asynchronous()
-    }
-
-    fn run(&mut self, recording: &Recording) -> gpt2_dpo::Result<()> {
-        self.seen
-            .extend(recording.steps.iter().map(|step| step.kernel.name()));
-        self.cpu.run(recording)
-    }
-    fn name(&self) -> String {
-        self.cpu.name()
-    }
-    fn max_binding_bytes(&self) -> usize {
-        self.cpu.max_binding_bytes()
-    }
-    fn create(&mut self, label: &str, words: usize) -> gpt2_dpo::Result<Buffer> {
-        self.cpu.create(label, words)
-    }
-    fn release(&mut self, buffer: Buffer) {
-        self.cpu.release(buffer);
-    }
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> gpt2_dpo::Result<()> {
-        self.cpu.write(buffer, offset, data)
-    }
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> gpt2_dpo::Result<Ticket> {
-        self.cpu.fetch(buffer, words)
-    }
-    fn collect(&mut self, ticket: Ticket) -> gpt2_dpo::Result<Vec<u32>> {
-        self.cpu.collect(ticket)
-    }
-    fn wait(&mut self) -> gpt2_dpo::Result<()> {
-        self.cpu.wait()
-    }
-}
-
 #[test]
 fn cases_run_every_kernel_and_compare_what_it_wrote() {
     let poison = poison();
     for op in OPS {
-        let mut spy = Spy {
-            cpu: CpuEngine::new(),
-            seen: BTreeSet::new(),
+        let (mut cpu, mut seen) = (CpuEngine::new(), BTreeSet::new());
+        let mut note = |cpu: &mut dyn Engine, recording: &Recording| {
+            seen.extend(recording.steps.iter().map(|step| step.kernel.name()));
+            cpu.run(recording)
         };
+        let mut spy = Tap::new(&mut cpu, &mut note);
         for case in (op.cases)() {
             let name = format!("{}: {}", op.name, case.label);
             let outcome = case.run(&mut spy).unwrap();
@@ -195,7 +155,7 @@ fn cases_run_every_kernel_and_compare_what_it_wrote() {
         }
         for kernel in op.kernels {
             let name = kernel.name();
-            assert!(spy.seen.contains(&name), "no case runs {name}");
+            assert!(seen.contains(&name), "no case runs {name}");
         }
     }
 }

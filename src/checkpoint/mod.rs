@@ -32,6 +32,9 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 /// A run's options, as `--config` takes them.
 pub const RUN_FILE: &str = "run.toml";
 
+/// When which kernel ran, of a run with `--profile`.
+pub const TRACE_FILE: &str = "trace.json";
+
 const CONFIG_FILE: &str = "config.json";
 const GENERATION_FILE: &str = "generation_config.json";
 

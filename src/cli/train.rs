@@ -3,20 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gpt2_dpo::ceilings::Ceilings;
 use gpt2_dpo::checkpoint::{self, Config, Model, Weights};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Engine, Tap};
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::plan::Plan;
+use gpt2_dpo::profile::{MAX_TRACED, Profile};
+use gpt2_dpo::recording::Recording;
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{args, plan, say, starter};
+use super::progress::Progress;
+use super::{args, plan, say, starter, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -79,7 +82,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         train: &train,
         eval: eval.as_ref(),
     };
-    let outcome = learn(engine, &config, inputs, &out)?;
+    let (outcome, profile) = match config.profile {
+        true => {
+            let (outcome, profile) = profiled(engine, &config, inputs, &out)?;
+            (outcome, Some(profile))
+        }
+        false => (learn(engine, &config, inputs, &out)?, None),
+    };
     write_run_file(&config, &out)?;
     model.save_with(&out, &outcome.weights)?;
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
@@ -87,6 +96,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     if config.model.is_none() && !own_data {
         show_answers(engine, &config, &model, &outcome.weights)?;
+    }
+    if let Some((profile, ceilings)) = &profile {
+        write_trace(profile, &out)?;
+        show_profile(engine, profile, ceilings);
     }
     say!("\nsaved   {} after {} steps", out.display(), outcome.steps);
     Ok(ExitCode::SUCCESS)
@@ -168,6 +181,41 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
     })
 }
 
+/// [`learn`], with each kernel timed on its own.
+fn profiled(
+    engine: &mut dyn Engine,
+    config: &TrainConfig,
+    inputs: Inputs,
+    out: &Path,
+) -> Result<(Outcome, (Profile, Ceilings))> {
+    let ceilings = Ceilings::measure(engine).inspect_err(|_| checkpoint::abandon(out))?;
+    let mut profile = Profile::new(engine);
+    let mut on_run = |engine: &mut dyn Engine, rec: &Recording| profile.run(engine, rec);
+    let outcome = learn(&mut Tap::new(engine, &mut on_run), config, inputs, out)?;
+    Ok((outcome, (profile, ceilings)))
+}
+
+fn write_trace(profile: &Profile, out: &Path) -> Result<()> {
+    checkpoint::write_atomically(&out.join(checkpoint::TRACE_FILE), |file| {
+        profile.write_trace(file)
+    })
+}
+
+fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
+    say!("\nceilings");
+    table::ceilings(ceilings);
+    say!("\nkernels of the run, by {}", engine.clock());
+    table::kernels(&profile.rows(ceilings), "mean");
+    say!(
+        "\ntrace   {}, for ui.perfetto.dev or chrome://tracing",
+        checkpoint::TRACE_FILE
+    );
+    if profile.is_cut() {
+        say!("        which holds the first {MAX_TRACED} kernels");
+    }
+    say!("note    each kernel ran alone to be timed: the run was slower for it");
+}
+
 /// The run itself. If it breaks off after good steps, the weights are kept as long as they are finite;
 /// otherwise nothing is.
 fn learn(
@@ -178,7 +226,7 @@ fn learn(
 ) -> Result<Outcome> {
     let model = inputs.model;
     let mut progress = Progress::default();
-    let mut tell = |event: Event| progress.tell(event);
+    let mut tell = |event: Event| show(&mut progress, event);
     let mut good: Option<Weights> = None;
     let result = Run::new(engine, config, inputs, out, &mut tell).and_then(|mut run| {
         let result = run.train();
@@ -201,62 +249,24 @@ fn learn(
     result
 }
 
-/// One progress bar a phase, on stderr, and none where that is no terminal.
-#[derive(Default)]
-struct Progress {
-    bar: Option<(&'static str, ProgressBar)>,
-}
-
-impl Progress {
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::Note(note) => self.say(&format!("note: {note}")),
-            Event::Reference { done, total } => self.at("reference", done, total, String::new()),
-            Event::Evaluating { done, total } => self.at("evaluating", done, total, String::new()),
-            Event::Step { row, total } => self.at("training", row.step, total, brief(row)),
-            Event::Eval { step, summary } => {
-                self.clear();
-                if let Some(rewards) = &summary.rewards {
-                    say!(
-                        "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
-                        summary.loss,
-                        100.0 * rewards.accuracy,
-                        rewards.margin
-                    );
-                } else {
-                    say!("step {step}: held-out loss {:.4}", summary.loss);
-                }
+fn show(progress: &mut Progress, event: Event) {
+    match event {
+        Event::Note(note) => progress.say(&format!("note: {note}")),
+        Event::Reference { done, total } => progress.at("reference", done, total, String::new()),
+        Event::Evaluating { done, total } => progress.at("evaluating", done, total, String::new()),
+        Event::Step { row, total } => progress.at("training", row.step, total, brief(row)),
+        Event::Eval { step, summary } => {
+            progress.clear();
+            if let Some(rewards) = &summary.rewards {
+                say!(
+                    "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
+                    summary.loss,
+                    100.0 * rewards.accuracy,
+                    rewards.margin
+                );
+            } else {
+                say!("step {step}: held-out loss {:.4}", summary.loss);
             }
-        }
-    }
-
-    fn at(&mut self, phase: &'static str, done: usize, total: usize, message: String) {
-        if self.bar.as_ref().is_none_or(|(name, _)| *name != phase) {
-            self.clear();
-            let template = "{prefix:10} [{bar:24}] {pos}/{len}  {msg}  {eta} left";
-            let bar = ProgressBar::new(total as u64).with_prefix(phase);
-            // The template is a constant; were it wrong, the plain bar would stand in.
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            self.bar = Some((phase, bar));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_message(message);
-            bar.set_position(done as u64);
-        }
-    }
-
-    fn say(&self, line: &str) {
-        match &self.bar {
-            Some((_, bar)) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
-    }
-
-    fn clear(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Runs recordings on the CPU.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::memory::memory;
 use super::pages::Pages;
-use crate::engine::{Engine, Memory, Ticket};
+use crate::engine::{self, Engine, Held, Memory, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Slot};
 use crate::recording::{Buffer, Recording, Step};
@@ -13,11 +14,13 @@ use crate::recording::{Buffer, Recording, Step};
 pub struct CpuEngine {
     /// Empty once released, and while a step writes it.
     buffers: Vec<Pages>,
+    held: Held,
+    /// When [`Engine::watch`] was called, and the runs since.
+    watch: Option<(Instant, Vec<Timing>)>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
     max_binding_bytes: usize,
     memory: Option<Memory>,
-    used_bytes: usize,
 }
 
 impl Default for CpuEngine {
@@ -37,11 +40,12 @@ impl CpuEngine {
     pub fn with_max_binding(bytes: usize) -> Self {
         CpuEngine {
             buffers: Vec::new(),
+            held: Held::default(),
+            watch: None,
             fetched: HashMap::new(),
             next_ticket: 0,
             max_binding_bytes: bytes,
             memory: memory(),
-            used_bytes: 0,
         }
     }
 
@@ -49,14 +53,14 @@ impl CpuEngine {
     /// would end the process instead.
     fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
         let total = self.memory.map_or(usize::MAX, |memory| memory.total);
-        let fits = self.used_bytes + 4 * words <= total;
+        let fits = self.held.now() + 4 * words <= total;
         let pages = fits.then(|| Pages::zeros(words).ok()).flatten();
         pages.ok_or_else(|| {
             Error::device(
                 format!(
                     "out of memory: {label} needs {} MiB beside {} MiB in use",
                     (4 * words) >> 20,
-                    self.used_bytes >> 20
+                    self.held.now() >> 20
                 ),
                 "lower --batch-size or the token budgets",
             )
@@ -116,8 +120,8 @@ impl Engine for CpuEngine {
             return Err(Error::too_large(label, words, self.max_binding_bytes));
         }
         let pages = self.reserve(label, words)?;
-        self.used_bytes += 4 * words;
         self.buffers.push(pages);
+        self.held.add(words);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -125,8 +129,8 @@ impl Engine for CpuEngine {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        let freed = std::mem::take(&mut self.buffers[buffer.id as usize]);
-        self.used_bytes -= 4 * freed.words().len();
+        self.buffers[buffer.id as usize] = Pages::default();
+        self.held.sub(buffer.words);
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -141,12 +145,19 @@ impl Engine for CpuEngine {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
+        let begin = Instant::now();
         // Inside the pool, so that no step pays for handing its work to it.
         rayon::scope(|_| {
             for step in &recording.steps {
                 self.run_step(step);
             }
         });
+        if let Some((since, runs)) = &mut self.watch {
+            runs.push(Timing {
+                start: (begin - *since).as_secs_f64(),
+                seconds: begin.elapsed().as_secs_f64(),
+            });
+        }
         Ok(())
     }
 
@@ -163,6 +174,19 @@ impl Engine for CpuEngine {
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn watch(&mut self) {
+        self.held.restart();
+        self.watch = Some((Instant::now(), Vec::new()));
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        let runs = self.watch.take().map(|(_, runs)| runs);
+        Ok(Usage {
+            peak_bytes: Some(self.held.peak()),
+            idle: runs.and_then(|runs| engine::idle(&runs)),
+        })
     }
 }
 

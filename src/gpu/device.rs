@@ -37,7 +37,7 @@ impl Backends {
 pub struct OpenOptions {
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
-    /// Open the device with WebGPU's default limits, whatever the adapter has.
+    /// Open the device with WebGPU's default limits and no optional feature, whatever the adapter has.
     pub default_limits: bool,
     /// Refuse buffers above this, so that weights split earlier.
     pub max_binding_bytes: Option<usize>,
@@ -81,7 +81,7 @@ pub struct AdapterReport {
     pub f16: bool,
     /// Shaders can use subgroup operations; no kernel here does.
     pub subgroups: bool,
-    /// GPU time can be measured; nothing here does.
+    /// The GPU tells when a kernel began and ended: `bench` and `train --profile` use it.
     pub timestamps: bool,
     /// Shaders can use matrix units; no kernel here does.
     pub cooperative_matrix: bool,
@@ -186,16 +186,19 @@ impl Adapters {
                 "choose another with --device (see `gpt2-dpo devices`), or --device cpu",
             ));
         }
-        // Larger bindings mean fewer shards; nothing else beyond the defaults is asked for. What an
-        // adapter has less of than the defaults, textures and the like, no compute shader meets.
+        // Larger bindings mean fewer shards, timestamps tell times; nothing else beyond the defaults is
+        // asked for. What an adapter has less of than the defaults, textures and the like, no compute shader meets.
         let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
+        let mut features = wgpu::Features::empty();
         if !options.default_limits {
+            features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
             let has = adapter.limits();
             limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
             limits.max_buffer_size = has.max_buffer_size;
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpt2-dpo"),
+            required_features: features,
             required_limits: limits,
             ..Default::default()
         };

@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
+use super::timer::Timer;
 use super::tuner::Tuner;
 use super::variants::{Choices, bound, partials};
 use super::{AdapterReport, OpenOptions};
-use crate::engine::{Engine, Ticket};
+use crate::engine::{self, Clock, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Target};
 use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
@@ -31,13 +32,14 @@ const MAX_UNSUBMITTED_BYTES: usize = 64 << 20;
 pub struct GpuEngine {
     name: String,
     identity: String,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     options: OpenOptions,
     pub(super) choices: Choices,
     /// For the user; see [`Engine::notes`].
     pub(super) notes: Vec<String>,
     buffers: Vec<Option<wgpu::Buffer>>,
+    held: Held,
     pipelines: HashMap<*const Kernel, Pipeline>,
     bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
     /// The uniform params of a submission's steps, one aligned slot each.
@@ -48,6 +50,8 @@ pub struct GpuEngine {
     readbacks: Readbacks,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     unsubmitted_bytes: usize,
+    /// The passes since [`Engine::watch`], where the device has timestamps.
+    watch: Option<Timer>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -117,6 +121,7 @@ impl GpuEngine {
             queue,
             options,
             buffers: Vec::new(),
+            held: Held::default(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
             ring,
@@ -125,12 +130,13 @@ impl GpuEngine {
             readbacks: Readbacks::default(),
             in_flight: VecDeque::new(),
             unsubmitted_bytes: 0,
+            watch: None,
             failure,
         }
     }
 
     /// What the driver reported since the last call, as an error.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let message = match self.failure.lock() {
             Ok(mut failure) => failure.take(),
             Err(_) => Some("the error handler panicked".to_owned()),
@@ -143,6 +149,11 @@ impl GpuEngine {
                  `gpt2-dpo selftest` tells whether the device can be trusted",
             )),
         }
+    }
+
+    fn has_timestamps(&self) -> bool {
+        let features = self.device.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// # Panics
@@ -217,11 +228,6 @@ impl GpuEngine {
         Pipeline { pipeline, layout }
     }
 
-    /// The variant that runs for a step; `""` where its kernel has one way only or none is chosen yet.
-    pub fn variant(&self, step: &Step) -> &'static str {
-        self.choices.get(step).map_or("", |way| way.variant)
-    }
-
     /// Name and variant of every kernel chosen so far among several.
     pub fn chosen(&self) -> impl Iterator<Item = (String, &'static str)> {
         self.choices.all().map(|way| (way.name(), way.variant))
@@ -278,6 +284,7 @@ impl GpuEngine {
         let bytes = 4 * words as u64;
         if self.partials.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
             let buffer = self.create_buffer("partial results", words)?;
+            self.held.add(words);
             self.partials = Some(buffer);
             // They hold the buffer that was too small.
             self.bind_groups.clear();
@@ -308,8 +315,14 @@ impl GpuEngine {
         }
     }
 
-    /// One compute pass over these steps, each by the kernel beside it.
-    pub(super) fn submit(&mut self, steps: &[(Step, &'static Kernel)]) -> Result<()> {
+    /// Submits these steps, each by the kernel beside it, `pass_steps` of them to a compute pass, whose
+    /// times `timer` gets.
+    pub(super) fn submit(
+        &mut self,
+        steps: &[(Step, &'static Kernel)],
+        pass_steps: usize,
+        mut timer: Option<&mut Timer>,
+    ) -> Result<()> {
         let mut params = vec![0; steps.len() * self.slot_bytes];
         for ((step, kernel), slot) in steps.iter().zip(params.chunks_mut(self.slot_bytes)) {
             slot[..step.params().len()].copy_from_slice(step.params());
@@ -322,9 +335,14 @@ impl GpuEngine {
         }
         self.queue.write_buffer(&self.ring, 0, &params);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for (i, (step, kernel)) in steps.iter().enumerate() {
+        let slots: Vec<_> = steps.iter().enumerate().collect();
+        for steps in slots.chunks(pass_steps) {
+            let timer = timer.as_deref_mut();
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timer.map(|timer| timer.next_pass(&self.device)),
+            });
+            for &(i, (step, kernel)) in steps {
                 for kernel in kernel.passes() {
                     let [x, y, z] = step.groups(kernel);
                     pass.set_pipeline(&self.pipelines[&(kernel as *const Kernel)].pipeline);
@@ -338,18 +356,50 @@ impl GpuEngine {
         self.check()
     }
 
-    /// Runs steps whose kernels are chosen.
-    fn run_settled(&mut self, steps: &[Step]) -> Result<()> {
+    /// Runs a recording, each step in a pass of its own if `alone`; `timer` gets the passes' times.
+    /// Variants not yet chosen are measured when their step's turn comes, on the data that it finds.
+    pub(super) fn run_steps(
+        &mut self,
+        recording: &Recording,
+        alone: bool,
+        mut timer: Option<&mut Timer>,
+    ) -> Result<()> {
+        let steps = &recording.steps;
+        let mut done = 0;
+        for (i, step) in steps.iter().enumerate() {
+            if self.choices.settle(step).is_none() {
+                self.run_settled(&steps[done..i], alone, timer.as_deref_mut())?;
+                self.tune(step)?;
+                done = i;
+            }
+        }
+        self.run_settled(&steps[done..], alone, timer)?;
+        let stored = self.choices.tuner.as_mut().and_then(Tuner::store);
+        self.notes.extend(stored);
+        Ok(())
+    }
+
+    /// The same for steps whose kernels are chosen.
+    fn run_settled(
+        &mut self,
+        steps: &[Step],
+        alone: bool,
+        mut timer: Option<&mut Timer>,
+    ) -> Result<()> {
         for steps in submissions(steps) {
             let chosen = |step: &Step| (*step, self.choices.get(step).unwrap_or(step.kernel));
             let steps: Vec<_> = steps.iter().map(chosen).collect();
-            self.submit(&steps)?;
+            let pass_steps = if alone { 1 } else { steps.len() };
+            self.submit(&steps, pass_steps, timer.as_deref_mut())?;
         }
         Ok(())
     }
 
     /// Submits, waiting first if too much is under way.
-    fn hand_over(&mut self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+    pub(super) fn hand_over(
+        &mut self,
+        commands: Option<wgpu::CommandBuffer>,
+    ) -> wgpu::SubmissionIndex {
         if self.in_flight.len() == MAX_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
         {
@@ -376,6 +426,33 @@ impl GpuEngine {
                 mapped_at_creation: false,
             }),
         }
+    }
+
+    /// Asks for a copy of a buffer's first bytes.
+    pub(super) fn copy_out(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<Ticket> {
+        let bytes = bytes as u64;
+        let staging = self.staging(bytes);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, bytes);
+        let submission = self.hand_over(Some(encoder.finish()));
+        let (sender, mapped) = channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only when the engine is.
+            let _ = sender.send(result);
+        });
+        let id = self.readbacks.next;
+        self.readbacks.next += 1;
+        self.readbacks.pending.insert(
+            id,
+            Readback {
+                staging,
+                bytes,
+                submission,
+                mapped,
+            },
+        );
+        self.check()?;
+        Ok(Ticket(id))
     }
 
     fn failed_readback(&self) -> Error {
@@ -454,6 +531,7 @@ impl Engine for GpuEngine {
         }
         let buffer = self.create_buffer(label, words)?;
         self.buffers.push(Some(buffer));
+        self.held.add(words);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -464,6 +542,7 @@ impl Engine for GpuEngine {
         self.bind_groups
             .retain(|(_, ids), _| !ids.contains(&buffer.id));
         self.buffers[buffer.id as usize] = None;
+        self.held.sub(buffer.words);
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -478,46 +557,15 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
-        let steps = &recording.steps;
-        let mut done = 0;
-        for (i, step) in steps.iter().enumerate() {
-            if self.choices.settle(step).is_none() {
-                // Measured on the data that the steps before it leave.
-                self.run_settled(&steps[done..i])?;
-                self.tune(step)?;
-                done = i;
-            }
-        }
-        self.run_settled(&steps[done..])?;
-        let stored = self.choices.tuner.as_mut().and_then(Tuner::store);
-        self.notes.extend(stored);
-        Ok(())
+        let mut watch = self.watch.take();
+        let run = self.run_steps(recording, false, watch.as_mut());
+        self.watch = watch;
+        run
     }
 
     fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let bytes = 4 * words as u64;
-        let staging = self.staging(bytes);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
-        let submission = self.hand_over(Some(encoder.finish()));
-        let (sender, mapped) = channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when the engine is.
-            let _ = sender.send(result);
-        });
-        let id = self.readbacks.next;
-        self.readbacks.next += 1;
-        self.readbacks.pending.insert(
-            id,
-            Readback {
-                staging,
-                bytes,
-                submission,
-                mapped,
-            },
-        );
-        self.check()?;
-        Ok(Ticket(id))
+        let source = self.buffer(buffer).clone();
+        self.copy_out(&source, size_of::<u32>() * words)
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
@@ -550,5 +598,39 @@ impl Engine for GpuEngine {
             return Err(self.failed_readback());
         }
         self.check()
+    }
+
+    fn variant(&self, step: &Step) -> &'static str {
+        self.choices.get(step).map_or("", |way| way.variant)
+    }
+
+    fn clock(&self) -> Clock {
+        match self.has_timestamps() {
+            true => Clock::Device,
+            false => Clock::Host,
+        }
+    }
+
+    fn run_timed(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
+        match self.has_timestamps() {
+            true => self.time_steps(recording),
+            false => engine::run_timed_by_host(self, recording),
+        }
+    }
+
+    fn watch(&mut self) {
+        self.held.restart();
+        self.watch = self.has_timestamps().then(Timer::default);
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        let passes = match self.watch.take() {
+            Some(timer) => self.read_timer(&timer)?,
+            None => Vec::new(),
+        };
+        Ok(Usage {
+            peak_bytes: Some(self.held.peak()),
+            idle: engine::idle(&passes),
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 mod device;
 mod engine;
+mod timer;
 mod tuner;
 mod variants;
 

@@ -139,7 +139,7 @@ impl GpuEngine {
         let mut best: Option<(f64, &'static Kernel)> = None;
         for way in self.choices.candidates(step) {
             self.restore(step, &before)?;
-            self.submit(&[(*step, way)])?;
+            self.submit(&[(*step, way)], 1, None)?;
             let mut after = Vec::new();
             for &buffer in step.buffers() {
                 after.push(self.read(buffer, buffer.words)?);
@@ -213,7 +213,7 @@ impl GpuEngine {
     fn round(&mut self, step: &Step, way: &'static Kernel, runs: usize) -> Result<f64> {
         self.wait()?;
         let began = Instant::now();
-        self.submit(&vec![(*step, way); runs])?;
+        self.submit(&vec![(*step, way); runs], runs, None)?;
         self.wait()?;
         Ok(began.elapsed().as_secs_f64() / runs as f64)
     }

@@ -21,8 +21,6 @@ enum Role {
     Input,
     /// Compared.
     Output,
-    /// Written, but not compared.
-    Scratch,
 }
 
 struct Field {
@@ -69,11 +67,6 @@ impl Case {
     /// A buffer of `count` NaNs that kernels must overwrite to the last, or leave where nothing is due.
     pub fn output(self, count: usize) -> Self {
         self.field(vec![POISON; count], Role::Output)
-    }
-
-    /// A buffer of `count` NaNs whose contents are the kernels' own affair.
-    pub fn scratch(self, count: usize) -> Self {
-        self.field(vec![POISON; count], Role::Scratch)
     }
 
     /// A buffer of these numbers that kernels only read.
@@ -154,7 +147,7 @@ impl Case {
                 Role::Input if words != field.words => {
                     outcome.broken.push(format!("changed input {i}"));
                 }
-                _ => {}
+                Role::Input => {}
             }
             engine.release(buffer);
         }

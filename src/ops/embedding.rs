@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -58,7 +58,8 @@ pub fn forward(rec: &mut Recording, op: &Forward) {
     };
     let count = op.rows * op.width;
     let buffers = [op.tokens, op.positions, op.wte, op.wpe, op.x];
-    rec.push(&FORWARD, &buffers, params, Grid::Items(count), count as u64);
+    let work = Work::new(count as u64, 3 * count + 2 * op.rows);
+    rec.push(&FORWARD, &buffers, params, Grid::Items(count), work);
 }
 
 /// The operands of [`backward`].
@@ -77,7 +78,7 @@ pub struct Backward {
     pub shard: Range<usize>,
     /// C.
     pub width: usize,
-    /// Stream rows in all, for the estimate of work.
+    /// Stream rows in all, for the count of work.
     pub rows: usize,
 }
 
@@ -92,8 +93,10 @@ pub fn backward(rec: &mut Recording, op: &Backward) {
     };
     let buffers = [op.order, op.segments, op.dx, op.dtable];
     let count = op.range.len() * op.width;
-    let flops = (op.rows * op.width) as u64;
-    rec.push(&BACKWARD, &buffers, params, Grid::Items(count), flops);
+    let summed = op.rows * op.width;
+    let indices = op.rows + 3 * op.range.len();
+    let work = Work::new(summed as u64, summed + 2 * count + indices);
+    rec.push(&BACKWARD, &buffers, params, Grid::Items(count), work);
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -44,7 +44,7 @@ pub fn forward(
         &[x, sources, y],
         params,
         Grid::Items(count),
-        count as u64,
+        Work::new(0, 2 * count + heads.len()),
     );
 }
 
@@ -70,7 +70,8 @@ pub fn backward(
         &[dy, inverse, dx],
         params,
         Grid::Items(count),
-        count as u64,
+        // Most rows have one head row.
+        Work::new(count as u64, 2 * count + 2 * rows.len()),
     );
 }
 

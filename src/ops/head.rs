@@ -11,7 +11,7 @@ use super::case::Case;
 use super::linear;
 use crate::cpu::vector::{exp, max, sum};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -77,8 +77,9 @@ pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], logps: Buff
         let rows = chunk.heads.len();
         let buffers = [chunk.targets, shard.logits, chunk.stats, logps];
         let grid = Grid::Groups([rows, 1, 1]);
-        let flops = (8 * rows * shard.tokens.len()) as u64;
-        rec.push(&FORWARD, &buffers, params, grid, flops);
+        let logits = rows * shard.tokens.len();
+        let work = Work::new(8 * logits as u64, logits + rows * (2 * STATS + 2));
+        rec.push(&FORWARD, &buffers, params, grid, work);
     }
 }
 
@@ -100,7 +101,7 @@ pub fn backward(
             &[chunk.targets, chunk.stats, drows, shard.logits],
             shard_params(chunk, shard),
             Grid::Items(count),
-            4 * count as u64,
+            Work::new(4 * count as u64, 2 * count + rows * (STATS + 2)),
         );
         let shape = linear::Shape::whole(rows, shard.stride, chunk.width);
         let product = linear::Forward {

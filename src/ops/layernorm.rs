@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::case::Case;
 use crate::cpu::vector::{sum, sum_rows};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -57,8 +57,11 @@ impl Shape {
         }
     }
 
-    fn flops(&self) -> u64 {
-        8 * (self.rows * self.width) as u64
+    /// `passes` over a `[rows, width]`, beside the stats of the rows and `vectors` over a `[width]`.
+    fn work(&self, passes: usize, vectors: usize) -> Work {
+        let elements = self.rows * self.width;
+        let words = passes * elements + 2 * self.rows + vectors * self.width;
+        Work::new(8 * elements as u64, words)
     }
 }
 
@@ -80,7 +83,8 @@ pub struct Forward {
 pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
     let buffers = [op.x, op.gain, op.shift, op.y, op.stats];
     let grid = Grid::Groups([shape.rows, 1, 1]);
-    rec.push(&FORWARD, &buffers, shape.params(false), grid, shape.flops());
+    let work = shape.work(2, 2);
+    rec.push(&FORWARD, &buffers, shape.params(false), grid, work);
 }
 
 /// The operands of [`backward`].
@@ -111,7 +115,7 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         &[op.x, op.gain, op.stats, op.dy, op.dx],
         params,
         Grid::Groups([shape.rows, 1, 1]),
-        shape.flops(),
+        shape.work(3 + usize::from(op.accumulate), 1),
     );
     let columns = BACKWARD_PARAMS.constant("COLUMNS") as usize;
     rec.push(
@@ -119,7 +123,7 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         &[op.x, op.stats, op.dy, op.dgain, op.dshift],
         params,
         Grid::Groups([shape.width.div_ceil(columns), 1, 1]),
-        shape.flops(),
+        shape.work(2, 4),
     );
 }
 

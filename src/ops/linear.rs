@@ -13,7 +13,7 @@ use crate::cpu::gelu::{gelu, times_gelu_slope};
 use crate::cpu::matmul::{Operand, matmul};
 use crate::cpu::vector::{add_rows, sum_rows};
 use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -30,6 +30,16 @@ params! {
         accumulate: u32,
         has_bias: u32,
         has_residual: u32,
+    }
+}
+
+impl Params {
+    /// Words that a product reads and writes: a, b, the bias, and c and what is laid out like it, of
+    /// which `others` are read or written beside it.
+    fn words(&self, others: usize) -> usize {
+        let [rows, cols, inner] = [self.rows, self.cols, self.inner].map(|n| n as usize);
+        let passes = 1 + self.accumulate as usize + self.has_residual as usize + others;
+        rows * inner + inner * cols + self.has_bias as usize * cols + passes * rows * cols
     }
 }
 
@@ -91,9 +101,9 @@ pub const KERNELS: &[&Kernel] = &[
     &BACKWARD_BIAS,
 ];
 
-/// Without workgroup memory: best where that is plain memory.
-fn rate_direct(_: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    Some(if target.software { 3 } else { 0 })
+/// Without workgroup memory, four words at a time: best where that is plain memory.
+fn rate_direct(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
+    is_in_fours(p).then_some(if target.software { 3 } else { 0 })
 }
 
 /// With the largest tiles, four words at a time: best where enough tiles keep a GPU busy.
@@ -243,6 +253,7 @@ pub fn forward(
         &FORWARD,
         &[op.x, op.weight, bias, residual, op.y],
         params,
+        0,
     );
 }
 
@@ -261,6 +272,7 @@ pub fn forward_gelu(
         &FORWARD_GELU,
         &[op.x, op.weight, bias, op.y, activated],
         params,
+        1,
     );
 }
 
@@ -289,7 +301,7 @@ pub fn backward_input(
     accumulate: bool,
 ) {
     let params = backward_input_params(shape, accumulate);
-    push(rec, &BACKWARD_INPUT, &[dy, w, dx], params);
+    push(rec, &BACKWARD_INPUT, &[dy, w, dx], params, 0);
 }
 
 /// The operands of [`backward_input_gelu`], for a layer whose input is gelu(wide).
@@ -312,7 +324,7 @@ pub struct BackwardInputGelu {
 pub fn backward_input_gelu(rec: &mut Recording, op: &BackwardInputGelu, shape: Shape) {
     let params = backward_input_params(shape, false);
     let buffers = [op.dy, op.weight, op.wide, op.dwide, op.activated];
-    push(rec, &BACKWARD_INPUT_GELU, &buffers, params);
+    push(rec, &BACKWARD_INPUT_GELU, &buffers, params, 2);
 }
 
 /// dw `[ins, outs]` += x `[rows, x_cols]`ᵀ, the shard's columns, · dy `[rows, outs]`.
@@ -331,7 +343,7 @@ pub fn backward_weight(rec: &mut Recording, (x, dy, dw): (Buffer, Buffer, Buffer
         accumulate: 1,
         ..Params::default()
     };
-    push(rec, &BACKWARD_WEIGHT, &[x, dy, dw], params);
+    push(rec, &BACKWARD_WEIGHT, &[x, dy, dw], params, 0);
 }
 
 /// dbias `[outs]` += the column sums of dy `[rows, outs]`.
@@ -348,13 +360,20 @@ pub fn backward_bias(rec: &mut Recording, (dy, dbias): (Buffer, Buffer), rows: u
         &[dy, dbias],
         params,
         grid,
-        (rows * outs) as u64,
+        Work::new((rows * outs) as u64, rows * outs + 2 * outs),
     );
 }
 
 /// Records a product; where it is more work than one step may be, as several of about equal rows (a
-/// last row alone would be summed in another order on the CPU, and be off by a rounding).
-fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: &[Buffer], params: Params) {
+/// last row alone would be summed in another order on the CPU, and be off by a rounding). So many of the
+/// buffers are laid out as c and read or written `beside` it, a residual left out.
+fn push(
+    rec: &mut Recording,
+    kernel: &'static Kernel,
+    buffers: &[Buffer],
+    params: Params,
+    beside: usize,
+) {
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
     let parts = (row_flops * u64::from(params.rows)).div_ceil(rec.max_step_flops);
     let size = u64::from(params.rows).div_ceil(parts.max(1)) as u32;
@@ -369,8 +388,8 @@ fn push(rec: &mut Recording, kernel: &'static Kernel, buffers: &[Buffer], params
             rows: part.rows as usize,
             cols: part.cols as usize,
         };
-        let flops = row_flops * u64::from(part.rows);
-        rec.push(kernel, buffers, part, grid, flops);
+        let work = Work::new(row_flops * u64::from(part.rows), part.words(beside));
+        rec.push(kernel, buffers, part, grid, work);
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod adamw;
 pub mod attention;
 pub mod case;
+pub mod ceiling;
 pub mod dpo;
 pub mod embedding;
 pub mod gather;
@@ -24,7 +25,7 @@ macro_rules! for_each_op {
     ($macro:ident) => {
         $macro! {
             embedding, layernorm, linear, attention, gather, head, dpo, sft,
-            grad_norm, adamw
+            grad_norm, adamw, ceiling
         }
     };
 }

@@ -6,6 +6,7 @@
 
 mod adamw;
 mod attention;
+mod ceiling;
 mod dpo;
 mod embedding;
 mod gather;
