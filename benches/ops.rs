@@ -1,4 +1,4 @@
-//! Times every op on the CPU engine and on the first GPU adapter: `cargo bench --bench ops -- linear`.
+//! Times every op on the CPU engine and on the first GPU adapter: `cargo bench -- linear`.
 //!
 //! One benchmark a case and device, made from the registry.
 

@@ -1,4 +1,4 @@
-//! One kernel alone: GELU recorded once, run on the CPU and, where there is one, on a GPU.
+//! One kernel alone: GELU behind a layer of one weight, recorded once, run on the CPU and, where there is one, on a GPU.
 //!
 //! `cargo run --release --example one_kernel`
 
@@ -6,14 +6,22 @@ use gpt2_dpo::Result;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::{Adapters, Backends, OpenOptions};
-use gpt2_dpo::ops::gelu;
+use gpt2_dpo::ops::linear;
 use gpt2_dpo::recording::Recording;
 
 fn gelu_on(engine: &mut dyn Engine, input: &[f32]) -> Result<Vec<f32>> {
     let x = engine.upload("x", input)?;
     let y = engine.create("y", input.len())?;
     let mut rec = Recording::new();
-    gelu::forward(&mut rec, x, y, input.len());
+    let layer = linear::Forward {
+        x,
+        weight: engine.upload("weight", &[1.0_f32])?,
+        bias: None,
+        residual: None,
+        y: engine.create("before GELU", input.len())?,
+    };
+    let shape = linear::Shape::whole(input.len(), 1, 1);
+    linear::forward_gelu(&mut rec, &layer, y, shape, false);
     engine.run(&rec)?;
     engine.read_f32(y)
 }

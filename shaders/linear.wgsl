@@ -1,5 +1,6 @@
-// Matrix products, one body for all three: c[i, j] (+)= Σ_k a[i, k] · b[k, j] (+ bias[j]), each
-// operand with its own strides. NN, NT and TN differ in the strides that the host fills in.
+// Matrix products, one body for all: c[i, j] (+)= Σ_k a[i, k] · b[k, j], each operand with its own
+// strides. NN, NT and TN differ in the strides that the host fills in; what happens to a sum on its way
+// to memory differs by entry point: bias, residual, GELU, GELU's slope.
 //
 // A workgroup owns a tile of 64 × 64 outputs, an invocation 4 × 4 of them in registers. Both operands
 // pass through workgroup memory, DEPTH terms of the sum at a time. Sums run in blocks of INNER_BLOCK
@@ -11,27 +12,32 @@ struct Params {
     cols: u32,
     inner: u32,
     a_offset: u32,
-    a_row: u32,       // stride of i in a
-    a_inner: u32,     // stride of k in a
-    b_inner: u32,     // stride of k in b
-    b_col: u32,       // stride of j in b
+    a_row: u32,         // stride of i in a
+    a_inner: u32,       // stride of k in a
+    b_inner: u32,       // stride of k in b
+    b_col: u32,         // stride of j in b
     c_offset: u32,
-    c_row: u32,       // stride of i in c
-    accumulate: u32,
+    c_row: u32,         // stride of i in c
+    accumulate: u32,    // add to what c holds
     has_bias: u32,
+    has_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;         // [cols]
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
-@group(0) @binding(5) var<storage, read> dy: array<f32>;           // [rows, cols]
-@group(0) @binding(6) var<storage, read_write> dbias: array<f32>;  // [cols], accumulated
+@group(0) @binding(3) var<storage, read> bias: array<f32>;             // [cols]
+@group(0) @binding(4) var<storage, read> residual: array<f32>;         // laid out as c
+@group(0) @binding(5) var<storage, read> pre_activation: array<f32>;   // laid out as c: GELU's input
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;
+@group(0) @binding(7) var<storage, read_write> activated: array<f32>;  // laid out as c: GELU's output
+@group(0) @binding(8) var<storage, read> dy: array<f32>;               // [rows, cols]
+@group(0) @binding(9) var<storage, read_write> dbias: array<f32>;      // [cols], accumulated
 
 const LANES: u32 = 16u;         // of a workgroup, in x and y
 const GROUP_ROWS: u32 = 64u;
 const GROUP_COLS: u32 = 64u;
+const SIDE: u32 = 4u;           // of the square of outputs that a lane owns
 const DEPTH: u32 = 16u;         // terms of the sum in workgroup memory
 const VECTORS: u32 = 16u;       // vec4s along a side of the tile
 const STRIDE: u32 = VECTORS + 1u;  // padded, so that lanes meet different banks
@@ -70,27 +76,8 @@ fn load_b(first_col: u32, k: u32) -> vec4<f32> {
     return value;
 }
 
-fn store(row: u32, first_col: u32, sums: vec4<f32>) {
-    if row >= params.rows {
-        return;
-    }
-    for (var k = 0u; k < 4u; k++) {
-        let col = first_col + k;
-        if col < params.cols {
-            var value = sums[k];
-            if params.has_bias != 0u {
-                value += bias[col];
-            }
-            let at = params.c_offset + row * params.c_row + col;
-            if params.accumulate != 0u {
-                value += c[at];
-            }
-            c[at] = value;
-        }
-    }
-}
-
-fn product(group: vec3<u32>, lane: u32) {
+// The 4 × 4 sums of a lane, a vec4 a row.
+fn product(group: vec3<u32>, lane: u32) -> array<vec4<f32>, SIDE> {
     let first_row = group.y * GROUP_ROWS;
     let first_col = group.x * GROUP_COLS;
     let a_load = own_load(lane, params.a_inner == 1u);
@@ -117,21 +104,93 @@ fn product(group: vec3<u32>, lane: u32) {
         }
         workgroupBarrier();
     }
-    let row = first_row + 4u * own_row;
-    let col = first_col + 4u * own_col;
-    store(row, col, s0 + p0);
-    store(row + 1u, col, s1 + p1);
-    store(row + 2u, col, s2 + p2);
-    store(row + 3u, col, s3 + p3);
+    return array(s0 + p0, s1 + p1, s2 + p2, s3 + p3);
 }
 
-// NN: y[rows, out] = x[rows, in] · w[in, out] + bias
+const SQRT_2_OVER_PI: f32 = 0.7978845608028654;
+const CUBIC: f32 = 0.044715;
+
+// GELU in GPT-2's tanh approximation. tanh overflows to NaN on Metal for large arguments; at ±10 it is
+// ±1 in f32, and the slope's 1 - t² exactly 0.
+fn tanh_of_cubic(v: f32) -> f32 {
+    return tanh(clamp(SQRT_2_OVER_PI * (v + CUBIC * v * v * v), -10.0, 10.0));
+}
+
+fn gelu(v: f32) -> f32 {
+    return 0.5 * v * (1.0 + tanh_of_cubic(v));
+}
+
+fn gelu_slope(v: f32) -> f32 {
+    let t = tanh_of_cubic(v);
+    let du = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * v * v);
+    return 0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * du;
+}
+
+// Row and column of the i-th sum of a lane.
+fn cell(group: vec3<u32>, lane: u32, i: u32) -> vec2<u32> {
+    let row = group.y * GROUP_ROWS + SIDE * (lane / LANES) + i / SIDE;
+    return vec2(row, group.x * GROUP_COLS + SIDE * (lane % LANES) + i % SIDE);
+}
+
+fn is_inside(cell: vec2<u32>) -> bool {
+    return cell.x < params.rows && cell.y < params.cols;
+}
+
+// Where a cell lies in c, and in what is laid out like it.
+fn place(cell: vec2<u32>) -> u32 {
+    return params.c_offset + cell.x * params.c_row + cell.y;
+}
+
+fn so_far(sum: f32, at: u32) -> f32 {
+    if params.accumulate != 0u {
+        return c[at] + sum;
+    }
+    return sum;
+}
+
+fn with_bias(sum: f32, col: u32) -> f32 {
+    if params.has_bias != 0u {
+        return sum + bias[col];
+    }
+    return sum;
+}
+
+// NN: y[rows, out] = x[rows, in] · w[in, out] + bias + residual
 @compute @workgroup_size(LANES, LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    product(group, lane);
+    var sums = product(group, lane);
+    for (var i = 0u; i < SIDE * SIDE; i++) {
+        let cell = cell(group, lane, i);
+        if is_inside(cell) {
+            let at = place(cell);
+            var value = with_bias(so_far(sums[i / SIDE][i % SIDE], at), cell.y);
+            if params.has_residual != 0u {
+                value += residual[at];
+            }
+            c[at] = value;
+        }
+    }
+}
+
+// The same, without residual; and gelu(y).
+@compute @workgroup_size(LANES, LANES)
+fn forward_gelu(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    var sums = product(group, lane);
+    for (var i = 0u; i < SIDE * SIDE; i++) {
+        let cell = cell(group, lane, i);
+        if is_inside(cell) {
+            let at = place(cell);
+            let value = with_bias(so_far(sums[i / SIDE][i % SIDE], at), cell.y);
+            c[at] = value;
+            activated[at] = gelu(value);
+        }
+    }
 }
 
 // NT: dx[rows, in] = dy[rows, out] · w[in, out]ᵀ; the head's logits are one too.
@@ -140,7 +199,33 @@ fn backward_input(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    product(group, lane);
+    var sums = product(group, lane);
+    for (var i = 0u; i < SIDE * SIDE; i++) {
+        let cell = cell(group, lane, i);
+        if is_inside(cell) {
+            let at = place(cell);
+            c[at] = so_far(sums[i / SIDE][i % SIDE], at);
+        }
+    }
+}
+
+// The same, carried on through GELU to the gradient of its input, and GELU's output again; never
+// accumulated.
+@compute @workgroup_size(LANES, LANES)
+fn backward_input_gelu(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    var sums = product(group, lane);
+    for (var i = 0u; i < SIDE * SIDE; i++) {
+        let cell = cell(group, lane, i);
+        if is_inside(cell) {
+            let at = place(cell);
+            let wide = pre_activation[at];
+            c[at] = sums[i / SIDE][i % SIDE] * gelu_slope(wide);
+            activated[at] = gelu(wide);
+        }
+    }
 }
 
 // TN: dw[in, out] += x[rows, in]ᵀ · dy[rows, out]
@@ -149,7 +234,14 @@ fn backward_weight(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    product(group, lane);
+    var sums = product(group, lane);
+    for (var i = 0u; i < SIDE * SIDE; i++) {
+        let cell = cell(group, lane, i);
+        if is_inside(cell) {
+            let at = place(cell);
+            c[at] = so_far(sums[i / SIDE][i % SIDE], at);
+        }
+    }
 }
 
 // dbias[j] += Σ_i dy[i, j]. A workgroup sums COLUMNS columns, ROW_LANES lanes a column.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data;
-use crate::device::BackendName;
+use crate::device::{BackendName, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::learner::{Decay, Objective, Optimizer};
 use crate::ops::adamw::Settings;
@@ -115,7 +115,8 @@ options! {
         eval_data,
         /// Output directory; the first free runs/NAME-N if not given
         out,
-        /// Where the reference's log-probs are kept; the user's cache directory if not given
+        /// Where the reference's log-probs and what autotune measured are kept; the user's cache
+        /// directory if not given
         cache_dir,
     }
     switches {
@@ -125,8 +126,15 @@ options! {
         no_shuffle,
         /// Leave out records that cannot be used, and count them, instead of stopping at the first
         skip_bad_records,
+        /// Keep each layer's input only and compute the rest again in the backward pass: less memory,
+        /// more time, the same numbers
+        checkpoint_activations,
         /// Compile shaders with bounds checks and zeroed workgroup memory
         checked,
+        /// Take each kernel's usual variant instead of measuring which is fastest on this device
+        no_autotune,
+        /// Time every kernel: a table at the end and trace.json in the output directory, at the cost of a slower run
+        profile,
     }
     values {
         /// What is minimised
@@ -283,13 +291,15 @@ impl TrainOptions {
     pub fn refuse_idle(&self, resolved: &TrainConfig) -> Result<()> {
         let sft = resolved.loss == LossName::Sft;
         let on_the_fly = resolved.reference == ReferenceMode::OnTheFly;
+        let tunes = resolved.device != DeviceChoice::CPU && !resolved.no_autotune;
+        let idle_cache = self.cache_dir.is_some() && !tunes;
         let idle = [
             ("--beta", self.beta.is_some() && sft, "--loss sft"),
             ("--reference", self.reference.is_some() && sft, "--loss sft"),
-            ("--cache-dir", self.cache_dir.is_some() && sft, "--loss sft"),
+            ("--cache-dir", idle_cache && sft, "--loss sft"),
             (
                 "--cache-dir",
-                self.cache_dir.is_some() && on_the_fly,
+                idle_cache && on_the_fly,
                 "--reference on-the-fly",
             ),
             (

@@ -1,11 +1,15 @@
 //! From the user's words to a device.
 
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+use sha2::Digest;
+
+use crate::cache;
 use crate::cpu::CpuEngine;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gpu::{Adapters, Backends, OpenOptions};
+use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
 
 /// Which graphics API to use: `auto` looks in all that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -29,6 +33,10 @@ pub struct DeviceChoice {
     pub checked: bool,
     /// Buffers at most this large; 0 = as large as the device binds.
     pub max_binding_mib: usize,
+    /// Take each kernel's usual variant instead of measuring which is fastest.
+    pub no_autotune: bool,
+    /// Where what was measured is kept; the user's cache directory if `None`.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// An opened device, and what there is to say about the choice.
@@ -53,6 +61,9 @@ impl From<BackendName> for Backends {
 const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; --device cpu always works";
 
 impl DeviceChoice {
+    /// The name of the CPU engine.
+    pub const CPU: &str = "cpu";
+
     /// Opens the device. `auto` takes a discrete, then an integrated GPU, else, unless a backend is
     /// named, the CPU engine: software Vulkan is slower than that and is taken only by name.
     ///
@@ -69,10 +80,11 @@ impl DeviceChoice {
             }),
             note,
         };
-        if self.device == "cpu" {
+        if self.device == Self::CPU {
             let about_gpus = [
                 ("--backend", self.backend != BackendName::Auto),
                 ("--checked", self.checked),
+                ("--no-autotune", self.no_autotune),
             ];
             if let Some((option, _)) = about_gpus.iter().find(|(_, given)| *given) {
                 return Err(Error::option(
@@ -103,14 +115,25 @@ impl DeviceChoice {
         };
         let options = OpenOptions {
             checked: self.checked,
-            default_limits: false,
             max_binding_bytes,
+            tuning: self.tuning_file(&adapters.report(index)),
             ..OpenOptions::default()
         };
         Ok(Opened {
             engine: Box::new(adapters.open(index, options)?),
             note: None,
         })
+    }
+
+    /// One for each adapter, driver and set of kernels, and for shaders with checks and without.
+    fn tuning_file(&self, adapter: &AdapterReport) -> Option<PathBuf> {
+        if self.no_autotune {
+            return None;
+        }
+        let mut hash = cache::key();
+        hash.update(format!("{adapter}, {}, {}", adapter.driver, self.checked));
+        let dir = cache::dir(self.cache_dir.as_deref())?;
+        Some(dir.join(cache::file_name(hash, "tuning", "json")))
     }
 
     fn named(&self, adapters: &Adapters, name: &str) -> Result<usize> {

@@ -1,7 +1,15 @@
-//! What a device must do for the model code: hold buffers, run recordings, give numbers back.
+//! What a device must do for the model code: hold buffers, run recordings, give numbers back, and tell
+//! how long it took.
+
+mod tap;
+
+use std::fmt;
+use std::time::Instant;
 
 use crate::error::Result;
-use crate::recording::{Buffer, Recording};
+use crate::recording::{Buffer, Recording, Step};
+
+pub use tap::Tap;
 
 /// A device: a GPU through wgpu, or the CPU with the kernels' twins.
 ///
@@ -23,12 +31,28 @@ pub trait Engine {
         self.name()
     }
 
+    /// What the results of a recording may depend on: [`Engine::identity`] and which variants of kernels
+    /// run for it. It may be run for that, to measure them.
+    fn identity_for(&mut self, _recording: &Recording) -> Result<String> {
+        Ok(self.identity())
+    }
+
+    /// What there is to tell the user since the last call: what was measured, what is not used and why.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// True if [`Engine::run`] returns before the work is done, so that a caller does well to have the
     /// next recording ready.
     fn is_asynchronous(&self) -> bool;
 
     /// The largest buffer that a kernel can bind, in bytes.
     fn max_binding_bytes(&self) -> usize;
+
+    /// The memory that buffers lie in, where the device tells: GPU drivers do not through this API.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
 
     /// Makes a buffer of zeros; messages name it by `label`.
     ///
@@ -41,6 +65,11 @@ pub trait Engine {
 
     /// Writes words at an offset in words.
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()>;
+
+    /// An empty recording, of steps as long as the device takes them.
+    fn recording(&self) -> Recording {
+        Recording::new()
+    }
 
     /// Runs a recording. A GPU may still be at work when this returns.
     fn run(&mut self, recording: &Recording) -> Result<()>;
@@ -60,6 +89,148 @@ pub trait Engine {
 
     /// Waits until the device is idle.
     fn wait(&mut self) -> Result<()>;
+
+    /// The variant of the step's kernel that runs here; empty where there is but one.
+    fn variant(&self, _step: &Step) -> &'static str {
+        ""
+    }
+
+    /// What [`Engine::run_timed`] reads the time from.
+    fn clock(&self) -> Clock {
+        Clock::Host
+    }
+
+    /// Runs a recording with the results of [`Engine::run`], each step alone and timed, and waits for
+    /// it: a time for each step, in order. Slower as a whole than [`Engine::run`].
+    fn run_timed(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
+        run_timed_by_host(self, recording)
+    }
+
+    /// Begins to note what [`Engine::usage`] tells. It costs next to nothing.
+    fn watch(&mut self) {}
+
+    /// Waits for everything before, and ends what [`Engine::watch`] began.
+    fn usage(&mut self) -> Result<Usage> {
+        Ok(Usage::default())
+    }
+}
+
+/// What a time was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// The device's own, around the kernel alone.
+    Device,
+    /// The host's, around handing the kernel over and waiting for it.
+    Host,
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Clock::Device => "the device's timestamps",
+            Clock::Host => "the host's clock around each kernel",
+        })
+    }
+}
+
+/// When something ran on a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// Seconds since the measuring began.
+    pub start: f64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Timing {
+    /// When it was done, in seconds since the measuring began.
+    pub fn end(&self) -> f64 {
+        self.start + self.seconds
+    }
+}
+
+/// What a device did between [`Engine::watch`] and [`Engine::usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Most bytes of buffers that there were at a time; `None` if not counted.
+    pub peak_bytes: Option<usize>,
+    /// Share of the time between the first step and the last in which none ran; `None` if the device
+    /// cannot tell, or nothing ran.
+    pub idle: Option<f64>,
+}
+
+/// [`Engine::run_timed`] by the host's clock.
+pub(crate) fn run_timed_by_host<E: Engine + ?Sized>(
+    engine: &mut E,
+    recording: &Recording,
+) -> Result<Vec<Timing>> {
+    engine.wait()?;
+    let clock = Instant::now();
+    let seconds = || clock.elapsed().as_secs_f64();
+    let mut timings = Vec::with_capacity(recording.steps.len());
+    for &step in &recording.steps {
+        let alone = Recording::from(vec![step]);
+        let start = seconds();
+        engine.run(&alone)?;
+        engine.wait()?;
+        timings.push(Timing {
+            start,
+            seconds: seconds() - start,
+        });
+    }
+    Ok(timings)
+}
+
+/// [`Usage::idle`] from the times at which a device was at work, in order.
+pub(crate) fn idle(work: &[Timing]) -> Option<f64> {
+    let span = work.last()?.end() - work.first()?.start;
+    let busy: f64 = work.iter().map(|w| w.seconds).sum();
+    (span > 0.0).then(|| (1.0 - busy / span).max(0.0))
+}
+
+/// Bytes of an engine's buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    now: usize,
+    peak: usize,
+}
+
+impl Held {
+    /// A buffer of so many words was made.
+    pub fn add(&mut self, words: usize) {
+        self.now += size_of::<u32>() * words;
+        self.peak = self.peak.max(self.now);
+    }
+
+    /// A buffer of so many words was freed.
+    pub fn sub(&mut self, words: usize) {
+        self.now -= size_of::<u32>() * words;
+    }
+
+    /// What there is.
+    pub fn now(&self) -> usize {
+        self.now
+    }
+
+    /// Forgets what there was at a time before now.
+    pub fn restart(&mut self) {
+        self.peak = self.now;
+    }
+
+    /// The most since then.
+    pub fn peak(&self) -> usize {
+        self.peak
+    }
+}
+
+/// How much memory there is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// In all.
+    pub total: usize,
+    /// Of it not in use when it was asked for.
+    pub free: usize,
 }
 
 /// A claim on a copy under way, from [`Engine::fetch`]. Good for one [`Engine::collect`].

@@ -164,9 +164,9 @@ impl Error {
     pub(crate) fn too_large(label: &str, words: usize, limit: usize) -> Self {
         Error::device(
             format!(
-                "{label} needs {} MiB in one buffer, more than the device's {} MiB",
-                (4 * words) >> 20,
-                limit >> 20
+                "{label} needs {} KiB in one buffer, more than the device's {} KiB",
+                (4 * words) >> 10,
+                limit >> 10
             ),
             "lower --batch-size or the token budgets",
         )

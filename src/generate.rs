@@ -12,7 +12,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::forward::{self, Rows};
 use crate::model::{Dims, Layout, Purpose, Tensors, Workspace};
-use crate::recording::Recording;
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,7 +173,7 @@ impl Generator {
             first,
             tiles: &tiles,
         };
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         forward::forward(&mut rec, &self.dims, &self.weights, ws, rows);
         forward::logits(&mut rec, &self.dims, &self.weights, ws, 1);
         engine.run(&rec)?;

@@ -1,7 +1,9 @@
-//! A kernel: one entry point of one WGSL file, and its CPU twin.
+//! A kernel: one entry point of one WGSL file, and its CPU twin; and its variants, which compute the
+//! same from the same buffers in another way.
 
 use std::sync::OnceLock;
 
+use crate::recording::Buffer;
 use crate::reflect::{Reflection, reflect};
 
 /// A field of a `Params` struct: name, offset in bytes, type.
@@ -21,8 +23,33 @@ pub struct Kernel {
     pub params: fn() -> (usize, Vec<Field>),
     /// Filled by [`Kernel::reflection`] at its first call.
     pub reflection: OnceLock<Reflection>,
-    /// The same computation without workgroup memory, for devices on which that is plain memory.
-    pub direct: Option<&'static Kernel>,
+    /// How it goes about its work, if there are several ways: `tiled`, `direct`, ….
+    pub variant: &'static str,
+    /// The other ways, in files of their own, `shaders/OP_*.wgsl`. Empty for a variant.
+    pub variants: &'static [&'static Kernel],
+    /// How well it suits a step and a device: the highest is taken where nothing was measured; `None` =
+    /// it cannot run there. Does not depend on how many rows a micro-batch has: see [`Kernel::class`].
+    pub rate: fn(&[u8], &[Buffer], &Target) -> Option<u32>,
+    /// Steps of one class run the same variant. The class says nothing of how many rows a micro-batch
+    /// has, so that a row's numbers do not depend on the rows beside it.
+    pub class: fn(&[u8], &[Buffer]) -> Class,
+    /// The second pass of a variant that needs one: it turns what the first left in the buffer named
+    /// [`PARTIALS`] into the result.
+    pub finish: Option<&'static Kernel>,
+}
+
+/// See [`Kernel::class`].
+pub type Class = [u32; 3];
+
+/// Name of the storage buffer that a variant in two passes leaves its partial results in, as many
+/// copies of the result as its constant `SPLITS` says. The engine owns it.
+pub const PARTIALS: &str = "split_sums";
+
+/// What a device is, as far as it decides between variants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Shaders run on the CPU: workgroup memory is plain memory, and a barrier costs a loop.
+    pub software: bool,
 }
 
 impl Kernel {
@@ -41,6 +68,21 @@ impl Kernel {
         })
     }
 
+    /// All ways to run it: itself first.
+    pub fn ways(&'static self) -> impl Iterator<Item = &'static Kernel> {
+        std::iter::once(self).chain(self.variants.iter().copied())
+    }
+
+    /// What is dispatched for a step, in order: itself, and its second pass if it has one.
+    pub fn passes(&'static self) -> impl Iterator<Item = &'static Kernel> {
+        std::iter::once(self).chain(self.finish)
+    }
+
+    /// Into how many parts it cuts the sums: 1 unless it leaves [`PARTIALS`].
+    pub fn splits(&self) -> u32 {
+        self.finish.map_or(1, |_| self.constant("SPLITS"))
+    }
+
     /// A `const NAME: u32` of the shader, for example a tile's side.
     ///
     /// # Panics
@@ -56,18 +98,23 @@ impl std::fmt::Debug for Kernel {
     }
 }
 
-/// Declares a [`Kernel`]: its Rust name, the op, the entry point, the type of its params and its twin.
+/// Declares a [`Kernel`]: its Rust name, the op, the entry point, the type of its params and its twin;
+/// and, where there are variants, its own way, theirs, and what tells their steps apart.
 macro_rules! kernel {
     ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path) => {
-        kernel!($name, $op, $op, $entry, $params, $twin, None);
+        kernel!($name, $op, $entry, $params, $twin, "", &[], |_, _| [0; 3]);
     };
-    // With a variant in a file of its own.
-    ($name:ident, $op:literal, $file:literal, $entry:literal, $params:ty, $twin:path, $direct:expr) => {
+    ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path,
+     $way:literal, $variants:expr, $class:expr) => {
+        kernel!(@ $name, $op, $op, $entry, $params, $twin, $way, $variants, $class,
+            |_, _, _| Some(1), None);
+    };
+    (@ $name:ident, $op:literal, $file:expr, $entry:literal, $params:ty, $twin:path,
+     $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr) => {
         #[doc = concat!("`", $entry, "` of `shaders/", $file, ".wgsl`.")]
         pub static $name: $crate::kernel::Kernel = $crate::kernel::Kernel {
             op: $op,
             entry: $entry,
-            direct: $direct,
             source: include_str!(concat!("../../shaders/", $file, ".wgsl")),
             twin: |bytes, bindings| {
                 let params: $params = bytemuck::pod_read_unaligned(bytes);
@@ -75,10 +122,33 @@ macro_rules! kernel {
             },
             params: || (std::mem::size_of::<$params>(), <$params>::fields()),
             reflection: std::sync::OnceLock::new(),
+            variant: $way,
+            variants: $variants,
+            rate: |bytes, buffers, target| {
+                let rate: fn(&$params, &[$crate::recording::Buffer], &$crate::kernel::Target)
+                    -> Option<u32> = $rate;
+                rate(&bytemuck::pod_read_unaligned(bytes), buffers, target)
+            },
+            class: |bytes, buffers| {
+                let class: fn(&$params, &[$crate::recording::Buffer]) -> $crate::kernel::Class =
+                    $class;
+                class(&bytemuck::pod_read_unaligned(bytes), buffers)
+            },
+            finish: $finish,
         };
     };
 }
 pub(crate) use kernel;
+
+/// Declares a variant of a kernel, in `shaders/OP_VARIANT.wgsl`: its Rust name, the op, the variant, the
+/// entry point, the type of its params, its twin, and how it rates.
+macro_rules! variant {
+    ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr) => {
+        $crate::kernel::kernel!(@ $name, $op, concat!($op, "_", $way), $entry, $params, $twin,
+            $way, &[], |_, _| [0; 3], $rate, None);
+    };
+}
+pub(crate) use variant;
 
 /// Declares the struct that mirrors a shader's `Params`; a test compares the two, field by field.
 macro_rules! params {

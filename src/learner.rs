@@ -9,7 +9,7 @@ use crate::engine::{Engine, Ticket};
 use crate::error::Result;
 use crate::model::backward::Loss;
 use crate::model::forward::{self, Rows};
-use crate::model::{Backward, Dims, Layout, Purpose, Tensors, Workspace, backward};
+use crate::model::{Backward, Dims, Kind, Layout, Purpose, Tensors, Workspace, backward};
 use crate::ops::adamw::{self, Settings};
 use crate::ops::{dpo, grad_norm, sft};
 use crate::recording::{Buffer, Recording};
@@ -108,21 +108,10 @@ impl Scorer {
         extent: Extent,
         slots: usize,
     ) -> Result<Scorer> {
-        let shape = (objective, extent, slots);
-        Self::made_for(Purpose::Score, engine, layout, weights, shape)
-    }
-
-    fn made_for(
-        purpose: Purpose,
-        engine: &mut dyn Engine,
-        layout: &Layout,
-        weights: &Weights,
-        (objective, extent, slots): (Objective, Extent, usize),
-    ) -> Result<Scorer> {
         Ok(Scorer {
             dims: layout.dims,
             weights: Tensors::upload(engine, layout, &weights.tensors, "weight")?,
-            ws: Workspace::new(engine, layout, extent, slots, purpose)?,
+            ws: Workspace::new(engine, layout, extent, slots, Purpose::Score)?,
             objective,
         })
     }
@@ -134,7 +123,7 @@ impl Scorer {
     pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
         let ws = &self.ws;
         ws.upload(engine, stream)?;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         log_probs(
             &mut rec,
             &self.dims,
@@ -146,6 +135,21 @@ impl Scorer {
         engine.run(&rec)?;
         let words = engine.read(ws.head.logps, stream.targets.len())?;
         Ok(bytemuck::cast_vec(words))
+    }
+
+    /// What the log-probs may depend on beside weights and ids, as [`Engine::identity_for`] tells of a
+    /// micro-batch like those to come.
+    ///
+    /// # Errors
+    /// As [`Scorer::log_probs`].
+    pub fn identity(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<String> {
+        let Scorer {
+            dims, weights, ws, ..
+        } = self;
+        ws.upload(engine, stream)?;
+        let mut rec = Recording::new();
+        log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
+        engine.identity_for(&rec)
     }
 
     /// Metrics of a micro-batch, left on the device at `place` for [`Scorer::metrics`].
@@ -164,7 +168,7 @@ impl Scorer {
         } = self;
         let loss = LossOn::new(ws, self.objective, place);
         ws.upload(engine, stream)?;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         give_reference(engine, &mut rec, dims, ws, stream, reference)?;
         log_probs(&mut rec, dims, weights, ws, stream, ws.head.logps);
         loss.record_metrics(&mut rec, 0..stream.pairs.len());
@@ -185,6 +189,18 @@ impl Scorer {
         self.weights.release(engine);
         self.ws.release(engine);
     }
+}
+
+/// What a learner is given room for.
+pub struct Room<'a> {
+    /// Of the largest micro-batch.
+    pub extent: Extent,
+    /// Smaller ones, taken in this order where a larger one does not fit.
+    pub smaller: &'a [Extent],
+    /// Pairs of an optimizer step, or of an evaluation.
+    pub pairs: usize,
+    /// Keep each layer's input only, and compute the rest again in the backward pass.
+    pub checkpointed: bool,
 }
 
 /// A model in training: what scores pairs, and gradients and optimizer state beside it.
@@ -240,15 +256,70 @@ impl Learner {
         extent: Extent,
         pairs: usize,
     ) -> Result<Learner> {
-        let shape = (objective, extent, pairs);
+        let room = Room {
+            extent,
+            smaller: &[],
+            pairs,
+            checkpointed: false,
+        };
+        let learner = Learner::empty(engine, layout, (objective, optimizer), &room)?;
+        let policy = &learner.policy.weights;
+        policy.write(engine, &weights.tensors)?;
+        Ok(learner)
+    }
+
+    /// The same with all weights 0, and with the first of the micro-batches that fits:
+    /// `policy.ws.extent` tells which.
+    ///
+    /// # Errors
+    /// `Error::Device` if none does.
+    pub fn empty(
+        engine: &mut dyn Engine,
+        layout: &Layout,
+        (objective, optimizer): (Objective, Optimizer),
+        room: &Room,
+    ) -> Result<Learner> {
+        let weights = Tensors::zeros(engine, layout, "weight")?;
+        let grads = Tensors::zeros(engine, layout, "gradient")?;
+        let first = Tensors::zeros(engine, layout, "first moment")?;
+        let second = Tensors::zeros(engine, layout, "second moment")?;
+        let purpose = match room.checkpointed {
+            true => Purpose::TrainCheckpointed,
+            false => Purpose::Train,
+        };
+        let mut ws = Workspace::new(engine, layout, room.extent, room.pairs, purpose);
+        for &extent in room.smaller {
+            if ws.is_err() {
+                ws = Workspace::new(engine, layout, extent, room.pairs, purpose);
+            }
+        }
+        let policy = Scorer {
+            dims: layout.dims,
+            weights,
+            ws: ws?,
+            objective,
+        };
         Ok(Learner {
-            policy: Scorer::made_for(Purpose::Train, engine, layout, weights, shape)?,
-            grads: Tensors::zeros(engine, layout, "gradient")?,
-            first: Tensors::zeros(engine, layout, "first moment")?,
-            second: Tensors::zeros(engine, layout, "second moment")?,
+            policy,
+            grads,
+            first,
+            second,
             optimizer,
             steps: 0,
         })
+    }
+
+    /// Every buffer, and what it is for.
+    pub fn buffers(&self) -> impl Iterator<Item = (Kind, Buffer)> {
+        let of = |kind: Kind, tensors: &Tensors| {
+            let buffers: Vec<Buffer> = tensors.buffers().collect();
+            buffers.into_iter().map(move |buffer| (kind, buffer))
+        };
+        of(Kind::Weights, &self.policy.weights)
+            .chain(of(Kind::Gradients, &self.grads))
+            .chain(of(Kind::Optimizer, &self.first))
+            .chain(of(Kind::Optimizer, &self.second))
+            .chain(self.policy.ws.buffers().iter().copied())
     }
 
     /// # Panics
@@ -274,7 +345,7 @@ impl Learner {
         } = &self.policy;
         let loss = LossOn::new(ws, self.policy.objective, place);
         ws.upload(engine, stream)?;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         give_reference(engine, &mut rec, dims, ws, stream, reference)?;
         forward::forward(&mut rec, dims, weights, ws, Rows::of(stream));
         let tensors = (weights, &self.grads);
@@ -297,7 +368,7 @@ impl Learner {
         pairs: usize,
     ) -> Result<StepTicket> {
         self.steps += 1;
-        let mut rec = Recording::new();
+        let mut rec = engine.recording();
         self.record_norm(&mut rec);
         let norm = self.backward().norm;
         for (t, tensor) in self.policy.weights.all.iter().enumerate() {

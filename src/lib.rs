@@ -12,22 +12,28 @@
 //! 4. [`ops`]: each op's math in words, its WGSL kernels, and their CPU twins.
 //! 5. [`dpo`]: the loss, in prose and formula.
 //! 6. [`learner`]: a model on a device: micro-batch in, gradient added, AdamW step taken.
-//! 7. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
+//! 7. [`plan`]: what a run keeps on its device, made there or only counted.
+//! 8. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
 //!
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
 //! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
 //! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs and [`selftest`] holds a device to the
-//! twins.
+//! twins. How fast all of it is: [`ceilings`] are what a device does at best, [`profile`] tells where the
+//! time of recordings goes, and [`mod@bench`] measures every kernel and a whole step.
 
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod bench;
+pub mod cache;
+pub mod ceilings;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
 pub mod data;
 pub mod device;
+pub mod distance;
 pub mod dpo;
 pub mod engine;
 pub mod error;
@@ -38,6 +44,8 @@ pub mod kernel;
 pub mod learner;
 pub mod model;
 pub mod ops;
+pub mod plan;
+pub mod profile;
 pub mod recording;
 pub mod reference;
 pub mod reflect;

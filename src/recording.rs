@@ -1,6 +1,6 @@
 //! A recording: the steps of a computation as plain data, for whichever engine runs it.
 
-use crate::kernel::Kernel;
+use crate::kernel::{Bindings, Class, Field, Kernel, Slot, Target};
 
 /// A device buffer of 32-bit words, by number. Only the engine that made it knows what is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +24,10 @@ pub struct Step {
     params: [u8; MAX_PARAMS],
     params_size: u8,
     grid: Grid,
-    /// Floating-point operations, as an estimate for keeping submissions short.
+    /// Floating-point operations: for keeping submissions short, and for tables.
     pub flops: u64,
+    /// Bytes that have to be read and written, each once, if no cache holds any: for tables.
+    pub bytes: u64,
 }
 
 impl Step {
@@ -42,9 +44,72 @@ impl Step {
         self.grid.groups(kernel)
     }
 
+    /// How well `way`, a variant of the step's kernel, suits the step on a device; `None` = not at all.
+    pub fn rate(&self, way: &Kernel, target: &Target) -> Option<u32> {
+        (way.rate)(self.params(), self.buffers(), target)
+    }
+
+    /// See [`Kernel::class`].
+    pub fn class(&self) -> Class {
+        (self.kernel.class)(self.params(), self.buffers())
+    }
+
+    /// Runs the CPU twin on the contents of the step's buffers and returns them as it leaves them.
+    pub fn twin(&self, mut buffers: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+        let storage = &self.kernel.reflection().storage;
+        let slots = storage.iter().zip(&mut buffers);
+        let slots = slots.map(|(binding, words)| match binding.written {
+            true => Slot::Write(words),
+            false => Slot::Read(words),
+        });
+        (self.kernel.twin)(self.params(), Bindings::new(slots.collect()));
+        buffers
+    }
+
     /// The bytes of the uniform `Params`.
     pub fn params(&self) -> &[u8] {
         &self.params[..self.params_size as usize]
+    }
+
+    /// The sizes among the params that are not 0, as people name a step's shape: `[rows, cols, inner]`
+    /// of a product.
+    pub fn sizes(&self) -> Vec<u32> {
+        let (_, fields) = (self.kernel.params)();
+        let size = |(name, offset, _): &Field| {
+            let bytes = self.params().get(*offset..*offset + size_of::<u32>())?;
+            let size = bytemuck::pod_read_unaligned(bytes);
+            (SIZES.contains(name) && size > 0).then_some(size)
+        };
+        fields.iter().filter_map(size).collect()
+    }
+}
+
+/// The names of sizes in every `Params`; its other fields are offsets, strides, flags and numbers.
+const SIZES: [&str; 7] = [
+    "rows", "cols", "inner", "width", "heads", "head_dim", "count",
+];
+
+/// What a step takes in the best of cases.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    flops: u64,
+    words: Option<u64>,
+}
+
+impl Work {
+    /// Operations, and words read and written, a word that is both counting twice.
+    pub fn new(flops: u64, words: usize) -> Self {
+        Work {
+            flops,
+            words: Some(words as u64),
+        }
+    }
+}
+
+impl From<u64> for Work {
+    /// Operations over the whole of every buffer: each is read, written or both, as the shader says.
+    fn from(flops: u64) -> Self {
+        Work { flops, words: None }
     }
 }
 
@@ -62,7 +127,8 @@ pub enum Grid {
     },
     /// Workgroups in x, y, z.
     Groups([usize; 3]),
-    /// Enough workgroups, each of the kernel's `GROUP_ROWS` × `GROUP_COLS`, for a matrix.
+    /// Enough workgroups, each of the kernel's `GROUP_ROWS` × `GROUP_COLS`, for a matrix; as many times
+    /// over, in z, as the kernel's `SPLITS` says, if it says.
     Matrix {
         /// Rows of the result.
         rows: usize,
@@ -71,8 +137,9 @@ pub enum Grid {
     },
 }
 
-/// The most operations of one matrix product's step. One that needs more is recorded as several: a GPU
-/// as slow as 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it for hung.
+/// The most operations of one matrix product's step for a GPU. One that needs more is recorded as
+/// several: a GPU as slow as 50 GFLOP/s then finishes each in 100 ms, and no operating system takes it
+/// for hung.
 pub const MAX_STEP_FLOPS: u64 = 5_000_000_000;
 
 /// WebGPU's limit of workgroups in a dimension.
@@ -85,7 +152,11 @@ impl Grid {
         match self {
             Grid::Matrix { rows, cols } => {
                 let groups = |items: usize, of: &str| (items as u32).div_ceil(kernel.constant(of));
-                [groups(cols, "GROUP_COLS"), groups(rows, "GROUP_ROWS"), 1]
+                [
+                    groups(cols, "GROUP_COLS"),
+                    groups(rows, "GROUP_ROWS"),
+                    kernel.splits(),
+                ]
             }
             Grid::Items(items) => {
                 let groups = items.div_ceil(workgroup_size[0] as usize);
@@ -101,20 +172,46 @@ impl Grid {
 }
 
 /// Steps in the order in which they run; each sees what the ones before it wrote.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Recording {
     /// First to run, first in the list.
     pub steps: Vec<Step>,
+    /// The most operations of one matrix product's step.
+    pub max_step_flops: u64,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Vec<Step>> for Recording {
+    /// Steps recorded before.
+    fn from(steps: Vec<Step>) -> Recording {
+        Recording {
+            steps,
+            ..Recording::new()
+        }
+    }
 }
 
 impl Recording {
-    /// An empty recording.
+    /// An empty recording for any device.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_max_step_flops(MAX_STEP_FLOPS)
+    }
+
+    /// An empty recording for a device that takes longer steps than [`MAX_STEP_FLOPS`].
+    pub fn with_max_step_flops(max_step_flops: u64) -> Self {
+        Recording {
+            steps: Vec::new(),
+            max_step_flops,
+        }
     }
 
     /// Appends a dispatch of `kernel` over `buffers`, which are in the order of the shader's binding
-    /// numbers. Steps over nothing are left out. `flops` is an estimate.
+    /// numbers. Steps over nothing are left out.
     ///
     /// # Panics
     /// If the buffers are not as many as the shader declares, if one that it writes is bound twice, if
@@ -126,7 +223,7 @@ impl Recording {
         buffers: &[Buffer],
         params: P,
         grid: Grid,
-        flops: u64,
+        work: impl Into<Work>,
     ) {
         let reflection = kernel.reflection();
         let groups = grid.groups(kernel);
@@ -147,6 +244,12 @@ impl Recording {
                 binding.name
             );
         }
+        let Work { flops, words } = work.into();
+        let words = words.unwrap_or_else(|| {
+            let uses = reflection.storage.iter().zip(buffers);
+            uses.map(|(b, buffer)| (u64::from(b.read) + u64::from(b.written)) * buffer.words as u64)
+                .sum()
+        });
         let bytes = bytemuck::bytes_of(&params);
         let mut step = Step {
             kernel,
@@ -156,6 +259,7 @@ impl Recording {
             params_size: bytes.len() as u8,
             grid,
             flops,
+            bytes: size_of::<u32>() as u64 * words,
         };
         step.buffers[..buffers.len()].copy_from_slice(buffers);
         step.params[..bytes.len()].copy_from_slice(bytes);

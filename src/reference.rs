@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
+use crate::cache;
 use crate::checkpoint::write_atomically;
 use crate::data::Example;
-use crate::ops;
 
 /// The log-probs of all response tokens of a data set under the reference, example by example,
 /// chosen before rejected.
@@ -61,14 +61,10 @@ const TENSOR: &str = "logps";
 
 impl Cache {
     /// The cache file in `dir` for a model, by the fingerprint of its weights, a device, by its
-    /// [`identity`](crate::engine::Engine::identity), and these examples. Touches no disk.
+    /// [`identity_for`](crate::engine::Engine::identity_for) the pass, and these examples. Touches no disk.
     pub fn new(dir: &Path, weights: &str, device: &str, examples: &[Example]) -> Cache {
-        let mut hash = Sha256::new();
         // What computes the log-probs is part of what they are.
-        for source in ops::sources() {
-            hash.update(source);
-        }
-        hash.update(env!("CARGO_PKG_VERSION"));
+        let mut hash = cache::key();
         hash.update(weights);
         hash.update([0]);
         hash.update(device);
@@ -80,9 +76,8 @@ impl Cache {
                 }
             }
         }
-        let key: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         Cache {
-            path: dir.join(format!("{key}.safetensors")),
+            path: dir.join(cache::file_name(hash, "reference", "safetensors")),
         }
     }
 

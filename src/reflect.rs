@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Handle, Literal, Module, StorageAccess, TypeInner};
 
 /// One storage buffer that an entry point touches.
@@ -13,6 +13,8 @@ pub struct StorageBinding {
     pub binding: u32,
     /// The variable's, for messages.
     pub name: String,
+    /// The entry point reads it.
+    pub read: bool,
     /// Declared `read_write`: the kernel may write it.
     pub written: bool,
 }
@@ -72,6 +74,7 @@ pub fn reflect(source: &str, entry: &str) -> Result<Reflection, String> {
             AddressSpace::Storage { access } => storage.push(StorageBinding {
                 binding: var.binding.map_or(0, |b| b.binding),
                 name,
+                read: usage[handle].contains(GlobalUse::READ),
                 written: access.contains(StorageAccess::STORE),
             }),
             AddressSpace::Uniform => (params, params_size) = members(&module, var.ty)?,

@@ -8,20 +8,22 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::batch::{Extent, Stream};
+use crate::batch::Stream;
+use crate::cache;
 use crate::checkpoint::{self, Model, Weights};
-use crate::config::{ReferenceMode, TrainConfig};
+use crate::config::TrainConfig;
 use crate::data::{self, Dataset};
 use crate::dpo::Summary;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Objective, Place, Reference, StepTicket};
-use crate::model::{Layout, Tensors, params};
+use crate::model::{Tensors, params};
+use crate::plan::Resident;
 use crate::reference::{Cache, ReferenceLogProbs};
 use crate::schedule::Schedule;
 
 /// Optimizer steps whose metrics may still be under way: the device works on the next one meanwhile.
-const STEPS_IN_FLIGHT: usize = 1;
+pub(crate) const STEPS_IN_FLIGHT: usize = 1;
 
 /// What a run learns from.
 pub struct Inputs<'a> {
@@ -119,6 +121,8 @@ pub struct Run<'a> {
     config: &'a TrainConfig,
     inputs: Inputs<'a>,
     objective: Objective,
+    /// Pairs that pass through the device at a time: `--batch-size`, or fewer if that does not fit.
+    micro_batch: usize,
     learner: Learner,
     frozen: Option<Tensors>,
     train_reference: ReferenceLogProbs,
@@ -153,47 +157,52 @@ impl<'a> Run<'a> {
         out: &Path,
         observe: &'a mut dyn FnMut(Event),
     ) -> Result<Run<'a>> {
-        let objective = config.objective();
-        let sides = objective.sides();
-        let extent_of = |d: &Dataset| Extent::of(&d.examples, config.batch_size, sides);
-        let mut extent = extent_of(inputs.train);
-        let mut slots = config.pairs_per_step().min(inputs.train.examples.len());
-        if let Some(eval) = inputs.eval {
-            extent = extent.union(extent_of(eval));
-            slots = slots.max(eval.examples.len());
+        let Model {
+            config: model,
+            weights,
+            ..
+        } = inputs.model;
+        let data = (inputs.train, inputs.eval);
+        let resident = Resident::new(engine, config, &model.dims, data)?;
+        let micro_batch = resident.micro_batch();
+        let Resident {
+            learner,
+            frozen,
+            note,
+            ..
+        } = resident;
+        if let Some(note) = note {
+            observe(Event::Note(note));
         }
-        let dims = inputs.model.config.dims;
-        let layout = Layout::new(&dims, engine.max_binding_bytes(), extent.pair_heads)?;
-        let recipe = (objective, config.optimizer());
-        let weights = &inputs.model.weights;
-        let learner = Learner::new(engine, &layout, weights, recipe, extent, slots)?;
+        for tensors in std::iter::once(&learner.policy.weights).chain(&frozen) {
+            tensors.write(engine, &weights.tensors)?;
+        }
         let mut run = Run {
             engine,
             config,
             inputs,
-            objective,
+            objective: config.objective(),
+            micro_batch,
             learner,
-            frozen: None,
+            frozen,
             train_reference: ReferenceLogProbs::default(),
             eval_reference: ReferenceLogProbs::default(),
             metrics: MetricsFile::create(out)?,
             observe,
         };
-        if let Objective::Sigmoid { .. } = objective {
-            run.prepare_reference(&layout)?;
+        let wants_reference = matches!(run.objective, Objective::Sigmoid { .. });
+        if wants_reference && run.frozen.is_none() {
+            run.cache_reference()?;
         }
+        run.pass_notes_on();
         Ok(run)
     }
 
-    fn prepare_reference(&mut self, layout: &Layout) -> Result<()> {
-        if self.config.reference == ReferenceMode::OnTheFly {
-            let weights = &self.inputs.model.weights;
-            let frozen =
-                Tensors::upload(self.engine, layout, &weights.tensors, "reference weight")?;
-            self.frozen = Some(frozen);
-            return Ok(());
-        }
-        let fingerprint = checkpoint::fingerprint(&layout.dims, &self.inputs.model.weights);
+    fn cache_reference(&mut self) -> Result<()> {
+        let Model {
+            config, weights, ..
+        } = self.inputs.model;
+        let fingerprint = checkpoint::fingerprint(&config.dims, weights);
         let train = self.inputs.train;
         self.train_reference = self.reference_of(train, &fingerprint)?;
         if let Some(eval) = self.inputs.eval {
@@ -204,15 +213,21 @@ impl<'a> Run<'a> {
 
     /// From the cache, or computed by the model as it is now, and then kept.
     fn reference_of(&mut self, data: &Dataset, fingerprint: &str) -> Result<ReferenceLogProbs> {
-        let dir = self.config.cache_dir.clone().or_else(default_cache_dir);
-        let device = self.engine.identity();
-        let cache = dir.map(|dir| Cache::new(&dir, fingerprint, &device, &data.examples));
+        let dir = cache::dir(self.config.cache_dir.as_deref());
+        let cache = match dir.zip(data.examples.chunks(self.micro_batch).next()) {
+            Some((dir, pairs)) => {
+                let stream = Stream::new(pairs, self.objective.sides());
+                let device = self.learner.policy.identity(self.engine, &stream)?;
+                Some(Cache::new(&dir, fingerprint, &device, &data.examples))
+            }
+            None => None,
+        };
         if let Some(kept) = cache.as_ref().and_then(|c| c.load(&data.examples)) {
             return Ok(kept);
         }
         let total = data.examples.len();
         let mut values = Vec::new();
-        for (i, pairs) in data.examples.chunks(self.config.batch_size).enumerate() {
+        for (i, pairs) in data.examples.chunks(self.micro_batch).enumerate() {
             let stream = Stream::new(pairs, self.objective.sides());
             let logps = self.learner.policy.log_probs(self.engine, &stream)?;
             if logps.iter().any(|l| !l.is_finite()) {
@@ -227,7 +242,7 @@ impl<'a> Run<'a> {
                 });
             }
             values.extend(logps);
-            let done = (i * self.config.batch_size + pairs.len()).min(total);
+            let done = (i * self.micro_batch + pairs.len()).min(total);
             (self.observe)(Event::Reference { done, total });
         }
         let logps = ReferenceLogProbs::new(&data.examples, values);
@@ -374,13 +389,13 @@ impl<'a> Run<'a> {
     /// tokens.
     fn accumulate(&mut self, pairs: &[usize]) -> Result<usize> {
         let mut tokens = 0;
-        for (i, micro) in pairs.chunks(self.config.batch_size).enumerate() {
+        for (i, micro) in pairs.chunks(self.micro_batch).enumerate() {
             let examples = micro.iter().map(|&e| &self.inputs.train.examples[e]);
             let stream = Stream::new(examples, self.objective.sides());
             let (frozen, kept) = (self.frozen.as_ref(), &self.train_reference);
             let reference = Self::reference(frozen, self.objective, kept, micro);
             let place = Place {
-                slot: i * self.config.batch_size,
+                slot: i * self.micro_batch,
                 of: pairs.len(),
             };
             self.learner
@@ -390,11 +405,18 @@ impl<'a> Run<'a> {
         Ok(tokens)
     }
 
+    fn pass_notes_on(&mut self) {
+        for note in self.engine.notes() {
+            (self.observe)(Event::Note(note));
+        }
+    }
+
     /// Waits for a step's metrics, writes them down and tells of them.
     fn land(&mut self, flight: Flight, total: usize, clock: &mut Instant) -> Result<()> {
         let report = self.learner.report(self.engine, flight.ticket)?;
         let seconds = clock.elapsed().as_secs_f64();
         *clock = Instant::now();
+        self.pass_notes_on();
         if report.broken || !report.loss_is_finite() {
             return Err(Error::NotFinite {
                 step: flight.step as u64,
@@ -429,9 +451,9 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         let total = eval.examples.len();
-        for (i, pairs) in eval.examples.chunks(self.config.batch_size).enumerate() {
+        for (i, pairs) in eval.examples.chunks(self.micro_batch).enumerate() {
             let stream = Stream::new(pairs, self.objective.sides());
-            let slot = i * self.config.batch_size;
+            let slot = i * self.micro_batch;
             let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
             let (frozen, kept) = (self.frozen.as_ref(), &self.eval_reference);
             let reference = Self::reference(frozen, self.objective, kept, &indices);
@@ -464,11 +486,6 @@ impl<'a> Run<'a> {
         });
         Ok(Some(summary))
     }
-}
-
-/// Where reference log-probs are kept unless the user says otherwise.
-fn default_cache_dir() -> Option<PathBuf> {
-    Some(dirs::cache_dir()?.join("gpt2-dpo").join("reference"))
 }
 
 /// metrics.jsonl: a row at a time, each written at once.

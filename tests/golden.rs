@@ -15,6 +15,7 @@ use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::gpu::{OpenOptions, Variant};
 use gpt2_dpo::learner::{Decay, Learner, Objective, Optimizer, Place, Reference, Scorer};
 use gpt2_dpo::model::{Layout, params};
+use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::adamw::Settings;
 use safetensors::SafeTensors;
 
@@ -307,9 +308,9 @@ fn gpu_with_split_weights() {
 /// Each variant of the kernels that have several.
 #[test]
 fn gpu_variants() {
-    for variant in [Variant::Tiled, Variant::Direct] {
+    for name in common::variants(OPS.iter()) {
         let options = OpenOptions {
-            variant,
+            variant: Variant::Named(name),
             ..OpenOptions::default()
         };
         check(&mut common::gpu_with(options), 4, WHOLE);

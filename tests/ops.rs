@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::gpu::{OpenOptions, Variant};
 use gpt2_dpo::ops::Op;
@@ -10,28 +12,37 @@ use gpt2_dpo::ops::case::{Distance, distance};
 
 fn gpu_equals_twin(op: &str) {
     let op = gpt2_dpo::ops::OPS.iter().find(|o| o.name == op).unwrap();
-    let has_variants = op.kernels.iter().any(|kernel| kernel.direct.is_some());
-    let variants = [Variant::Tiled, Variant::Direct];
-    for variant in &variants[..if has_variants { 2 } else { 1 }] {
-        gpu_variant_equals_twin(op, *variant);
+    for variant in common::variants([op].into_iter()) {
+        gpu_variant_equals_twin(op, variant);
     }
 }
 
-fn gpu_variant_equals_twin(op: &Op, variant: Variant) {
+fn gpu_variant_equals_twin(op: &Op, variant: &'static str) {
     let mut gpu = common::gpu_with(OpenOptions {
-        variant,
+        variant: Variant::Named(variant),
         ..common::CHECKED
     });
+    let mut ran = BTreeSet::new();
     let mut cpu = CpuEngine::new();
     for case in (op.cases)() {
         let ours = case.run(&mut gpu).unwrap();
+        ran.extend(gpu.chosen());
         let twin = case.run(&mut cpu).unwrap();
-        let name = format!("{} {variant:?}: {}", op.name, case.label);
+        let name = format!("{} {variant}: {}", op.name, case.label);
         assert!(ours.broken.is_empty(), "{name}: GPU {:?}", ours.broken);
         assert!(twin.broken.is_empty(), "{name}: CPU {:?}", twin.broken);
         let d = distance(&ours.outputs, &twin.outputs);
         println!("{name}: {d:?}");
         assert!(d.within(&Distance::BOUND), "{name}: {d:?}");
+    }
+    // No case is too awkward for all of them: each variant ran.
+    let ways = op.kernels.iter().flat_map(|kernel| kernel.ways());
+    for way in ways.filter(|way| way.variant == variant && !variant.is_empty()) {
+        assert!(
+            ran.contains(&(way.name(), variant)),
+            "{variant}: {}",
+            way.name()
+        );
     }
 }
 

@@ -1,61 +1,14 @@
 //! Recordings of full-size models, without a device: no step is so much work that an operating system
 //! could take the GPU for hung, and every buffer fits WebGPU's default binding.
 
-use std::collections::BTreeMap;
-
-use gpt2_dpo::Result;
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::data::Example;
-use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::engine::Engine;
 use gpt2_dpo::model::backward::{self, Loss};
 use gpt2_dpo::model::forward::{self, Rows};
 use gpt2_dpo::model::{Dims, Layout, Purpose, Tensors, Workspace};
-use gpt2_dpo::recording::{Buffer, MAX_STEP_FLOPS, Recording};
-
-/// Buffers without memory, each at most as large as WebGPU's default binding.
-#[derive(Default)]
-struct Paper {
-    words: Vec<usize>,
-}
-
-impl Engine for Paper {
-    fn name(&self) -> String {
-        "paper".into()
-    }
-    fn is_asynchronous(&self) -> bool {
-        false
-    }
-    fn max_binding_bytes(&self) -> usize {
-        128 << 20
-    }
-    fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
-        assert!(
-            4 * words <= self.max_binding_bytes(),
-            "{label}: {words} words"
-        );
-        self.words.push(words);
-        Ok(Buffer {
-            id: self.words.len() as u32 - 1,
-            words,
-        })
-    }
-    fn release(&mut self, _: Buffer) {}
-    fn write(&mut self, _: Buffer, _: usize, _: &[u32]) -> Result<()> {
-        Ok(())
-    }
-    fn run(&mut self, _: &Recording) -> Result<()> {
-        Ok(())
-    }
-    fn fetch(&mut self, _: Buffer, _: usize) -> Result<Ticket> {
-        unreachable!("nothing is read back from paper")
-    }
-    fn collect(&mut self, _: Ticket) -> Result<Vec<u32>> {
-        unreachable!("nothing is read back from paper")
-    }
-    fn wait(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
+use gpt2_dpo::plan::Planner;
+use gpt2_dpo::recording::{MAX_STEP_FLOPS, Recording};
 
 struct NoLoss;
 
@@ -76,7 +29,11 @@ const PUBLISHED: [(&str, usize, usize, usize); 5] = [
 const CARD: [[usize; 3]; 4] = [[96, 64, 64]; 4];
 
 /// Forward and backward over one micro-batch.
-fn record(n_layer: usize, n_head: usize, n_embd: usize, pairs: &[[usize; 3]]) -> Recording {
+fn record(
+    (n_layer, n_head, n_embd): (usize, usize, usize),
+    pairs: &[[usize; 3]],
+    purpose: Purpose,
+) -> Recording {
     let dims = Dims {
         vocab_size: 50257,
         n_positions: 1024,
@@ -96,11 +53,11 @@ fn record(n_layer: usize, n_head: usize, n_embd: usize, pairs: &[[usize; 3]]) ->
         .collect();
     let stream = Stream::new(&examples, Sides::Both);
     let extent = Extent::of(&examples, examples.len(), Sides::Both);
-    let mut paper = Paper::default();
+    let mut paper = Planner::new(128 << 20, usize::MAX); // WebGPU's default binding
     let layout = Layout::new(&dims, paper.max_binding_bytes(), extent.pair_heads).unwrap();
     let weights = Tensors::zeros(&mut paper, &layout, "weight").unwrap();
     let grads = Tensors::zeros(&mut paper, &layout, "gradient").unwrap();
-    let ws = Workspace::new(&mut paper, &layout, extent, 16, Purpose::Train).unwrap();
+    let ws = Workspace::new(&mut paper, &layout, extent, 16, purpose).unwrap();
     let (tensors, buffers) = ((&weights, &grads), (&ws, ws.backward.as_ref().unwrap()));
     let mut rec = Recording::new();
     forward::forward(&mut rec, &dims, &weights, &ws, Rows::of(&stream));
@@ -112,7 +69,8 @@ fn record(n_layer: usize, n_head: usize, n_embd: usize, pairs: &[[usize; 3]]) ->
 #[test]
 fn no_step_of_a_published_model_is_too_much_work() {
     for (name, n_layer, n_head, n_embd) in PUBLISHED {
-        let rec = record(n_layer, n_head, n_embd, &CARD);
+        let sizes = (n_layer, n_head, n_embd);
+        let rec = record(sizes, &CARD, Purpose::TrainCheckpointed);
         let largest = rec.steps.iter().max_by_key(|step| step.flops).unwrap();
         assert!(
             largest.flops <= MAX_STEP_FLOPS,
@@ -126,7 +84,7 @@ fn no_step_of_a_published_model_is_too_much_work() {
 #[test]
 fn long_sequences_are_cut_into_steps() {
     let pair = [512, 513, 513];
-    let rec = record(1, 25, 1600, &[pair]);
+    let rec = record((1, 25, 1600), &[pair], Purpose::Train);
     let largest = rec.steps.iter().max_by_key(|step| step.flops).unwrap();
     assert!(largest.flops <= MAX_STEP_FLOPS, "{:?}", largest.kernel);
     let flops_of = |entry: &str| -> Vec<u64> {
@@ -159,15 +117,21 @@ fn long_sequences_are_cut_into_steps() {
 /// over 888 rows, three for the vocabulary over 512 rows.
 #[test]
 fn the_work_is_what_the_formula_says() {
-    let rec = record(12, 12, 768, &CARD);
-    let mut by_op: BTreeMap<&str, u64> = BTreeMap::new();
-    for step in &rec.steps {
-        *by_op.entry(step.kernel.op).or_default() += step.flops;
-    }
+    let linear = |purpose: Purpose| -> u64 {
+        let rec = record((12, 12, 768), &CARD, purpose);
+        let steps = rec.steps.iter().filter(|step| step.kernel.op == "linear");
+        steps.map(|step| step.flops).sum()
+    };
     let (rows, heads): (u64, u64) = (4 * (96 + 63 + 63), 4 * 128);
     let matrices = 12 * (768 * 3 * 768 + 768 * 768 + 2 * 768 * 4 * 768);
     let vocabulary = 50304 * 768; // padded to a multiple of 128
     let expected = 3 * 2 * (rows * matrices + heads * vocabulary);
     let biases = 12 * rows * (3 + 1 + 4 + 1) * 768;
-    assert_eq!(by_op["linear"], expected + biases);
+    assert_eq!(linear(Purpose::Train), expected + biases);
+    // Checkpointed, all layers but the last go forward again, up to GELU.
+    let again = 11 * 2 * rows * (768 * 3 * 768 + 768 * 768 + 768 * 4 * 768);
+    assert_eq!(
+        linear(Purpose::TrainCheckpointed),
+        expected + biases + again
+    );
 }

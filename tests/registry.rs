@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::{Engine, Ticket};
-use gpt2_dpo::kernel::Kernel;
+use gpt2_dpo::engine::{Engine, Tap};
+use gpt2_dpo::kernel::{Kernel, PARTIALS};
 use gpt2_dpo::ops::case::{Case, Distance, distance};
-use gpt2_dpo::ops::{OPS, residual};
-use gpt2_dpo::recording::{Buffer, MAX_PARAMS, Recording};
+use gpt2_dpo::ops::{OPS, linear};
+use gpt2_dpo::recording::{MAX_PARAMS, Recording};
+use gpt2_dpo::reflect::StorageBinding;
 
 fn kernels() -> impl Iterator<Item = &'static Kernel> {
     OPS.iter().flat_map(|op| op.kernels.iter().copied())
@@ -51,11 +52,11 @@ fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
 fn files_are_the_registry() {
     let ops: BTreeSet<String> = OPS.iter().map(|op| op.name.to_owned()).collect();
     assert_eq!(ops.len(), OPS.len(), "an op is listed twice");
-    let variants: BTreeSet<String> = kernels()
-        .filter(|kernel| kernel.direct.is_some())
-        .map(|kernel| format!("{}_direct", kernel.op))
-        .collect();
-    assert_eq!(stems("shaders", "wgsl"), &ops | &variants);
+    let mut shaders = stems("shaders", "wgsl");
+    assert!(ops.is_subset(&shaders));
+    // The others are files of variants; `sources_are_all_shaders` sees to it that no file is left over.
+    shaders.retain(|stem| !ops.iter().any(|op| stem.starts_with(&format!("{op}_"))));
+    assert_eq!(shaders, ops);
     for (folder, helpers) in [
         ("src/ops", &["mod", "case"][..]),
         ("tests/gradients", &["main"]),
@@ -84,14 +85,30 @@ fn sources_are_all_shaders() {
 #[test]
 fn variants_take_what_their_kernels_take() {
     for kernel in kernels() {
-        let Some(direct) = kernel.direct else {
-            continue;
-        };
-        assert_eq!(direct.name(), kernel.name());
-        assert_ne!(direct.source, kernel.source);
-        let (ours, theirs) = (direct.reflection(), kernel.reflection());
-        assert_eq!(ours.storage, theirs.storage, "{}", kernel.name());
-        assert_eq!(ours.params, theirs.params, "{}", kernel.name());
+        let names: BTreeSet<&str> = kernel.ways().map(|way| way.variant).collect();
+        assert_eq!(names.len(), kernel.ways().count(), "{}", kernel.name());
+        let theirs = kernel.reflection();
+        for way in kernel.variants {
+            let name = format!("{} [{}]", way.name(), way.variant);
+            assert_eq!(way.op, kernel.op);
+            assert_ne!(way.source, kernel.source, "{name}");
+            let mut written = 0;
+            for pass in way.passes() {
+                assert_eq!(pass.source, way.source, "{name}: a file a variant");
+                let ours = pass.reflection();
+                assert_eq!(ours.params, theirs.params, "{name}");
+                // Found by name, read or written as there; partial results are the engine's.
+                for binding in ours.storage.iter().filter(|b| b.name != PARTIALS) {
+                    let same = |b: &&StorageBinding| b.name == binding.name;
+                    let base = theirs.storage.iter().find(same);
+                    let base = base.unwrap_or_else(|| panic!("{name}: `{}`", binding.name));
+                    assert_eq!(base.written, binding.written, "{name}: `{}`", binding.name);
+                    written += usize::from(binding.written);
+                }
+            }
+            let all = theirs.storage.iter().filter(|b| b.written).count();
+            assert_eq!(written, all, "{name} writes not all that it should");
+        }
     }
 }
 
@@ -110,56 +127,16 @@ fn entry_points_are_the_kernels() {
     }
 }
 
-/// The CPU engine, noting which kernels run.
-struct Spy {
-    cpu: CpuEngine,
-    seen: BTreeSet<String>,
-}
-
-impl Engine for Spy {
-    fn is_asynchronous(&self) -> bool {
-        self.cpu.is_asynchronous()
-    }
-
-    fn run(&mut self, recording: &Recording) -> gpt2_dpo::Result<()> {
-        self.seen
-            .extend(recording.steps.iter().map(|step| step.kernel.name()));
-        self.cpu.run(recording)
-    }
-    fn name(&self) -> String {
-        self.cpu.name()
-    }
-    fn max_binding_bytes(&self) -> usize {
-        self.cpu.max_binding_bytes()
-    }
-    fn create(&mut self, label: &str, words: usize) -> gpt2_dpo::Result<Buffer> {
-        self.cpu.create(label, words)
-    }
-    fn release(&mut self, buffer: Buffer) {
-        self.cpu.release(buffer);
-    }
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> gpt2_dpo::Result<()> {
-        self.cpu.write(buffer, offset, data)
-    }
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> gpt2_dpo::Result<Ticket> {
-        self.cpu.fetch(buffer, words)
-    }
-    fn collect(&mut self, ticket: Ticket) -> gpt2_dpo::Result<Vec<u32>> {
-        self.cpu.collect(ticket)
-    }
-    fn wait(&mut self) -> gpt2_dpo::Result<()> {
-        self.cpu.wait()
-    }
-}
-
 #[test]
 fn cases_run_every_kernel_and_compare_what_it_wrote() {
     let poison = poison();
     for op in OPS {
-        let mut spy = Spy {
-            cpu: CpuEngine::new(),
-            seen: BTreeSet::new(),
+        let (mut cpu, mut seen) = (CpuEngine::new(), BTreeSet::new());
+        let mut note = |cpu: &mut dyn Engine, recording: &Recording| {
+            seen.extend(recording.steps.iter().map(|step| step.kernel.name()));
+            cpu.run(recording)
         };
+        let mut spy = Tap::new(&mut cpu, &mut note);
         for case in (op.cases)() {
             let name = format!("{}: {}", op.name, case.label);
             let outcome = case.run(&mut spy).unwrap();
@@ -178,7 +155,7 @@ fn cases_run_every_kernel_and_compare_what_it_wrote() {
         }
         for kernel in op.kernels {
             let name = kernel.name();
-            assert!(spy.seen.contains(&name), "no case runs {name}");
+            assert!(seen.contains(&name), "no case runs {name}");
         }
     }
 }
@@ -296,16 +273,25 @@ fn comparator_sees_zeros_on_either_side() {
     assert!(!passes(&zeros, &outputs()));
 }
 
-/// What a case of y += x says it broke, `count` elements of buffers of 3 being touched.
+/// What a case of y `[1, count]` = x `[1, 1]` · w `[1, count]` says it broke, w and y having 3 elements.
 fn broken(case: Case, count: usize) -> Vec<String> {
-    let case = case.record(move |rec, b| residual::forward(rec, b[0], b[1], count));
+    let case = case.record(move |rec, b| {
+        let op = linear::Forward {
+            x: b[0],
+            weight: b[1],
+            bias: None,
+            residual: None,
+            y: b[2],
+        };
+        linear::forward(rec, &op, linear::Shape::whole(1, 1, count), 0, false);
+    });
     case.run(&mut CpuEngine::new()).unwrap().broken
 }
 
 #[test]
 fn a_case_sees_writes_where_there_should_be_none() {
-    let case = || Case::new("y += x".into()).input(3, 1.0);
+    let case = || Case::new("y = x · w".into()).input(1, 1.0).input(3, 1.0);
     assert!(broken(case().inout(3, 1.0), 3).is_empty());
-    assert_eq!(broken(case().inout(3, 1.0), 4), ["wrote beyond buffer 1"]);
-    assert_eq!(broken(case().input(3, 1.0), 3), ["changed input 1"]);
+    assert_eq!(broken(case().inout(3, 1.0), 4), ["wrote beyond buffer 2"]);
+    assert_eq!(broken(case().input(3, 1.0), 3), ["changed input 2"]);
 }

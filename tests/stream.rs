@@ -117,11 +117,11 @@ fn tiles_begin_anew_in_each_part_and_after_so_many_rows() {
     // As in generation: what is before the first row does not move the cuts.
     assert_eq!(cuts(5..38), [[5, 32], [32, 38]]);
     assert_eq!(cuts(141..142), [[141, 142]]);
-    // Every variant of a kernel takes the same tiles.
+    // Every variant of a kernel takes the same tiles, and the columns of a head in the same groups.
     for kernel in attention::KERNELS {
-        if let Some(variant) = kernel.direct {
-            let size = |kernel: &Kernel| kernel.constant("TILE_ROWS");
-            assert_eq!(size(variant), size(kernel), "{}", kernel.name());
+        for variant in kernel.variants {
+            let sizes = |kernel: &Kernel| ["TILE_ROWS", "GROUP_COLS"].map(|n| kernel.constant(n));
+            assert_eq!(sizes(variant), sizes(kernel), "{}", kernel.name());
         }
     }
 }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::model::Dims;
+use crate::tokenizer::Tokenizer;
 
 /// Widest attention head that the attention kernels hold.
 const MAX_HEAD_DIM: usize = 256;
@@ -57,6 +58,11 @@ impl Config {
             _ => Error::io("read", &path, source),
         })?;
         Config::parse(&bytes, &path)
+    }
+
+    /// The token that ends a response: this config's, else the tokenizer's.
+    pub fn eos(&self, tokenizer: Option<&Tokenizer>) -> Option<u32> {
+        self.eos_token_id.or_else(|| tokenizer?.eos())
     }
 
     /// Reads the text of a `config.json`; `origin` is its name in errors.

@@ -5,7 +5,7 @@
 //! - [`initial`]: weights for training from scratch
 //! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`
 //! - [`fingerprint`]: one name for equal weights
-//! - [`Model`]: config, weights and tokenizer together
+//! - [`Model`]: config, weights and tokenizer together; [`outline`]: the same without the weights
 //! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
 
 mod config;
@@ -18,7 +18,7 @@ mod weights;
 
 pub use config::Config;
 pub use initial::initial;
-pub use model::Model;
+pub use model::{Model, outline};
 pub use output::{RUN_FILES, abandon, claim, write_atomically};
 pub use save::save;
 pub use weights::{Weights, fingerprint};
@@ -31,6 +31,9 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 
 /// A run's options, as `--config` takes them.
 pub const RUN_FILE: &str = "run.toml";
+
+/// When which kernel ran, of a run with `--profile`.
+pub const TRACE_FILE: &str = "trace.json";
 
 const CONFIG_FILE: &str = "config.json";
 const GENERATION_FILE: &str = "generation_config.json";

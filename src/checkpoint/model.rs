@@ -17,6 +17,20 @@ pub struct Model {
     pub tokenizer: Option<Tokenizer>,
 }
 
+/// What a model directory holds beside its weights.
+///
+/// # Errors
+/// `Error::Io`, `Error::File`: as [`Model::load`].
+pub fn outline(dir: &Path) -> Result<(Config, Option<Tokenizer>)> {
+    let config = Config::load(dir)?;
+    if !Tokenizer::exists(dir) {
+        return Ok((config, None));
+    }
+    let tokenizer = Tokenizer::load(dir)?;
+    data::check_vocabulary(&tokenizer, &config.dims, dir)?;
+    Ok((config, Some(tokenizer)))
+}
+
 impl Model {
     /// Reads a Hugging Face GPT-2 directory.
     ///
@@ -24,14 +38,7 @@ impl Model {
     /// `Error::Io`, `Error::File`, `Error::Tensor`: what is missing, unreadable or not GPT-2 as it is
     /// implemented here, and a tokenizer with more tokens than the model has embeddings.
     pub fn load(dir: &Path) -> Result<Model> {
-        let config = Config::load(dir)?;
-        let tokenizer = if Tokenizer::exists(dir) {
-            let tokenizer = Tokenizer::load(dir)?;
-            data::check_vocabulary(&tokenizer, &config.dims, dir)?;
-            Some(tokenizer)
-        } else {
-            None
-        };
+        let (config, tokenizer) = outline(dir)?;
         let weights = Weights::load(dir, &config.dims)?;
         Ok(Model {
             config,
@@ -42,8 +49,7 @@ impl Model {
 
     /// The token that ends a response: the config's, else the tokenizer's.
     pub fn eos(&self) -> Option<u32> {
-        let tokenizers = || self.tokenizer.as_ref().and_then(Tokenizer::eos);
-        self.config.eos_token_id.or_else(tokenizers)
+        self.config.eos(self.tokenizer.as_ref())
     }
 
     /// Writes the directory with these weights in place of its own, in a form that transformers loads;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::{CONFIG_FILE, GENERATION_FILE, METRICS_FILE, RUN_FILE, WEIGHTS_FILE};
+use super::{CONFIG_FILE, GENERATION_FILE, METRICS_FILE, RUN_FILE, TRACE_FILE, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 
 /// Every file that a run writes into its output folder: what overwriting removes, in this order, so
@@ -24,6 +24,7 @@ pub const RUN_FILES: &[&str] = &[
     "chat_template.jinja",
     METRICS_FILE,
     RUN_FILE,
+    TRACE_FILE,
 ];
 
 /// The end of the name of a file still being written, which a killed run leaves behind.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::checkpoint::Config;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
+use gpt2_dpo::tokenizer::Tokenizer;
 
 /// Which device to use.
 #[derive(clap::Args)]
@@ -24,6 +25,9 @@ pub struct DeviceArgs {
     /// Split weights into buffers of at most this many MiB; 0 = as large as the device binds
     #[arg(long, value_name = "MIB", default_value_t = TrainConfig::default().max_binding_mib)]
     pub max_binding_mib: usize,
+    /// Take each kernel's usual variant instead of measuring which is fastest on this device
+    #[arg(long)]
+    pub no_autotune: bool,
 }
 
 impl DeviceArgs {
@@ -34,6 +38,8 @@ impl DeviceArgs {
             backend: self.backend,
             checked: self.checked,
             max_binding_mib: self.max_binding_mib,
+            no_autotune: self.no_autotune,
+            cache_dir: None,
         })
     }
 }
@@ -47,10 +53,21 @@ pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
     Ok(opened.engine)
 }
 
+/// Passes on what the device has to tell.
+pub fn say_notes(engine: &mut dyn Engine) {
+    for note in engine.notes() {
+        eprintln!("note: {note}");
+    }
+}
+
 /// Reads preference pairs for a model, saying what was left out.
-pub fn read_pairs(path: &Path, model: &Model, options: &data::Options) -> Result<Dataset> {
-    let tokenizer = model.tokenizer.as_ref();
-    let data = data::read(path, tokenizer, model.eos(), options, &model.config.dims)?;
+pub fn read_pairs(
+    path: &Path,
+    (config, tokenizer): (&Config, Option<&Tokenizer>),
+    options: &data::Options,
+) -> Result<Dataset> {
+    let eos = config.eos(tokenizer);
+    let data = data::read(path, tokenizer, eos, options, &config.dims)?;
     say_dropped(&data);
     Ok(data)
 }

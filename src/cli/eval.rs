@@ -71,7 +71,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             help: "give the model that training began with".into(),
         });
     }
-    let data = args::read_pairs(&args.data, &policy, &config.data_options())?;
+    let words = (&policy.config, policy.tokenizer.as_ref());
+    let data = args::read_pairs(&args.data, words, &config.data_options())?;
     let mut engine = args.device.open()?;
     let summary = gpt2_dpo::eval::evaluate(
         engine.as_mut(),
@@ -81,6 +82,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         config.beta,
         config.batch_size,
     )?;
+    args::say_notes(engine.as_mut());
     if !summary.loss.is_finite() {
         return Err(Error::NotFinite {
             step: 0,

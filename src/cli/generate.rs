@@ -9,7 +9,7 @@ use gpt2_dpo::config::unescape;
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::{Error, Result};
 
-use super::args::DeviceArgs;
+use super::args::{self, DeviceArgs};
 use super::starter;
 
 #[derive(clap::Args)]
@@ -75,6 +75,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     )?;
     show(text.flush()?)?;
     show(Some("\n".to_owned()))?;
+    args::say_notes(engine);
     Ok(ExitCode::SUCCESS)
 }
 

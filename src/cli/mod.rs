@@ -1,11 +1,15 @@
 //! The command line: one file a command.
 
 mod args;
+mod bench;
 mod devices;
 mod eval;
 mod generate;
+mod plan;
+mod progress;
 mod selftest;
 mod starter;
+mod table;
 mod train;
 
 use std::process::ExitCode;
@@ -43,6 +47,8 @@ enum Command {
     Devices(devices::Args),
     /// Check every kernel against its CPU twin on a device
     Selftest(selftest::Args),
+    /// Measure a device: its ceilings, every kernel at a model's shapes, an optimizer step
+    Bench(bench::Args),
 }
 
 /// Runs the command line of this process.
@@ -58,6 +64,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Selftest(args) => selftest::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint::{Config, Model, Weights};
 use gpt2_dpo::config::TrainOptions;
+use gpt2_dpo::model::Dims;
 use gpt2_dpo::tokenizer::Tokenizer;
 
 macro_rules! file {
@@ -30,19 +31,27 @@ const RECIPE: (&str, &str) = (
     include_str!("../../examples/starter/train.toml"),
 );
 
+/// The starter's config and tokenizer.
+pub fn outline() -> Result<(Config, Option<Tokenizer>)> {
+    let config = Config::parse(file!("config.json"), Path::new("starter/config.json"))?;
+    let tokenizer = file!("tokenizer.json");
+    let tokenizer = Tokenizer::from_json(tokenizer, Path::new("starter/tokenizer.json"))?;
+    Ok((config, Some(tokenizer)))
+}
+
+/// Its weights.
+pub fn weights(dims: &Dims) -> Result<Weights> {
+    let origin = Path::new("starter/model.safetensors");
+    Weights::parse(file!("model.safetensors"), origin, dims)
+}
+
 /// The starter's model.
 pub fn model() -> Result<Model> {
-    let config = Config::parse(file!("config.json"), Path::new("starter/config.json"))?;
-    let weights = file!("model.safetensors");
-    let origin = Path::new("starter/model.safetensors");
-    let tokenizer = file!("tokenizer.json");
+    let (config, tokenizer) = outline()?;
     Ok(Model {
-        weights: Weights::parse(weights, origin, &config.dims)?,
-        tokenizer: Some(Tokenizer::from_json(
-            tokenizer,
-            Path::new("starter/tokenizer.json"),
-        )?),
+        weights: weights(&config.dims)?,
         config,
+        tokenizer,
     })
 }
 

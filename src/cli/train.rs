@@ -3,24 +3,32 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gpt2_dpo::checkpoint::{self, Model, Weights};
+use gpt2_dpo::ceilings::Ceilings;
+use gpt2_dpo::checkpoint::{self, Config, Model, Weights};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Engine, Tap};
 use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::plan::Plan;
+use gpt2_dpo::profile::{MAX_TRACED, Profile};
+use gpt2_dpo::recording::Recording;
+use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{args, say, starter};
+use super::progress::Progress;
+use super::{args, plan, say, starter, table};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// TOML file of these options, under the same names; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print what the run would take on the device, and do no more
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     options: TrainOptions,
 }
@@ -42,26 +50,31 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
 
-    let model = match &config.model {
-        Some(dir) => Model::load(dir)?,
-        None => starter::model()?,
+    let (model_config, tokenizer) = match &config.model {
+        Some(dir) => checkpoint::outline(dir)?,
+        None => starter::outline()?,
     };
-    let (train, eval) = read_data(&config, &model)?;
-    let mut engine = args::open(&DeviceChoice {
-        device: config.device.clone(),
-        backend: config.backend,
-        checked: config.checked,
-        max_binding_mib: config.max_binding_mib,
-    })?;
+    let dims = model_config.dims;
+    let (train, eval) = read_data(&config, (&model_config, tokenizer.as_ref()))?;
+    if args.plan {
+        let engine = open(&config)?;
+        let plan = Plan::new(engine.as_ref(), &config, &dims, (&train, eval.as_ref()))?;
+        introduce(engine.as_ref(), &config, (&train, eval.as_ref()));
+        plan::show(&plan);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let model = Model {
+        weights: match &config.model {
+            Some(dir) => Weights::load(dir, &dims)?,
+            None => starter::weights(&dims)?,
+        },
+        config: model_config,
+        tokenizer,
+    };
+    let mut engine = open(&config)?;
     let engine = engine.as_mut();
     let out = claim_out(&config)?;
-    say!("device  {}", engine.name());
-    say!("model   {}", name(&config));
-    let held_out = eval.as_ref().map_or(0, |e| e.examples.len());
-    say!(
-        "pairs   {} to train on, {held_out} held out",
-        train.examples.len()
-    );
+    introduce(engine, &config, (&train, eval.as_ref()));
     say!("output  {}", out.display());
 
     let inputs = Inputs {
@@ -69,7 +82,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         train: &train,
         eval: eval.as_ref(),
     };
-    let outcome = learn(engine, &config, inputs, &out)?;
+    let (outcome, profile) = match config.profile {
+        true => {
+            let (outcome, profile) = profiled(engine, &config, inputs, &out)?;
+            (outcome, Some(profile))
+        }
+        false => (learn(engine, &config, inputs, &out)?, None),
+    };
     write_run_file(&config, &out)?;
     model.save_with(&out, &outcome.weights)?;
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
@@ -78,29 +97,52 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if config.model.is_none() && !own_data {
         show_answers(engine, &config, &model, &outcome.weights)?;
     }
+    if let Some((profile, ceilings)) = &profile {
+        write_trace(profile, &out)?;
+        show_profile(engine, profile, ceilings);
+    }
     say!("\nsaved   {} after {} steps", out.display(), outcome.steps);
     Ok(ExitCode::SUCCESS)
 }
 
-fn name(config: &TrainConfig) -> String {
-    match &config.model {
-        Some(dir) => dir.display().to_string(),
-        None => starter::NAME.to_owned(),
-    }
+fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
+    args::open(&DeviceChoice {
+        device: config.device.clone(),
+        backend: config.backend,
+        checked: config.checked,
+        max_binding_mib: config.max_binding_mib,
+        no_autotune: config.no_autotune,
+        cache_dir: config.cache_dir.clone(),
+    })
 }
 
-fn read_data(config: &TrainConfig, model: &Model) -> Result<(Dataset, Option<Dataset>)> {
+/// Says what is trained where, and on what.
+fn introduce(engine: &dyn Engine, config: &TrainConfig, data: (&Dataset, Option<&Dataset>)) {
+    say!("device  {}", engine.name());
+    match &config.model {
+        Some(dir) => say!("model   {}", dir.display()),
+        None => say!("model   {}", starter::NAME),
+    }
+    let held_out = data.1.map_or(0, |eval| eval.examples.len());
+    let train = data.0.examples.len();
+    say!("pairs   {train} to train on, {held_out} held out");
+}
+
+fn read_data(
+    config: &TrainConfig,
+    words: (&Config, Option<&Tokenizer>),
+) -> Result<(Dataset, Option<Dataset>)> {
     let options = config.data_options();
     if let Some(path) = &config.data {
-        let train = args::read_pairs(path, model, &options)?;
+        let train = args::read_pairs(path, words, &options)?;
         let eval = config.eval_data.as_ref();
-        let eval = eval.map(|path| args::read_pairs(path, model, &options));
+        let eval = eval.map(|path| args::read_pairs(path, words, &options));
         return Ok((train, eval.transpose()?));
     }
     let parse = |(path, text): (&str, &str)| {
-        let (tokenizer, eos) = (model.tokenizer.as_ref(), model.eos());
-        let dims = &model.config.dims;
-        data::parse(text, Path::new(path), tokenizer, eos, &options, dims)
+        let (model, tokenizer) = words;
+        let eos = model.eos(tokenizer);
+        data::parse(text, Path::new(path), tokenizer, eos, &options, &model.dims)
     };
     Ok((parse(starter::TRAIN)?, Some(parse(starter::EVAL)?)))
 }
@@ -139,6 +181,41 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
     })
 }
 
+/// [`learn`], with each kernel timed on its own.
+fn profiled(
+    engine: &mut dyn Engine,
+    config: &TrainConfig,
+    inputs: Inputs,
+    out: &Path,
+) -> Result<(Outcome, (Profile, Ceilings))> {
+    let ceilings = Ceilings::measure(engine).inspect_err(|_| checkpoint::abandon(out))?;
+    let mut profile = Profile::new(engine);
+    let mut on_run = |engine: &mut dyn Engine, rec: &Recording| profile.run(engine, rec);
+    let outcome = learn(&mut Tap::new(engine, &mut on_run), config, inputs, out)?;
+    Ok((outcome, (profile, ceilings)))
+}
+
+fn write_trace(profile: &Profile, out: &Path) -> Result<()> {
+    checkpoint::write_atomically(&out.join(checkpoint::TRACE_FILE), |file| {
+        profile.write_trace(file)
+    })
+}
+
+fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
+    say!("\nceilings");
+    table::ceilings(ceilings);
+    say!("\nkernels of the run, by {}", engine.clock());
+    table::kernels(&profile.rows(ceilings), "mean");
+    say!(
+        "\ntrace   {}, for ui.perfetto.dev or chrome://tracing",
+        checkpoint::TRACE_FILE
+    );
+    if profile.is_cut() {
+        say!("        which holds the first {MAX_TRACED} kernels");
+    }
+    say!("note    each kernel ran alone to be timed: the run was slower for it");
+}
+
 /// The run itself. If it breaks off after good steps, the weights are kept as long as they are finite;
 /// otherwise nothing is.
 fn learn(
@@ -149,7 +226,7 @@ fn learn(
 ) -> Result<Outcome> {
     let model = inputs.model;
     let mut progress = Progress::default();
-    let mut tell = |event: Event| progress.tell(event);
+    let mut tell = |event: Event| show(&mut progress, event);
     let mut good: Option<Weights> = None;
     let result = Run::new(engine, config, inputs, out, &mut tell).and_then(|mut run| {
         let result = run.train();
@@ -172,62 +249,24 @@ fn learn(
     result
 }
 
-/// One progress bar a phase, on stderr, and none where that is no terminal.
-#[derive(Default)]
-struct Progress {
-    bar: Option<(&'static str, ProgressBar)>,
-}
-
-impl Progress {
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::Note(note) => self.say(&format!("note: {note}")),
-            Event::Reference { done, total } => self.at("reference", done, total, String::new()),
-            Event::Evaluating { done, total } => self.at("evaluating", done, total, String::new()),
-            Event::Step { row, total } => self.at("training", row.step, total, brief(row)),
-            Event::Eval { step, summary } => {
-                self.clear();
-                if let Some(rewards) = &summary.rewards {
-                    say!(
-                        "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
-                        summary.loss,
-                        100.0 * rewards.accuracy,
-                        rewards.margin
-                    );
-                } else {
-                    say!("step {step}: held-out loss {:.4}", summary.loss);
-                }
+fn show(progress: &mut Progress, event: Event) {
+    match event {
+        Event::Note(note) => progress.say(&format!("note: {note}")),
+        Event::Reference { done, total } => progress.at("reference", done, total, String::new()),
+        Event::Evaluating { done, total } => progress.at("evaluating", done, total, String::new()),
+        Event::Step { row, total } => progress.at("training", row.step, total, brief(row)),
+        Event::Eval { step, summary } => {
+            progress.clear();
+            if let Some(rewards) = &summary.rewards {
+                say!(
+                    "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
+                    summary.loss,
+                    100.0 * rewards.accuracy,
+                    rewards.margin
+                );
+            } else {
+                say!("step {step}: held-out loss {:.4}", summary.loss);
             }
-        }
-    }
-
-    fn at(&mut self, phase: &'static str, done: usize, total: usize, message: String) {
-        if self.bar.as_ref().is_none_or(|(name, _)| *name != phase) {
-            self.clear();
-            let template = "{prefix:10} [{bar:24}] {pos}/{len}  {msg}  {eta} left";
-            let bar = ProgressBar::new(total as u64).with_prefix(phase);
-            // The template is a constant; were it wrong, the plain bar would stand in.
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            self.bar = Some((phase, bar));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_message(message);
-            bar.set_position(done as u64);
-        }
-    }
-
-    fn say(&self, line: &str) {
-        match &self.bar {
-            Some((_, bar)) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
-    }
-
-    fn clear(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
         }
     }
 }

@@ -1,18 +1,26 @@
 //! Runs recordings on the CPU.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use crate::engine::{Engine, Ticket};
+use super::memory::memory;
+use super::pages::Pages;
+use crate::engine::{self, Engine, Held, Memory, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Slot};
 use crate::recording::{Buffer, Recording, Step};
 
-/// The CPU as an [`Engine`]: buffers are vectors, kernels are their twins.
+/// The CPU as an [`Engine`]: kernels are their twins.
 pub struct CpuEngine {
-    buffers: Vec<Vec<u32>>,
+    /// Empty once released, and while a step writes it.
+    buffers: Vec<Pages>,
+    held: Held,
+    /// When [`Engine::watch`] was called, and the runs since.
+    watch: Option<(Instant, Vec<Timing>)>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
     max_binding_bytes: usize,
+    memory: Option<Memory>,
 }
 
 impl Default for CpuEngine {
@@ -32,16 +40,37 @@ impl CpuEngine {
     pub fn with_max_binding(bytes: usize) -> Self {
         CpuEngine {
             buffers: Vec::new(),
+            held: Held::default(),
+            watch: None,
             fetched: HashMap::new(),
             next_ticket: 0,
             max_binding_bytes: bytes,
+            memory: memory(),
         }
+    }
+
+    /// Refuses what the machine cannot hold at all. Systems that promise more memory than they have
+    /// would end the process instead.
+    fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
+        let total = self.memory.map_or(usize::MAX, |memory| memory.total);
+        let fits = self.held.now() + 4 * words <= total;
+        let pages = fits.then(|| Pages::zeros(words).ok()).flatten();
+        pages.ok_or_else(|| {
+            Error::device(
+                format!(
+                    "out of memory: {label} needs {} MiB beside {} MiB in use",
+                    (4 * words) >> 20,
+                    self.held.now() >> 20
+                ),
+                "lower --batch-size or the token budgets",
+            )
+        })
     }
 
     fn run_step(&mut self, step: &Step) {
         // Written buffers are taken out for the call, so that they can be borrowed beside the others.
         let bindings = &step.kernel.reflection().storage;
-        let mut taken: Vec<Option<Vec<u32>>> = step
+        let mut taken: Vec<Option<Pages>> = step
             .buffers()
             .iter()
             .zip(bindings)
@@ -56,14 +85,14 @@ impl CpuEngine {
             .iter()
             .zip(&mut taken)
             .map(|(buffer, taken)| match taken {
-                Some(words) => Slot::Write(words),
-                None => Slot::Read(&self.buffers[buffer.id as usize]),
+                Some(pages) => Slot::Write(pages.words_mut()),
+                None => Slot::Read(self.buffers[buffer.id as usize].words()),
             })
             .collect();
         (step.kernel.twin)(step.params(), Bindings::new(slots));
         for (buffer, taken) in step.buffers().iter().zip(taken) {
-            if let Some(words) = taken {
-                self.buffers[buffer.id as usize] = words;
+            if let Some(pages) = taken {
+                self.buffers[buffer.id as usize] = pages;
             }
         }
     }
@@ -82,19 +111,17 @@ impl Engine for CpuEngine {
         self.max_binding_bytes
     }
 
+    fn memory(&self) -> Option<Memory> {
+        self.memory
+    }
+
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
         if 4 * words > self.max_binding_bytes {
             return Err(Error::too_large(label, words, self.max_binding_bytes));
         }
-        let mut data: Vec<u32> = Vec::new();
-        data.try_reserve_exact(words).map_err(|_| {
-            Error::device(
-                format!("out of memory: {label} needs {} MiB", (4 * words) >> 20),
-                "lower --batch-size or the token budgets",
-            )
-        })?;
-        data.resize(words, 0);
-        self.buffers.push(data);
+        let pages = self.reserve(label, words)?;
+        self.buffers.push(pages);
+        self.held.add(words);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -102,23 +129,40 @@ impl Engine for CpuEngine {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        self.buffers[buffer.id as usize] = Vec::new();
+        self.buffers[buffer.id as usize] = Pages::default();
+        self.held.sub(buffer.words);
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        self.buffers[buffer.id as usize][offset..offset + data.len()].copy_from_slice(data);
+        let words = self.buffers[buffer.id as usize].words_mut();
+        words[offset..offset + data.len()].copy_from_slice(data);
         Ok(())
     }
 
+    fn recording(&self) -> Recording {
+        // Nothing takes the CPU for hung, and products in one piece are faster.
+        Recording::with_max_step_flops(u64::MAX)
+    }
+
     fn run(&mut self, recording: &Recording) -> Result<()> {
-        for step in &recording.steps {
-            self.run_step(step);
+        let begin = Instant::now();
+        // Inside the pool, so that no step pays for handing its work to it.
+        rayon::scope(|_| {
+            for step in &recording.steps {
+                self.run_step(step);
+            }
+        });
+        if let Some((since, runs)) = &mut self.watch {
+            runs.push(Timing {
+                start: (begin - *since).as_secs_f64(),
+                seconds: begin.elapsed().as_secs_f64(),
+            });
         }
         Ok(())
     }
 
     fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let copy = self.buffers[buffer.id as usize][..words].to_vec();
+        let copy = self.buffers[buffer.id as usize].words()[..words].to_vec();
         self.next_ticket += 1;
         self.fetched.insert(self.next_ticket, copy);
         Ok(Ticket(self.next_ticket))
@@ -130,5 +174,39 @@ impl Engine for CpuEngine {
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn watch(&mut self) {
+        self.held.restart();
+        self.watch = Some((Instant::now(), Vec::new()));
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        let runs = self.watch.take().map(|(_, runs)| runs);
+        Ok(Usage {
+            peak_bytes: Some(self.held.peak()),
+            idle: runs.and_then(|runs| engine::idle(&runs)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_machine_has() {
+        let mut engine = CpuEngine::new();
+        let machine = engine.memory.expect("this system tells");
+        assert!(machine.free <= machine.total && machine.free > 1 << 20);
+        engine.memory = Some(Memory {
+            total: 1000,
+            free: 0,
+        });
+        let first = engine.create("first", 200).unwrap();
+        let error = engine.create("second", 51).err().unwrap().to_string();
+        assert!(error.contains("out of memory: second"), "{error}");
+        engine.release(first);
+        engine.create("second", 51).unwrap();
     }
 }

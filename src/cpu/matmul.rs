@@ -20,23 +20,76 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// Rows are `row` apart, elements of a row side by side.
+    pub fn rows(data: &'a [f32], row: usize) -> Self {
+        Operand { data, row, col: 1 }
+    }
+
+    /// The same elements, rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Operand {
+            data: self.data,
+            row: self.col,
+            col: self.row,
+        }
+    }
+
     fn reaches(&self, rows: usize, cols: usize) -> usize {
         (rows - 1) * self.row + (cols - 1) * self.col + 1
     }
 }
 
-/// c `[rows, cols]` (+)= a `[rows, inner]` · b `[inner, cols]`, rows of c being `c_row` apart. The order
-/// of the sums depends on the sizes alone, so that equal calls give equal bits.
+/// c `[rows, cols]` (+)= a `[rows, inner]` · b `[inner, cols]` on all cores, rows of c being `c_row`
+/// apart. The order of the sums depends on the sizes alone, so that equal calls give equal bits.
 ///
 /// # Panics
 /// If a slice is shorter than its matrix, or rows of c overlap.
 pub fn matmul(
-    [rows, cols, inner]: [usize; 3],
+    sizes: [usize; 3],
     a: Operand,
     b: Operand,
     c: &mut [f32],
     c_row: usize,
     accumulate: bool,
+) {
+    product(
+        sizes,
+        1.0,
+        (a, b),
+        (c, c_row),
+        accumulate,
+        Parallelism::Rayon(0),
+    );
+}
+
+/// c (+)= scale · a · b as [`matmul`], on the calling thread: for loops that are parallel themselves.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_here(
+    sizes: [usize; 3],
+    scale: f32,
+    (a, b): (Operand, Operand),
+    (c, c_row): (&mut [f32], usize),
+    accumulate: bool,
+) {
+    product(
+        sizes,
+        scale,
+        (a, b),
+        (c, c_row),
+        accumulate,
+        Parallelism::None,
+    );
+}
+
+fn product(
+    [rows, cols, inner]: [usize; 3],
+    scale: f32,
+    (a, b): (Operand, Operand),
+    (c, c_row): (&mut [f32], usize),
+    accumulate: bool,
+    parallelism: Parallelism,
 ) {
     assert!(a.data.len() >= a.reaches(rows, inner), "a is too short");
     assert!(b.data.len() >= b.reaches(inner, cols), "b is too short");
@@ -60,11 +113,11 @@ pub fn matmul(
             b.col as isize,
             b.row as isize,
             1.0,
-            1.0,
+            scale,
             false,
             false,
             false,
-            Parallelism::Rayon(0),
+            parallelism,
         );
     }
 }

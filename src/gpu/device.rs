@@ -1,9 +1,11 @@
 //! Which adapters there are, and opening one.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use super::GpuEngine;
+use super::{GpuEngine, Variant};
 use crate::error::{Error, Result};
+use crate::kernel::Target;
 
 /// Which graphics APIs to look for adapters in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,28 +33,19 @@ impl Backends {
 }
 
 /// How to open an adapter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
-    /// Open the device with WebGPU's default limits, whatever the adapter has.
+    /// Open the device with WebGPU's default limits and no optional feature, whatever the adapter has.
     pub default_limits: bool,
     /// Refuse buffers above this, so that weights split earlier.
     pub max_binding_bytes: Option<usize>,
-    /// Which variant of a kernel runs where there are two.
+    /// Which variant of a kernel runs where there are several.
     pub variant: Variant,
-}
-
-/// Which variant of a kernel runs where there are two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Variant {
-    /// Direct on software adapters, tiled on all others.
-    #[default]
-    ByAdapter,
-    /// Operands pass through workgroup memory.
-    Tiled,
-    /// Operands are read straight from storage.
-    Direct,
+    /// Measure variants at first use, and keep what was found in this file, which is for one device,
+    /// driver and set of kernels. `None` = take those that rate highest.
+    pub tuning: Option<PathBuf>,
 }
 
 /// The adapters of this machine, best first: discrete, integrated, virtual, other, software. Their
@@ -88,7 +81,7 @@ pub struct AdapterReport {
     pub f16: bool,
     /// Shaders can use subgroup operations; no kernel here does.
     pub subgroups: bool,
-    /// GPU time can be measured; nothing here does.
+    /// The GPU tells when a kernel began and ended: `bench` and `train --profile` use it.
     pub timestamps: bool,
     /// Shaders can use matrix units; no kernel here does.
     pub cooperative_matrix: bool,
@@ -193,16 +186,19 @@ impl Adapters {
                 "choose another with --device (see `gpt2-dpo devices`), or --device cpu",
             ));
         }
-        // Larger bindings mean fewer shards; nothing else beyond the defaults is asked for. What an
-        // adapter has less of than the defaults, textures and the like, no compute shader meets.
+        // Larger bindings mean fewer shards, timestamps tell times; nothing else beyond the defaults is
+        // asked for. What an adapter has less of than the defaults, textures and the like, no compute shader meets.
         let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
+        let mut features = wgpu::Features::empty();
         if !options.default_limits {
+            features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
             let has = adapter.limits();
             limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
             limits.max_buffer_size = has.max_buffer_size;
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpt2-dpo"),
+            required_features: features,
             required_limits: limits,
             ..Default::default()
         };
@@ -213,12 +209,10 @@ impl Adapters {
                     "update its driver, choose another with --device, or use --device cpu",
                 )
             })?;
-        let direct = match options.variant {
-            Variant::ByAdapter => adapter.get_info().device_type == wgpu::DeviceType::Cpu,
-            Variant::Tiled => false,
-            Variant::Direct => true,
+        let target = Target {
+            software: adapter.get_info().device_type == wgpu::DeviceType::Cpu,
         };
-        Ok(GpuEngine::new(&report, (device, queue), options, direct))
+        Ok(GpuEngine::new(&report, (device, queue), options, target))
     }
 }
 

@@ -4,10 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
+use super::timer::Timer;
+use super::tuner::Tuner;
+use super::variants::{Choices, bound, partials};
 use super::{AdapterReport, OpenOptions};
-use crate::engine::{Engine, Ticket};
+use crate::engine::{self, Clock, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Target};
 use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
 
 /// Steps of one submission at most, each with its slot in the params ring.
@@ -29,22 +32,31 @@ const MAX_UNSUBMITTED_BYTES: usize = 64 << 20;
 pub struct GpuEngine {
     name: String,
     identity: String,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     options: OpenOptions,
-    /// Run the direct variant of a kernel that has one.
-    direct: bool,
+    pub(super) choices: Choices,
+    /// For the user; see [`Engine::notes`].
+    pub(super) notes: Vec<String>,
     buffers: Vec<Option<wgpu::Buffer>>,
+    held: Held,
     pipelines: HashMap<*const Kernel, Pipeline>,
-    bind_groups: HashMap<(*const Kernel, [u32; Step::MAX_BUFFERS]), wgpu::BindGroup>,
+    bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
     /// The uniform params of a submission's steps, one aligned slot each.
     ring: wgpu::Buffer,
     slot_bytes: usize,
+    /// What the first pass of a variant in two passes leaves for the second.
+    partials: Option<wgpu::Buffer>,
     readbacks: Readbacks,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     unsubmitted_bytes: usize,
+    /// The passes since [`Engine::watch`], where the device has timestamps.
+    watch: Option<Timer>,
     failure: Arc<Mutex<Option<String>>>,
 }
+
+/// A kernel and the buffers of the step that it runs for.
+type BindGroupKey = (*const Kernel, [u32; Step::MAX_BUFFERS]);
 
 struct Pipeline {
     pipeline: wgpu::ComputePipeline,
@@ -71,7 +83,7 @@ impl GpuEngine {
         report: &AdapterReport,
         (device, queue): (wgpu::Device, wgpu::Queue),
         options: OpenOptions,
-        direct: bool,
+        target: Target,
     ) -> Self {
         let failure = Arc::new(Mutex::new(None));
         let keep_first = |failure: &Arc<Mutex<Option<String>>>| {
@@ -98,31 +110,33 @@ impl GpuEngine {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        let tuner = options.tuning.as_deref().map(Tuner::open);
+        let max_words = max_binding_bytes(&device, &options) / 4;
         GpuEngine {
             name: report.to_string(),
-            identity: format!(
-                "{report}, {}, {} kernels",
-                report.driver,
-                if direct { "direct" } else { "tiled" }
-            ),
+            identity: format!("{report}, {}, {:?}", report.driver, options.variant),
+            choices: Choices::new(options.variant, target, max_words, tuner),
+            notes: Vec::new(),
             device,
             queue,
             options,
-            direct,
             buffers: Vec::new(),
+            held: Held::default(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
             ring,
             slot_bytes,
+            partials: None,
             readbacks: Readbacks::default(),
             in_flight: VecDeque::new(),
             unsubmitted_bytes: 0,
+            watch: None,
             failure,
         }
     }
 
     /// What the driver reported since the last call, as an error.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let message = match self.failure.lock() {
             Ok(mut failure) => failure.take(),
             Err(_) => Some("the error handler panicked".to_owned()),
@@ -135,6 +149,11 @@ impl GpuEngine {
                  `gpt2-dpo selftest` tells whether the device can be trusted",
             )),
         }
+    }
+
+    fn has_timestamps(&self) -> bool {
+        let features = self.device.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// # Panics
@@ -209,31 +228,26 @@ impl GpuEngine {
         Pipeline { pipeline, layout }
     }
 
-    /// The kernel that runs for a step: its own, or the variant for this device.
-    fn kernel(&self, step: &Step) -> &'static Kernel {
-        match step.kernel.direct {
-            Some(direct) if self.direct => direct,
-            _ => step.kernel,
-        }
+    /// Name and variant of every kernel chosen so far among several.
+    pub fn chosen(&self) -> impl Iterator<Item = (String, &'static str)> {
+        self.choices.all().map(|way| (way.name(), way.variant))
     }
 
-    fn bind_group_key(step: &Step) -> (*const Kernel, [u32; Step::MAX_BUFFERS]) {
+    fn bind_group_key(step: &Step, kernel: &'static Kernel) -> BindGroupKey {
         let mut ids = [u32::MAX; Step::MAX_BUFFERS];
         for (id, buffer) in ids.iter_mut().zip(step.buffers()) {
             *id = buffer.id;
         }
-        (step.kernel, ids)
+        (kernel, ids)
     }
 
-    /// Makes what a step needs and has not met before.
-    fn prepare(&mut self, step: &Step) {
-        let own = self.kernel(step);
-        let kernel: *const Kernel = own;
-        if !self.pipelines.contains_key(&kernel) {
-            let pipeline = self.make_pipeline(own);
+    /// Makes what a pass of a step needs and has not met before.
+    fn prepare(&mut self, step: &Step, kernel: &'static Kernel) {
+        if !self.pipelines.contains_key(&(kernel as *const Kernel)) {
+            let pipeline = self.make_pipeline(kernel);
             self.pipelines.insert(kernel, pipeline);
         }
-        let key = Self::bind_group_key(step);
+        let key = Self::bind_group_key(step, kernel);
         if self.bind_groups.contains_key(&key) {
             return;
         }
@@ -246,47 +260,147 @@ impl GpuEngine {
             binding: 0,
             resource: wgpu::BindingResource::Buffer(params),
         }];
-        let bindings = &step.kernel.reflection().storage;
-        for (binding, &buffer) in bindings.iter().zip(step.buffers()) {
+        let bindings = &kernel.reflection().storage;
+        for (binding, place) in bindings.iter().zip(bound(step, kernel)) {
+            let buffer = match place {
+                Some(i) => self.buffer(step.buffers()[i]),
+                None => self.partials.as_ref().expect("made before"),
+            };
             entries.push(wgpu::BindGroupEntry {
                 binding: binding.binding,
-                resource: self.buffer(buffer).as_entire_binding(),
+                resource: buffer.as_entire_binding(),
             });
         }
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&step.kernel.name()),
-            layout: &self.pipelines[&kernel].layout,
+            label: Some(&kernel.name()),
+            layout: &self.pipelines[&(kernel as *const Kernel)].layout,
             entries: &entries,
         });
         self.bind_groups.insert(key, group);
     }
 
-    /// One compute pass over these steps.
-    fn submit(&mut self, steps: &[Step]) {
+    /// Room for `words` words of partial results.
+    fn reserve_partials(&mut self, words: usize) -> Result<()> {
+        let bytes = 4 * words as u64;
+        if self.partials.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
+            let buffer = self.create_buffer("partial results", words)?;
+            self.held.add(words);
+            self.partials = Some(buffer);
+            // They hold the buffer that was too small.
+            self.bind_groups.clear();
+        }
+        Ok(())
+    }
+
+    fn create_buffer(&self, label: &str, words: usize) -> Result<wgpu::Buffer> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            // Kernels may read by fours: the last ones are all there.
+            size: (4 * words as u64).next_multiple_of(16),
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        match pollster::block_on(scope.pop()) {
+            None => Ok(buffer),
+            Some(e) => Err(Error::device(
+                format!(
+                    "{}: no memory for {label} ({} MiB): {e}",
+                    self.name,
+                    (4 * words) >> 20
+                ),
+                "lower --batch-size or the token budgets, or use --device cpu",
+            )),
+        }
+    }
+
+    /// Submits these steps, each by the kernel beside it, `pass_steps` of them to a compute pass, whose
+    /// times `timer` gets.
+    pub(super) fn submit(
+        &mut self,
+        steps: &[(Step, &'static Kernel)],
+        pass_steps: usize,
+        mut timer: Option<&mut Timer>,
+    ) -> Result<()> {
         let mut params = vec![0; steps.len() * self.slot_bytes];
-        for (step, slot) in steps.iter().zip(params.chunks_mut(self.slot_bytes)) {
+        for ((step, kernel), slot) in steps.iter().zip(params.chunks_mut(self.slot_bytes)) {
             slot[..step.params().len()].copy_from_slice(step.params());
-            self.prepare(step);
+            self.reserve_partials(partials(step, kernel))?;
+        }
+        for (step, kernel) in steps {
+            for pass in kernel.passes() {
+                self.prepare(step, pass);
+            }
         }
         self.queue.write_buffer(&self.ring, 0, &params);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for (i, step) in steps.iter().enumerate() {
-                let own = self.kernel(step);
-                let kernel: *const Kernel = own;
-                let [x, y, z] = step.groups(own);
-                pass.set_pipeline(&self.pipelines[&kernel].pipeline);
-                let group = &self.bind_groups[&Self::bind_group_key(step)];
-                pass.set_bind_group(0, group, &[(i * self.slot_bytes) as u32]);
-                pass.dispatch_workgroups(x, y, z);
+        let slots: Vec<_> = steps.iter().enumerate().collect();
+        for steps in slots.chunks(pass_steps) {
+            let timer = timer.as_deref_mut();
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timer.map(|timer| timer.next_pass(&self.device)),
+            });
+            for &(i, (step, kernel)) in steps {
+                for kernel in kernel.passes() {
+                    let [x, y, z] = step.groups(kernel);
+                    pass.set_pipeline(&self.pipelines[&(kernel as *const Kernel)].pipeline);
+                    let group = &self.bind_groups[&Self::bind_group_key(step, kernel)];
+                    pass.set_bind_group(0, group, &[(i * self.slot_bytes) as u32]);
+                    pass.dispatch_workgroups(x, y, z);
+                }
             }
         }
         self.hand_over(Some(encoder.finish()));
+        self.check()
+    }
+
+    /// Runs a recording, each step in a pass of its own if `alone`; `timer` gets the passes' times.
+    /// Variants not yet chosen are measured when their step's turn comes, on the data that it finds.
+    pub(super) fn run_steps(
+        &mut self,
+        recording: &Recording,
+        alone: bool,
+        mut timer: Option<&mut Timer>,
+    ) -> Result<()> {
+        let steps = &recording.steps;
+        let mut done = 0;
+        for (i, step) in steps.iter().enumerate() {
+            if self.choices.settle(step).is_none() {
+                self.run_settled(&steps[done..i], alone, timer.as_deref_mut())?;
+                self.tune(step)?;
+                done = i;
+            }
+        }
+        self.run_settled(&steps[done..], alone, timer)?;
+        let stored = self.choices.tuner.as_mut().and_then(Tuner::store);
+        self.notes.extend(stored);
+        Ok(())
+    }
+
+    /// The same for steps whose kernels are chosen.
+    fn run_settled(
+        &mut self,
+        steps: &[Step],
+        alone: bool,
+        mut timer: Option<&mut Timer>,
+    ) -> Result<()> {
+        for steps in submissions(steps) {
+            let chosen = |step: &Step| (*step, self.choices.get(step).unwrap_or(step.kernel));
+            let steps: Vec<_> = steps.iter().map(chosen).collect();
+            let pass_steps = if alone { 1 } else { steps.len() };
+            self.submit(&steps, pass_steps, timer.as_deref_mut())?;
+        }
+        Ok(())
     }
 
     /// Submits, waiting first if too much is under way.
-    fn hand_over(&mut self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+    pub(super) fn hand_over(
+        &mut self,
+        commands: Option<wgpu::CommandBuffer>,
+    ) -> wgpu::SubmissionIndex {
         if self.in_flight.len() == MAX_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
         {
@@ -315,6 +429,33 @@ impl GpuEngine {
         }
     }
 
+    /// Asks for a copy of a buffer's first bytes.
+    pub(super) fn copy_out(&mut self, source: &wgpu::Buffer, bytes: usize) -> Result<Ticket> {
+        let bytes = bytes as u64;
+        let staging = self.staging(bytes);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, bytes);
+        let submission = self.hand_over(Some(encoder.finish()));
+        let (sender, mapped) = channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only when the engine is.
+            let _ = sender.send(result);
+        });
+        let id = self.readbacks.next;
+        self.readbacks.next += 1;
+        self.readbacks.pending.insert(
+            id,
+            Readback {
+                staging,
+                bytes,
+                submission,
+                mapped,
+            },
+        );
+        self.check()?;
+        Ok(Ticket(id))
+    }
+
     fn failed_readback(&self) -> Error {
         let reported = self.check().err();
         reported.unwrap_or_else(|| {
@@ -324,6 +465,18 @@ impl GpuEngine {
             )
         })
     }
+}
+
+fn max_binding_bytes(device: &wgpu::Device, options: &OpenOptions) -> usize {
+    let limits = device.limits();
+    let device = limits
+        .max_storage_buffer_binding_size
+        .min(limits.max_buffer_size) as usize;
+    // Kernels index with 32 bits, and buffers are whole fours of words.
+    let device = device.min(u32::MAX as usize) / 16 * 16;
+    options
+        .max_binding_bytes
+        .map_or(device, |max| max.min(device))
 }
 
 /// Cuts steps where a submission would hold too many or too much.
@@ -350,7 +503,19 @@ impl Engine for GpuEngine {
     }
 
     fn identity(&self) -> String {
-        self.identity.clone()
+        format!("{}\n{}", self.identity, self.choices.measured())
+    }
+
+    fn identity_for(&mut self, recording: &Recording) -> Result<String> {
+        let settled = |step: &Step| self.choices.settle(step).is_some();
+        if !recording.steps.iter().all(settled) {
+            self.run(recording)?;
+        }
+        Ok(self.identity())
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     fn is_asynchronous(&self) -> bool {
@@ -358,42 +523,16 @@ impl Engine for GpuEngine {
     }
 
     fn max_binding_bytes(&self) -> usize {
-        let limits = self.device.limits();
-        let device = limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size) as usize;
-        // Kernels index with 32 bits.
-        let device = device.min(u32::MAX as usize) / 4 * 4;
-        self.options
-            .max_binding_bytes
-            .map_or(device, |max| max.min(device))
+        max_binding_bytes(&self.device, &self.options)
     }
 
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
         if 4 * words > self.max_binding_bytes() {
             return Err(Error::too_large(label, words, self.max_binding_bytes()));
         }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            // Kernels may read by fours: the last ones are all there.
-            size: (4 * words as u64).next_multiple_of(16),
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_SRC
-                | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        if let Some(e) = pollster::block_on(scope.pop()) {
-            return Err(Error::device(
-                format!(
-                    "{}: no memory for {label} ({} MiB): {e}",
-                    self.name,
-                    (4 * words) >> 20
-                ),
-                "lower --batch-size or the token budgets, or use --device cpu",
-            ));
-        }
+        let buffer = self.create_buffer(label, words)?;
         self.buffers.push(Some(buffer));
+        self.held.add(words);
         Ok(Buffer {
             id: (self.buffers.len() - 1) as u32,
             words,
@@ -404,6 +543,7 @@ impl Engine for GpuEngine {
         self.bind_groups
             .retain(|(_, ids), _| !ids.contains(&buffer.id));
         self.buffers[buffer.id as usize] = None;
+        self.held.sub(buffer.words);
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -418,37 +558,15 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
-        for steps in submissions(&recording.steps) {
-            self.submit(steps);
-            self.check()?;
-        }
-        Ok(())
+        let mut watch = self.watch.take();
+        let run = self.run_steps(recording, false, watch.as_mut());
+        self.watch = watch;
+        run
     }
 
     fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let bytes = 4 * words as u64;
-        let staging = self.staging(bytes);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
-        let submission = self.hand_over(Some(encoder.finish()));
-        let (sender, mapped) = channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when the engine is.
-            let _ = sender.send(result);
-        });
-        let id = self.readbacks.next;
-        self.readbacks.next += 1;
-        self.readbacks.pending.insert(
-            id,
-            Readback {
-                staging,
-                bytes,
-                submission,
-                mapped,
-            },
-        );
-        self.check()?;
-        Ok(Ticket(id))
+        let source = self.buffer(buffer).clone();
+        self.copy_out(&source, size_of::<u32>() * words)
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
@@ -481,5 +599,39 @@ impl Engine for GpuEngine {
             return Err(self.failed_readback());
         }
         self.check()
+    }
+
+    fn variant(&self, step: &Step) -> &'static str {
+        self.choices.get(step).map_or("", |way| way.variant)
+    }
+
+    fn clock(&self) -> Clock {
+        match self.has_timestamps() {
+            true => Clock::Device,
+            false => Clock::Host,
+        }
+    }
+
+    fn run_timed(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
+        match self.has_timestamps() {
+            true => self.time_steps(recording),
+            false => engine::run_timed_by_host(self, recording),
+        }
+    }
+
+    fn watch(&mut self) {
+        self.held.restart();
+        self.watch = self.has_timestamps().then(Timer::default);
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        let passes = match self.watch.take() {
+            Some(timer) => self.read_timer(&timer)?,
+            None => Vec::new(),
+        };
+        Ok(Usage {
+            peak_bytes: Some(self.held.peak()),
+            idle: engine::idle(&passes),
+        })
     }
 }

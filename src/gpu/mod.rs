@@ -2,6 +2,10 @@
 
 mod device;
 mod engine;
+mod timer;
+mod tuner;
+mod variants;
 
-pub use device::{AdapterReport, Adapters, Backends, OpenOptions, Variant};
+pub use device::{AdapterReport, Adapters, Backends, OpenOptions};
 pub use engine::GpuEngine;
+pub use variants::Variant;

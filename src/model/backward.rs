@@ -1,10 +1,10 @@
 //! The backward walk: from the loss to the gradient of every parameter. It mirrors the forward walk,
 //! last op first, and adds to `grads`.
 
-use super::forward::{Rows, attention_shape, head_chunk, norm_shape};
+use super::forward::{self, Rows, attention_shape, head_chunk, norm_shape};
 use super::{Backward, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::Stream;
-use crate::ops::{attention, embedding, gather, gelu, head, layernorm, linear};
+use crate::ops::{attention, embedding, gather, head, layernorm, linear};
 use crate::recording::{Buffer, Recording};
 
 /// What turns the log-probs of pairs into a loss and its gradient.
@@ -65,57 +65,87 @@ pub fn backward(
     for l in (0..dims.n_layer).rev() {
         let (block, grad) = (weights.block(l), grads.block(l));
         let at = &ws.layers[l];
+        if to.recompute && l + 1 < dims.n_layer {
+            // Those of the last layer are still there.
+            forward::activations(rec, dims, &block, ws, at, rows);
+        }
+        let normed = (at.normed, at.normed_stats);
 
         // The residual gradient is the gradient of both branches' sum: it passes through unchanged.
-        linear_backward(
-            rec,
-            at.gelu,
-            to.residual,
-            to.gelu,
-            block.mlp_c_proj,
-            grad.mlp_c_proj,
-            n,
-        ); // [N, F]
-        gelu::backward(rec, at.wide, to.gelu, to.wide, n * dims.n_inner); // [N, F]
-        linear_backward(rec, at.ln_2, to.wide, to.branch, block.c_fc, grad.c_fc, n); // [N, C]
-        let ln_2 = (at.middle, at.ln_2_stats);
+        let dy = to.residual;
+        linear_backward_input_gelu(rec, dy, at, to.wide, block.mlp_c_proj, n); // [N, F]
+        linear_backward_params(rec, at.gelu, dy, grad.mlp_c_proj, n);
+        forward::norm(rec, dims, at.middle, block.ln_2, normed, n);
+        linear_backward_input(rec, to.wide, to.branch, block.c_fc, n); // [N, C]
+        linear_backward_params(rec, at.normed, to.wide, grad.c_fc, n);
+        let ln_2 = (at.middle, at.normed_stats);
         norm_backward(rec, dims, ln_2, to, block.ln_2, grad.ln_2, n); // [N, C]
 
-        let proj = (block.attn_c_proj, grad.attn_c_proj);
-        linear_backward(rec, at.attended, to.residual, to.branch, proj.0, proj.1, n); // [N, C]
+        linear_backward_input(rec, dy, to.branch, block.attn_c_proj, n); // [N, C]
+        linear_backward_params(rec, at.attended, dy, grad.attn_c_proj, n);
         attention_backward(rec, dims, at, ws, to, rows); // [N, 3C]
-        linear_backward(
-            rec,
-            at.ln_1,
-            to.qkv,
-            to.branch,
-            block.c_attn,
-            grad.c_attn,
-            n,
-        ); // [N, C]
-        let ln_1 = (at.x, at.ln_1_stats);
+        forward::norm(rec, dims, at.x, block.ln_1, normed, n);
+        linear_backward_input(rec, to.qkv, to.branch, block.c_attn, n); // [N, C]
+        linear_backward_params(rec, at.normed, to.qkv, grad.c_attn, n);
+        let ln_1 = (at.x, at.normed_stats);
         norm_backward(rec, dims, ln_1, to, block.ln_1, grad.ln_1, n); // [N, C]
     }
     embed_backward(rec, dims, grads, (ws, to), stream);
 }
 
-/// dx = dy · wᵀ, dw += xᵀ · dy, dbias += Σ dy.
-fn linear_backward(
+/// dwide = (dy · wᵀ) · gelu'(wide), and once more at.gelu = gelu(wide), which the forward pass did not
+/// keep.
+fn linear_backward_input_gelu(
     rec: &mut Recording,
-    x: Buffer,
     dy: Buffer,
-    dx: Buffer,
+    at: &Layer,
+    dwide: Buffer,
     [weight, _]: [&Tensor; 2],
-    [dweight, dbias]: [&Tensor; 2],
     rows: usize,
 ) {
     let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
-    for (shard, dshard) in weight.shards.iter().zip(&dweight.shards) {
+    for shard in &weight.shards {
+        let shape = shape.shard(shard.rows.clone());
+        let op = linear::BackwardInputGelu {
+            dy,
+            weight: shard.buffer,
+            wide: at.wide,
+            dwide,
+            activated: at.gelu,
+        };
+        linear::backward_input_gelu(rec, &op, shape);
+    }
+}
+
+/// dx = dy · wᵀ.
+fn linear_backward_input(
+    rec: &mut Recording,
+    dy: Buffer,
+    dx: Buffer,
+    [weight, _]: [&Tensor; 2],
+    rows: usize,
+) {
+    let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
+    for shard in &weight.shards {
         let shape = shape.shard(shard.rows.clone());
         linear::backward_input(rec, (dy, shard.buffer, dx), shape, false);
-        linear::backward_weight(rec, (x, dy, dshard.buffer), shape);
     }
-    linear::backward_bias(rec, (dy, dbias.whole()), rows, weight.cols);
+}
+
+/// dw += xᵀ · dy, dbias += Σ dy.
+fn linear_backward_params(
+    rec: &mut Recording,
+    x: Buffer,
+    dy: Buffer,
+    [dweight, dbias]: [&Tensor; 2],
+    rows: usize,
+) {
+    let shape = linear::Shape::whole(rows, dweight.rows, dweight.cols);
+    for shard in &dweight.shards {
+        let shape = shape.shard(shard.rows.clone());
+        linear::backward_weight(rec, (x, dy, shard.buffer), shape);
+    }
+    linear::backward_bias(rec, (dy, dbias.whole()), rows, dweight.cols);
 }
 
 /// Adds a layernorm's input gradient to the residual gradient.

@@ -1,7 +1,7 @@
 //! The numbers that fix a GPT-2's shape.
 
 /// Shape of a GPT-2. All counts; `epsilon` is the layernorms'.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Dims {
     /// V: rows of `wte`.
     pub vocab_size: usize,

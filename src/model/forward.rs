@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Dims, Tensor, Tensors, Workspace};
+use super::{Block, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::{Stream, Tile};
-use crate::ops::{attention, embedding, gather, gelu, head, layernorm, linear, residual};
+use crate::ops::{attention, embedding, gather, head, layernorm, linear};
 use crate::recording::{Buffer, Recording};
 
 /// Rows to compute, and where they stand among all rows' queries, keys and values.
@@ -52,29 +52,41 @@ pub fn forward(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspa
     let n = rows.count;
     embed(rec, dims, weights, ws, n);
     for l in 0..dims.n_layer {
-        let block = weights.block(l);
-        let at = &ws.layers[l];
+        let (block, at) = (weights.block(l), &ws.layers[l]);
         let out = ws.layers.get(l + 1).map_or(ws.out, |next| next.x); // [N, C]
-
-        norm(rec, dims, at.x, block.ln_1, at.ln_1, at.ln_1_stats, n); // [N, C]
-        linear(rec, at.ln_1, block.c_attn, at.qkv, n, rows.first); // [N, 3C]
-        let op = attention::Forward {
-            qkv: at.qkv,
-            spans: ws.inputs.spans,
-            tiles: ws.inputs.tiles,
-            y: at.attended,
-            lse: at.lse,
-        };
-        attention::forward(rec, &op, attention_shape(dims, rows)); // [N, C]
-        linear(rec, at.attended, block.attn_c_proj, at.middle, n, 0); // [N, C]
-        residual::forward(rec, at.x, at.middle, n * dims.n_embd);
-
-        norm(rec, dims, at.middle, block.ln_2, at.ln_2, at.ln_2_stats, n); // [N, C]
-        linear(rec, at.ln_2, block.c_fc, at.wide, n, 0); // [N, F]
-        gelu::forward(rec, at.wide, at.gelu, n * dims.n_inner); // [N, F]
-        linear(rec, at.gelu, block.mlp_c_proj, out, n, 0); // [N, C]
-        residual::forward(rec, at.middle, out, n * dims.n_embd);
+        activations(rec, dims, &block, ws, at, rows);
+        let residual = Some(at.middle);
+        linear(rec, at.gelu, block.mlp_c_proj, residual, out, n, 0); // [N, C]
     }
+}
+
+/// A block from `at.x` to `at.wide` and `at.gelu`: all of it that the backward pass reads. Recording it again over the
+/// same `at.x` gives the same bits.
+pub(super) fn activations(
+    rec: &mut Recording,
+    dims: &Dims,
+    block: &Block,
+    ws: &Workspace,
+    at: &Layer,
+    rows: Rows,
+) {
+    let n = rows.count;
+    let normed = (at.normed, at.normed_stats);
+    norm(rec, dims, at.x, block.ln_1, normed, n); // [N, C]
+    linear(rec, at.normed, block.c_attn, None, at.qkv, n, rows.first); // [N, 3C]
+    let op = attention::Forward {
+        qkv: at.qkv,
+        spans: ws.inputs.spans,
+        tiles: ws.inputs.tiles,
+        y: at.attended,
+        lse: at.lse,
+    };
+    attention::forward(rec, &op, attention_shape(dims, rows)); // [N, C]
+    let (project, residual) = (block.attn_c_proj, Some(at.x));
+    linear(rec, at.attended, project, residual, at.middle, n, 0); // [N, C]
+
+    norm(rec, dims, at.middle, block.ln_2, normed, n); // [N, C]
+    linear_gelu(rec, at.normed, block.c_fc, at.wide, at.gelu, n); // [N, F]
 }
 
 fn embed(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, n: usize) {
@@ -94,13 +106,13 @@ fn embed(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, n:
     }
 }
 
-fn norm(
+/// The layernorm of x `[rows, C]`.
+pub(super) fn norm(
     rec: &mut Recording,
     dims: &Dims,
     x: Buffer,
     [gain, shift]: [&Tensor; 2],
-    y: Buffer,
-    stats: Buffer,
+    (y, stats): (Buffer, Buffer),
     rows: usize,
 ) {
     let op = layernorm::Forward {
@@ -113,21 +125,57 @@ fn norm(
     layernorm::forward(rec, &op, norm_shape(dims, rows));
 }
 
-/// y, from row `first_row` on, = x · weight + bias, shard by shard of the weight's rows.
+/// y, from row `first_row` on, = x · weight + bias + residual, shard by shard of the weight's rows.
 fn linear(
     rec: &mut Recording,
     x: Buffer,
     [weight, bias]: [&Tensor; 2],
+    residual: Option<Buffer>,
     y: Buffer,
     rows: usize,
     first_row: usize,
 ) {
-    let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
-    for (s, shard) in weight.shards.iter().enumerate() {
-        let bias = (s == 0).then(|| bias.whole());
-        let shape = shape.shard(shard.rows.clone());
-        linear::forward(rec, (x, shard.buffer, bias, y), shape, first_row, s > 0);
+    for (s, (shape, shard)) in shards(weight, rows).enumerate() {
+        let op = linear::Forward {
+            x,
+            weight: shard,
+            bias: (s == 0).then(|| bias.whole()),
+            residual: residual.filter(|_| s == 0),
+            y,
+        };
+        linear::forward(rec, &op, shape, first_row, s > 0);
     }
+}
+
+/// y = x · weight + bias and activated = gelu(y), the last shard of the weight's rows completing both.
+fn linear_gelu(
+    rec: &mut Recording,
+    x: Buffer,
+    [weight, bias]: [&Tensor; 2],
+    y: Buffer,
+    activated: Buffer,
+    rows: usize,
+) {
+    for (s, (shape, shard)) in shards(weight, rows).enumerate() {
+        let op = linear::Forward {
+            x,
+            weight: shard,
+            bias: (s == 0).then(|| bias.whole()),
+            residual: None,
+            y,
+        };
+        match s + 1 == weight.shards.len() {
+            true => linear::forward_gelu(rec, &op, activated, shape, s > 0),
+            false => linear::forward(rec, &op, shape, 0, s > 0),
+        }
+    }
+}
+
+/// The row shards of a weight, and what each is multiplied with.
+fn shards(weight: &Tensor, rows: usize) -> impl Iterator<Item = (linear::Shape, Buffer)> {
+    let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
+    let shards = weight.shards.iter();
+    shards.map(move |shard| (shape.shard(shard.rows.clone()), shard.buffer))
 }
 
 /// The head's input for the head rows `heads`: their stream rows, gathered and normalised.
@@ -146,8 +194,7 @@ pub(super) fn head_chunk(
         dims,
         at.x,
         weights.ln_f(),
-        at.normed,
-        at.normed_stats,
+        (at.normed, at.normed_stats),
         heads.len(),
     ); // [R, C]
     head::Chunk {

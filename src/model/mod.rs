@@ -10,4 +10,4 @@ mod workspace;
 
 pub use dims::Dims;
 pub use tensors::{Block, Layout, Shard, Tensor, Tensors};
-pub use workspace::{Backward, Head, Inputs, Layer, Purpose, Workspace};
+pub use workspace::{Backward, Head, Inputs, Kind, Layer, Purpose, Workspace};

@@ -197,13 +197,31 @@ impl Tensors {
         what: &str,
     ) -> Result<Tensors> {
         let tensors = Self::zeros(engine, layout, what)?;
-        for (tensor, values) in tensors.all.iter().zip(values) {
+        tensors.write(engine, values)?;
+        Ok(tensors)
+    }
+
+    /// Replaces the values by these, as [`Tensors::upload`] takes them; the padding stays.
+    ///
+    /// # Errors
+    /// `Error::Device`.
+    ///
+    /// # Panics
+    /// If a tensor has fewer values than its rows and columns say.
+    pub fn write(&self, engine: &mut dyn Engine, values: &[Vec<f32>]) -> Result<()> {
+        for (tensor, values) in self.all.iter().zip(values) {
             for shard in &tensor.shards {
                 let range = shard.rows.start * tensor.cols..shard.rows.end * tensor.cols;
                 engine.write(shard.buffer, 0, bytemuck::cast_slice(&values[range]))?;
             }
         }
-        Ok(tensors)
+        Ok(())
+    }
+
+    /// Every buffer.
+    pub fn buffers(&self) -> impl Iterator<Item = Buffer> {
+        let shards = self.all.iter().flat_map(|tensor| &tensor.shards);
+        shards.map(|shard| shard.buffer)
     }
 
     /// Reads everything back, without the padding, as [`Tensors::upload`] takes it.

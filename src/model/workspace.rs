@@ -13,12 +13,46 @@ const LOGITS_BUDGET_BYTES: usize = 128 << 20;
 /// What a workspace is for: how much of the forward pass is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Every activation that the backward pass reads, and gradients.
+    /// What the backward pass reads and cannot compute again at next to no cost, and gradients.
     Train,
+    /// The same of each layer's input alone: the backward pass computes the rest again.
+    TrainCheckpointed,
     /// Nothing but what the next layer reads.
     Score,
     /// The same, and each layer's queries, keys and values: the key/value cache.
     Generate,
+}
+
+/// What a buffer is for, in the order in which a plan of them is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The model's parameters.
+    Weights,
+    /// Of the loss, by the parameters.
+    Gradients,
+    /// What the optimizer keeps of earlier gradients.
+    Optimizer,
+    /// What the layers compute, and its gradients.
+    Activations,
+    /// From the residual stream to log-probs: logits first of all.
+    Head,
+    /// The frozen parameters.
+    Reference,
+    /// What the host tells about a micro-batch.
+    Inputs,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Kind; 7] = [
+        Kind::Weights,
+        Kind::Gradients,
+        Kind::Optimizer,
+        Kind::Activations,
+        Kind::Head,
+        Kind::Reference,
+        Kind::Inputs,
+    ];
 }
 
 /// What the host tells about a micro-batch. N rows, P head rows.
@@ -49,15 +83,11 @@ pub struct Inputs {
     pub position_segments: Buffer,
 }
 
-/// Activations of one layer.
+/// Activations of one layer: its own where the workspace keeps them, else shared by all layers.
 #[derive(Clone, Copy)]
 pub struct Layer {
     /// `[N, C]` the residual stream on the way in.
     pub x: Buffer,
-    /// `[N, C]` attention's input.
-    pub ln_1: Buffer,
-    /// `[N, 2]` mean and rstd of each row of `x`.
-    pub ln_1_stats: Buffer,
     /// `[N, 3C]` queries, keys, values.
     pub qkv: Buffer,
     /// `[N, C]` attention's output.
@@ -66,13 +96,13 @@ pub struct Layer {
     pub lse: Buffer,
     /// `[N, C]` the residual stream after attention.
     pub middle: Buffer,
-    /// `[N, C]` the feed-forward layer's input.
-    pub ln_2: Buffer,
-    /// `[N, 2]` mean and rstd of each row of `middle`.
-    pub ln_2_stats: Buffer,
     /// `[N, F]` before GELU.
     pub wide: Buffer,
-    /// `[N, F]` after it.
+    /// `[N, C]` the input of attention, then that of the feed-forward layer; always shared.
+    pub normed: Buffer,
+    /// `[N, 2]` mean and rstd of each row that `normed` came from; always shared.
+    pub normed_stats: Buffer,
+    /// `[N, F]` after GELU; always shared.
     pub gelu: Buffer,
 }
 
@@ -100,17 +130,18 @@ pub struct Head {
     pub metrics: Buffer,
 }
 
-/// Gradients of activations; only for [`Purpose::Train`].
+/// Gradients of activations; only in training.
 pub struct Backward {
+    /// True for [`Purpose::TrainCheckpointed`]: each layer's activations but `x` are of the last layer
+    /// that ran.
+    pub recompute: bool,
     /// `[N, C]` of the residual stream.
     pub residual: Buffer,
     /// `[N, C]` of a layernorm's output or of attention's.
     pub branch: Buffer,
-    /// `[N, F]` of GELU's output.
-    pub gelu: Buffer,
     /// `[N, F]` of GELU's input.
     pub wide: Buffer,
-    /// `[N, 3C]` of queries, keys, values.
+    /// `[N, 3C]` of queries, keys, values: in the memory of GELU's output, which is read no more by then.
     pub qkv: Buffer,
     /// `[N, H]` Σ dy·y of each head: scratch of attention.
     pub row_dots: Buffer,
@@ -132,30 +163,47 @@ pub struct Workspace {
     pub extent: Extent,
     /// What [`Workspace::upload`] fills.
     pub inputs: Inputs,
-    /// One for each of the L layers; unless training, they share most buffers.
+    /// One for each of the L layers.
     pub layers: Vec<Layer>,
     /// `[N, C]` the residual stream after the last layer.
     pub out: Buffer,
     /// From the residual stream to log-probs and metrics.
     pub head: Head,
-    /// `Some` for [`Purpose::Train`] only.
+    /// `Some` in training only.
     pub backward: Option<Backward>,
     vocab_size: usize,
     n_positions: usize,
-    made: Vec<Buffer>,
+    made: Vec<(Kind, Buffer)>,
 }
 
-/// Creates buffers, none of them empty, and notes them for [`Workspace::release`].
+/// Creates buffers, none of them empty, and notes them. Those of a workspace that does not get finished
+/// are released.
 struct Maker<'a> {
     engine: &'a mut dyn Engine,
-    made: Vec<Buffer>,
+    /// Of the buffers to come.
+    kind: Kind,
+    made: Vec<(Kind, Buffer)>,
 }
 
 impl Maker<'_> {
+    /// From here on the buffers are for this.
+    fn of(&mut self, kind: Kind) -> &mut Self {
+        self.kind = kind;
+        self
+    }
+
     fn make(&mut self, label: &str, rows: usize, cols: usize) -> Result<Buffer> {
         let buffer = self.engine.create(label, (rows * cols).max(1))?;
-        self.made.push(buffer);
+        self.made.push((self.kind, buffer));
         Ok(buffer)
+    }
+}
+
+impl Drop for Maker<'_> {
+    fn drop(&mut self) {
+        for (_, buffer) in self.made.drain(..) {
+            self.engine.release(buffer);
+        }
     }
 }
 
@@ -164,7 +212,8 @@ impl Workspace {
     ///
     /// # Errors
     /// `Error::Device` if a buffer is larger than the device can bind or hold, or a micro-batch has more
-    /// rows, head rows or pairs than a dispatch has workgroups in a dimension ([`MAX_GROUPS`]).
+    /// rows, head rows or pairs than a dispatch has workgroups in a dimension ([`MAX_GROUPS`]). Nothing
+    /// is left on the device then.
     pub fn new(
         engine: &mut dyn Engine,
         layout: &Layout,
@@ -188,6 +237,7 @@ impl Workspace {
         let max_binding_words = engine.max_binding_bytes() / 4;
         let mut on = Maker {
             engine,
+            kind: Kind::Inputs,
             made: Vec::new(),
         };
         let (n, c) = (extent.rows, dims.n_embd);
@@ -205,11 +255,14 @@ impl Workspace {
             position_order: on.make("position order", n, 1)?,
             position_segments: on.make("position segments", n, 3)?,
         };
-        let layers = Self::layers(&mut on, dims, n, purpose)?;
+        // GELU's output, and in the backward pass the gradient of queries, keys and values after it.
+        let on_layers = on.of(Kind::Activations);
+        let gelu = on_layers.make("GELU", n, dims.n_inner.max(3 * c))?;
+        let layers = Self::layers(on_layers, dims, n, gelu, purpose)?;
         let out = match (purpose, layers.len()) {
-            (Purpose::Train, _) | (_, 0 | 1) => on.make("residual", n, c)?,
             // The layers take turns with two residual buffers.
-            (_, count) => layers[count - 2].x,
+            (Purpose::Score | Purpose::Generate, count @ 2..) => layers[count - 2].x,
+            _ => on.make("residual", n, c)?,
         };
 
         let strides = layout.vocabulary_strides();
@@ -220,7 +273,7 @@ impl Workspace {
             .min(extent.heads.max(1));
         let mut logits = Vec::new();
         for width in strides {
-            logits.push(on.make("logits", max_rows, width)?);
+            logits.push(on.of(Kind::Head).make("logits", max_rows, width)?);
         }
         let head = Head {
             max_rows,
@@ -235,7 +288,16 @@ impl Workspace {
             metrics: on.make("metrics", slots, dpo::METRICS)?,
         };
         let backward = match purpose {
-            Purpose::Train => Some(Self::gradients(&mut on, layout, n, max_rows)?),
+            Purpose::Train | Purpose::TrainCheckpointed => {
+                let recompute = purpose == Purpose::TrainCheckpointed;
+                Some(Self::gradients(
+                    &mut on,
+                    layout,
+                    (n, max_rows),
+                    gelu,
+                    recompute,
+                )?)
+            }
             Purpose::Score | Purpose::Generate => None,
         };
         Ok(Workspace {
@@ -247,45 +309,69 @@ impl Workspace {
             backward,
             vocab_size: dims.vocab_size,
             n_positions: dims.n_positions,
-            made: on.made,
+            made: std::mem::take(&mut on.made),
         })
+    }
+
+    /// Every buffer, and what it is for.
+    pub fn buffers(&self) -> &[(Kind, Buffer)] {
+        &self.made
     }
 
     /// Frees the buffers.
     pub fn release(self, engine: &mut dyn Engine) {
-        for buffer in self.made {
+        for (_, buffer) in self.made {
             engine.release(buffer);
         }
     }
 
-    fn layers(on: &mut Maker, dims: &Dims, n: usize, purpose: Purpose) -> Result<Vec<Layer>> {
+    fn layers(
+        on: &mut Maker,
+        dims: &Dims,
+        n: usize,
+        gelu: Buffer,
+        purpose: Purpose,
+    ) -> Result<Vec<Layer>> {
         let (c, f) = (dims.n_embd, dims.n_inner);
         let mut layers: Vec<Layer> = Vec::with_capacity(dims.n_layer);
         for l in 0..dims.n_layer {
             let layer = match layers.first() {
-                Some(&first) if purpose != Purpose::Train => Layer {
-                    x: match l {
-                        1 => on.make("residual", n, c)?,
-                        _ => layers[l - 2].x,
-                    },
-                    qkv: match purpose {
-                        Purpose::Generate => on.make("queries, keys, values", n, 3 * c)?,
-                        _ => first.qkv,
-                    },
-                    ..first
-                },
-                _ => Layer {
+                None => Layer {
                     x: on.make("residual", n, c)?,
-                    ln_1: on.make("layernorm", n, c)?,
-                    ln_1_stats: on.make("layernorm stats", n, 2)?,
                     qkv: on.make("queries, keys, values", n, 3 * c)?,
                     attended: on.make("attention", n, c)?,
                     lse: on.make("attention log-sum-exp", n, dims.n_head)?,
                     middle: on.make("residual", n, c)?,
-                    ln_2: on.make("layernorm", n, c)?,
-                    ln_2_stats: on.make("layernorm stats", n, 2)?,
                     wide: on.make("feed-forward", n, f)?,
-                    gelu: on.make("GELU", n, f)?,
+                    normed: on.make("layernorm", n, c)?,
+                    normed_stats: on.make("layernorm stats", n, 2)?,
+                    gelu,
+                },
+                Some(&first) => match purpose {
+                    Purpose::Train => Layer {
+                        x: on.make("residual", n, c)?,
+                        qkv: on.make("queries, keys, values", n, 3 * c)?,
+                        attended: on.make("attention", n, c)?,
+                        lse: on.make("attention log-sum-exp", n, dims.n_head)?,
+                        middle: on.make("residual", n, c)?,
+                        wide: on.make("feed-forward", n, f)?,
+                        ..first
+                    },
+                    Purpose::TrainCheckpointed => Layer {
+                        x: on.make("residual", n, c)?,
+                        ..first
+                    },
+                    Purpose::Score | Purpose::Generate => Layer {
+                        x: match l {
+                            1 => on.make("residual", n, c)?,
+                            _ => layers[l - 2].x,
+                        },
+                        qkv: match purpose {
+                            Purpose::Generate => on.make("queries, keys, values", n, 3 * c)?,
+                            _ => first.qkv,
+                        },
+                        ..first
+                    },
                 },
             };
             layers.push(layer);
@@ -293,20 +379,29 @@ impl Workspace {
         Ok(layers)
     }
 
-    fn gradients(on: &mut Maker, layout: &Layout, n: usize, head_rows: usize) -> Result<Backward> {
+    fn gradients(
+        on: &mut Maker,
+        layout: &Layout,
+        (n, head_rows): (usize, usize),
+        gelu: Buffer,
+        recompute: bool,
+    ) -> Result<Backward> {
         let dims = &layout.dims;
         let (c, f) = (dims.n_embd, dims.n_inner);
         let shares = layout.shard_lengths().map(grad_norm::shares).sum();
+        let head_normed = on.make("head layernorm gradient", head_rows, c)?;
+        let head_x = on.make("head input gradient", head_rows, c)?;
+        let on = on.of(Kind::Activations);
         Ok(Backward {
+            recompute,
             residual: on.make("residual gradient", n, c)?,
             branch: on.make("branch gradient", n, c)?,
-            gelu: on.make("GELU gradient", n, f)?,
             wide: on.make("feed-forward gradient", n, f)?,
-            qkv: on.make("queries, keys, values gradient", n, 3 * c)?,
+            qkv: gelu,
             row_dots: on.make("attention row dots", n, dims.n_head)?,
-            head_normed: on.make("head layernorm gradient", head_rows, c)?,
-            head_x: on.make("head input gradient", head_rows, c)?,
-            norm_shares: on.make("gradient norm shares", shares, 1)?,
+            head_normed,
+            head_x,
+            norm_shares: on.of(Kind::Optimizer).make("norm shares", shares, 1)?,
             norm_share_count: shares,
             norm: on.make("gradient norm", grad_norm::NORM, 1)?,
         })

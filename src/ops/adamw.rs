@@ -1,10 +1,12 @@
 //! AdamW (Loshchilov & Hutter 2019) as `torch.optim.AdamW` computes it: decoupled weight decay, ε
 //! outside the root, bias correction by step.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
 use super::grad_norm::NORM;
+use crate::cpu::vector::CHUNK;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -103,18 +105,32 @@ fn update_twin(p: &Params, mut b: Bindings) {
         return;
     }
     parameter[..p.count as usize]
-        .par_iter_mut()
-        .zip(gradient)
-        .zip(first)
-        .zip(second)
+        .par_chunks_mut(CHUNK)
+        .zip(gradient.par_chunks_mut(CHUNK))
+        .zip(first.par_chunks_mut(CHUNK))
+        .zip(second.par_chunks_mut(CHUNK))
         .for_each(|(((parameter, gradient), first), second)| {
-            let g = *gradient * norm[1];
-            let m = p.beta1 * *first + p.one_minus_beta1 * g;
-            let v = p.beta2 * *second + p.one_minus_beta2 * g * g;
-            let denominator = v.sqrt() * p.inverse_root + p.epsilon;
-            *parameter = *parameter * p.keep - p.step_size * (m / denominator);
-            (*first, *second, *gradient) = (m, v, 0.0);
+            update_all(p, norm[1], (parameter, gradient), (first, second));
         });
+}
+
+#[multiversion(targets = "simd")]
+fn update_all(
+    p: &Params,
+    clip: f32,
+    (parameter, gradient): (&mut [f32], &mut [f32]),
+    (first, second): (&mut [f32], &mut [f32]),
+) {
+    let moments = first.iter_mut().zip(second);
+    for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments)
+    {
+        let g = *gradient * clip;
+        let m = p.beta1 * *first + p.one_minus_beta1 * g;
+        let v = p.beta2 * *second + p.one_minus_beta2 * g * g;
+        let denominator = v.sqrt() * p.inverse_root + p.epsilon;
+        *parameter = *parameter * p.keep - p.step_size * (m / denominator);
+        (*first, *second, *gradient) = (m, v, 0.0);
+    }
 }
 
 /// First and later steps, clipped and not, and a broken gradient that must change nothing.

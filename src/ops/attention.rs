@@ -6,12 +6,14 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
-use crate::cpu::dot;
-use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, MAX_STEP_FLOPS, Recording};
+use crate::cpu::matmul::{Operand, matmul_here};
+use crate::cpu::vector::{dot, exp, max, sum};
+use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 /// What one row attends to, and which rows attend to it; all in stream rows.
 ///
@@ -67,6 +69,13 @@ params! {
     }
 }
 
+impl Params {
+    /// The rows of a step, in the stream.
+    fn stream_rows(&self) -> Range<usize> {
+        self.first_row as usize..(self.first_row + self.rows) as usize
+    }
+}
+
 /// A run of rows of one prompt or response, which workgroups take together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -109,41 +118,41 @@ impl Tile {
     }
 }
 
-kernel!(
-    FORWARD_DIRECT,
-    "attention",
-    "attention_direct",
-    "forward",
-    Params,
-    forward_twin,
-    None
-);
-kernel!(
-    BACKWARD_QUERY_DIRECT,
-    "attention",
-    "attention_direct",
+/// Declares a kernel over tiles with its variant.
+macro_rules! by_tiles {
+    ($entry:literal, $twin:path, $name:ident [$direct:ident]) => {
+        variant!(
+            $direct,
+            "attention",
+            "direct",
+            $entry,
+            Params,
+            $twin,
+            rate_direct
+        );
+        kernel!(
+            $name,
+            "attention",
+            $entry,
+            Params,
+            $twin,
+            "tiled",
+            &[&$direct],
+            class_of_heads
+        );
+    };
+}
+
+by_tiles!("forward", forward_twin, FORWARD[FORWARD_DIRECT]);
+by_tiles!(
     "backward_query",
-    Params,
     query_twin,
-    None
+    BACKWARD_QUERY[BACKWARD_QUERY_DIRECT]
 );
-kernel!(
-    BACKWARD_KEY_VALUE_DIRECT,
-    "attention",
-    "attention_direct",
+by_tiles!(
     "backward_key_value",
-    Params,
     key_value_twin,
-    None
-);
-kernel!(
-    FORWARD,
-    "attention",
-    "attention",
-    "forward",
-    Params,
-    forward_twin,
-    Some(&FORWARD_DIRECT)
+    BACKWARD_KEY_VALUE[BACKWARD_KEY_VALUE_DIRECT]
 );
 kernel!(
     FORWARD_ROW,
@@ -159,24 +168,6 @@ kernel!(
     Params,
     row_dots_twin
 );
-kernel!(
-    BACKWARD_QUERY,
-    "attention",
-    "attention",
-    "backward_query",
-    Params,
-    query_twin,
-    Some(&BACKWARD_QUERY_DIRECT)
-);
-kernel!(
-    BACKWARD_KEY_VALUE,
-    "attention",
-    "attention",
-    "backward_key_value",
-    Params,
-    key_value_twin,
-    Some(&BACKWARD_KEY_VALUE_DIRECT)
-);
 /// The entry points of `shaders/attention.wgsl`.
 pub const KERNELS: &[&Kernel] = &[
     &FORWARD,
@@ -186,22 +177,16 @@ pub const KERNELS: &[&Kernel] = &[
     &BACKWARD_KEY_VALUE,
 ];
 
-// The direct variants read heads by fours. These are the same kernels for heads that do not allow it.
-kernel!(FORWARD_ODD, "attention", "forward", Params, forward_twin);
-kernel!(
-    BACKWARD_QUERY_ODD,
-    "attention",
-    "backward_query",
-    Params,
-    query_twin
-);
-kernel!(
-    BACKWARD_KEY_VALUE_ODD,
-    "attention",
-    "backward_key_value",
-    Params,
-    key_value_twin
-);
+/// Without workgroup memory, four words of a head at a time: best where that is plain memory.
+fn rate_direct(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
+    let in_fours = p.head_dim.is_multiple_of(4);
+    in_fours.then_some(if target.software { 2 } else { 0 })
+}
+
+/// The heads' number and size.
+fn class_of_heads(p: &Params, _: &[Buffer]) -> Class {
+    [p.heads, p.head_dim, 0]
+}
 
 /// The widest head that the kernels hold in workgroup memory.
 pub fn max_head_dim() -> usize {
@@ -220,15 +205,6 @@ pub struct Shape<'a> {
 }
 
 impl Shape<'_> {
-    /// `kernel`, or `odd` for heads that cannot be read by fours.
-    fn choose(&self, kernel: &'static Kernel, odd: &'static Kernel) -> &'static Kernel {
-        if self.head_dim.is_multiple_of(4) {
-            kernel
-        } else {
-            odd
-        }
-    }
-
     fn params(&self, tiles: Range<usize>) -> Params {
         let first_row = self.tiles[tiles.start].first;
         Params {
@@ -242,7 +218,7 @@ impl Shape<'_> {
         }
     }
 
-    /// Records `kernel` over all tiles, in steps of at most `most` operations or a single tile: `products`
+    /// Records `kernel` over all tiles, in steps of at most the recording's operations or a single tile: `products`
     /// matrix products over the (query, key) pairs that `links` counts.
     fn push(
         &self,
@@ -251,7 +227,6 @@ impl Shape<'_> {
         buffers: &[Buffer],
         products: u64,
         links: fn(&Tile) -> u32,
-        most: u64,
     ) {
         let width = self.heads * self.head_dim;
         let flops = |tile: &Tile| 2 * products * u64::from(links(tile)) * width as u64;
@@ -261,7 +236,7 @@ impl Shape<'_> {
             let mut end = start + 1;
             let mut work = flops(&self.tiles[start]);
             while let Some(tile) = self.tiles.get(end)
-                && work + flops(tile) <= most
+                && work + flops(tile) <= rec.max_step_flops
             {
                 work += flops(tile);
                 end += 1;
@@ -292,11 +267,6 @@ pub struct Forward {
 
 /// y and lse of the query rows. A row alone, as in generation, has a kernel of its own.
 pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
-    forward_in_steps(rec, op, shape, MAX_STEP_FLOPS);
-}
-
-/// [`forward`] in steps of at most `most` operations or a single tile.
-fn forward_in_steps(rec: &mut Recording, op: &Forward, shape: Shape, most: u64) {
     if let [tile] = shape.tiles
         && tile.end - tile.first == 1
     {
@@ -306,9 +276,8 @@ fn forward_in_steps(rec: &mut Recording, op: &Forward, shape: Shape, most: u64) 
         rec.push(&FORWARD_ROW, &buffers, shape.params(0..1), grid, flops);
         return;
     }
-    let kernel = shape.choose(&FORWARD, &FORWARD_ODD);
     let buffers = [op.qkv, op.spans, op.y, op.lse, op.tiles];
-    shape.push(rec, kernel, &buffers, 2, |tile| tile.links, most);
+    shape.push(rec, &FORWARD, &buffers, 2, |tile| tile.links);
 }
 
 /// The operands of [`backward`].
@@ -346,11 +315,6 @@ impl Backward {
 
 /// The gradient of queries, keys and values, of whole streams: the first tile begins at row 0.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
-    backward_in_steps(rec, op, shape, MAX_STEP_FLOPS);
-}
-
-/// [`backward`] in steps of at most `most` operations or a single tile.
-fn backward_in_steps(rec: &mut Recording, op: &Backward, shape: Shape, most: u64) {
     let Some(last) = shape.tiles.last() else {
         return;
     };
@@ -360,7 +324,10 @@ fn backward_in_steps(rec: &mut Recording, op: &Backward, shape: Shape, most: u64
         &[op.y, op.dy, op.row_dots],
         shape.params(0..shape.tiles.len()),
         Grid::Items(heads),
-        2 * (heads * shape.head_dim) as u64,
+        Work::new(
+            2 * (heads * shape.head_dim) as u64,
+            heads * (2 * shape.head_dim + 1),
+        ),
     );
     let buffers = [
         op.qkv,
@@ -371,17 +338,51 @@ fn backward_in_steps(rec: &mut Recording, op: &Backward, shape: Shape, most: u64
         op.dqkv,
         op.tiles,
     ];
-    let query = shape.choose(&BACKWARD_QUERY, &BACKWARD_QUERY_ODD);
-    shape.push(rec, query, &buffers, 3, |tile| tile.links, most);
-    let key_value = shape.choose(&BACKWARD_KEY_VALUE, &BACKWARD_KEY_VALUE_ODD);
-    shape.push(rec, key_value, &buffers, 4, |tile| tile.back_links, most);
+    shape.push(rec, &BACKWARD_QUERY, &buffers, 3, |tile| tile.links);
+    let key_value = &BACKWARD_KEY_VALUE;
+    shape.push(rec, key_value, &buffers, 4, |tile| tile.back_links);
+}
+
+/// Query or key rows that one task takes. Their scores stay in the cache, and at most so many of a
+/// row's scores are computed for the mask to hide.
+const BLOCK: usize = 32;
+
+/// Rows of one block have equal spans, so that they see the same keys but for the diagonal.
+fn blocks(spans: &[Span], rows: Range<usize>) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
+    let mut start = rows.start;
+    while start < rows.end {
+        let limit = rows.end.min(start + BLOCK);
+        let other = (start + 1..limit).find(|&row| spans[row] != spans[start]);
+        let end = other.unwrap_or(limit);
+        blocks.push(start..end);
+        start = end;
+    }
+    blocks
+}
+
+/// The rows of `out`, `width` wide, that each block holds; the first block's first row is the first.
+fn split<'a>(mut out: &'a mut [f32], blocks: &[Range<usize>], width: usize) -> Vec<&'a mut [f32]> {
+    let mut parts = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let (part, rest) = out.split_at_mut(block.len() * width);
+        parts.push(part);
+        out = rest;
+    }
+    parts
 }
 
 /// Where each head's query, key and value lie in a row of qkv.
+#[derive(Clone, Copy)]
 struct Layout {
     heads: usize,
     head_dim: usize,
 }
+
+// Parts of a row of qkv.
+const QUERY: usize = 0;
+const KEY: usize = 1;
+const VALUE: usize = 2;
 
 impl Layout {
     fn of(p: &Params) -> Self {
@@ -395,13 +396,81 @@ impl Layout {
         self.heads * self.head_dim
     }
 
-    /// Part 0, 1, 2 is the query, key, value.
-    fn part<'a>(&self, qkv: &'a [f32], row: usize, part: usize, head: usize) -> &'a [f32] {
-        &qkv[(3 * row + part) * self.width() + head * self.head_dim..][..self.head_dim]
+    /// `[.., D]`: a head's queries, keys or values from `row` on.
+    fn part<'a>(&self, qkv: &'a [f32], row: usize, part: usize, head: usize) -> Operand<'a> {
+        let start = (3 * row + part) * self.width() + head * self.head_dim;
+        Operand::rows(&qkv[start..], 3 * self.width())
     }
 
-    fn head<'a>(&self, y: &'a [f32], row: usize, head: usize) -> &'a [f32] {
-        &y[row * self.width() + head * self.head_dim..][..self.head_dim]
+    /// `[.., D]`: a head's columns of y or dy from `row` on.
+    fn head<'a>(&self, y: &'a [f32], row: usize, head: usize) -> Operand<'a> {
+        Operand::rows(
+            &y[row * self.width() + head * self.head_dim..],
+            self.width(),
+        )
+    }
+}
+
+/// The keys of a block of queries: the prompt's, then the own part's up to the block's end.
+struct Keys {
+    ranges: [Range<usize>; 2],
+    count: usize,
+}
+
+impl Keys {
+    fn of(span: &Span, block: &Range<usize>) -> Keys {
+        let prefix = span.prefix_start as usize..span.prefix_end as usize;
+        let own = span.own_start as usize..block.end;
+        Keys {
+            count: prefix.len() + own.len(),
+            ranges: [prefix, own],
+        }
+    }
+
+    /// Ranges that are not empty, each with the number of keys before it.
+    fn ranges(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let [prefix, own] = self.ranges.clone();
+        let before = [0, prefix.len()];
+        let ranges = before.into_iter().zip([prefix, own]);
+        ranges.filter(|(_, range)| !range.is_empty())
+    }
+
+    /// How many of the keys the block's row `row` sees: all but those of the rows behind it.
+    fn seen(&self, block: &Range<usize>, row: usize) -> usize {
+        self.count - (block.end - 1 - row)
+    }
+
+    /// out `[rows, keys]` = scale · a `[rows, D]` · b `[keys, D]`ᵀ, `b` giving the rows from a key on.
+    fn scores<'a>(
+        &self,
+        (rows, inner): (usize, usize),
+        scale: f32,
+        a: Operand,
+        b: impl Fn(usize) -> Operand<'a>,
+        out: &mut [f32],
+    ) {
+        for (before, range) in self.ranges() {
+            let sizes = [rows, range.len(), inner];
+            let out = (&mut out[before..], self.count);
+            matmul_here(sizes, scale, (a, b(range.start).transposed()), out, false);
+        }
+    }
+
+    /// out `[rows, D]`, its rows `out_row` apart, = scale · a `[rows, keys]` · b `[keys, D]`.
+    fn combine<'a>(
+        &self,
+        (rows, cols): (usize, usize),
+        scale: f32,
+        a: &[f32],
+        b: impl Fn(usize) -> Operand<'a>,
+        (out, out_row): (&mut [f32], usize),
+    ) {
+        for (i, (before, range)) in self.ranges().enumerate() {
+            let a = Operand::rows(&a[before..], self.count);
+            let sizes = [rows, cols, range.len()];
+            let out = (&mut *out, out_row);
+            matmul_here(sizes, scale, (a, b(range.start)), out, i > 0);
+        }
     }
 }
 
@@ -409,27 +478,30 @@ fn forward_twin(p: &Params, mut b: Bindings) {
     let (qkv, spans) = (b.read::<f32>(0), b.read::<Span>(1));
     let (y, lse) = (b.write::<f32>(2), b.write::<f32>(3));
     let at = Layout::of(p);
-    y.par_chunks_mut(at.width())
-        .zip(lse.par_chunks_mut(at.heads))
-        .skip(p.first_y as usize)
-        .take(p.rows as usize)
-        .enumerate()
-        .for_each(|(r, (y, lse))| {
-            let row = p.first_row as usize + r;
+    let first_y = p.first_y as usize;
+    let blocks = blocks(spans, p.stream_rows());
+    let outputs = split(&mut y[first_y * at.width()..], &blocks, at.width());
+    let lse = split(&mut lse[first_y * at.heads..], &blocks, at.heads);
+    let outputs = outputs.into_iter().zip(lse);
+    let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
+    tasks
+        .into_par_iter()
+        .for_each_init(Vec::new, |scores, (block, (y, lse))| {
+            let (rows, dim) = (block.len(), at.head_dim);
+            let keys = Keys::of(&spans[block.start], &block);
+            scores.resize(rows * keys.count, 0.0);
             for h in 0..at.heads {
-                let query = at.part(qkv, row, 0, h);
-                let scores: Vec<f32> = spans[row]
-                    .keys(row)
-                    .map(|j| p.scale * dot(query, at.part(qkv, j, 1, h)))
-                    .collect();
-                let peak = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let total: f32 = scores.iter().map(|s| (s - peak).exp()).sum();
-                let y = &mut y[h * at.head_dim..][..at.head_dim];
-                y.fill(0.0);
-                for (j, score) in spans[row].keys(row).zip(&scores) {
-                    add_scaled(y, (score - peak).exp() / total, at.part(qkv, j, 2, h));
+                let query = at.part(qkv, block.start, QUERY, h);
+                let key = |row| at.part(qkv, row, KEY, h);
+                keys.scores((rows, dim), p.scale, query, key, scores);
+                for (r, row) in scores.chunks_mut(keys.count).enumerate() {
+                    let (seen, hidden) = row.split_at_mut(keys.seen(&block, block.start + r));
+                    lse[r * at.heads + h] = softmax(seen);
+                    hidden.fill(0.0);
                 }
-                lse[h] = peak + total.ln();
+                let value = |row| at.part(qkv, row, VALUE, h);
+                let y = (&mut y[h * dim..], at.width());
+                keys.combine((rows, dim), 1.0, scores, value, y);
             }
         });
 }
@@ -437,65 +509,130 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 fn row_dots_twin(p: &Params, mut b: Bindings) {
     let (y, dy, row_dots) = (b.read::<f32>(0), b.read::<f32>(1), b.write::<f32>(2));
     let at = Layout::of(p);
-    let pairs = y.chunks(at.head_dim).zip(dy.chunks(at.head_dim));
-    for (out, (y, dy)) in row_dots[..p.rows as usize * at.heads].iter_mut().zip(pairs) {
-        *out = dot(y, dy);
-    }
+    row_dots[..p.rows as usize * at.heads]
+        .par_iter_mut()
+        .zip(y.par_chunks(at.head_dim))
+        .zip(dy.par_chunks(at.head_dim))
+        .for_each(|((out, y), dy)| *out = dot(y, dy) as f32);
 }
 
 fn query_twin(p: &Params, mut b: Bindings) {
     let (qkv, spans, lse) = (b.read::<f32>(0), b.read::<Span>(1), b.read::<f32>(2));
     let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
     let at = Layout::of(p);
-    dqkv.par_chunks_mut(3 * at.width())
-        .enumerate()
-        .skip(p.first_row as usize)
-        .take(p.rows as usize)
-        .for_each(|(row, dqkv)| {
+    let (rows, width) = (p.stream_rows(), 3 * at.width());
+    let outputs = &mut dqkv[rows.start * width..];
+    let blocks = blocks(spans, rows);
+    let outputs = split(outputs, &blocks, width);
+    let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
+    tasks.into_par_iter().for_each_init(
+        Default::default,
+        |(weights, dscores): &mut Scratch, (block, dqkv)| {
+            let (rows, dim) = (block.len(), at.head_dim);
+            let keys = Keys::of(&spans[block.start], &block);
+            weights.resize(rows * keys.count, 0.0);
+            dscores.resize(rows * keys.count, 0.0);
             for h in 0..at.heads {
-                let (query, dy) = (at.part(qkv, row, 0, h), at.head(dy, row, h));
-                let dq = &mut dqkv[h * at.head_dim..][..at.head_dim];
-                dq.fill(0.0);
-                for j in spans[row].keys(row) {
-                    let (key, value) = (at.part(qkv, j, 1, h), at.part(qkv, j, 2, h));
-                    let weight = (p.scale * dot(query, key) - lse[row * at.heads + h]).exp();
-                    let ds = weight * (dot(dy, value) - row_dots[row * at.heads + h]);
-                    add_scaled(dq, p.scale * ds, key);
+                let query = at.part(qkv, block.start, QUERY, h);
+                let key = |row| at.part(qkv, row, KEY, h);
+                let value = |row| at.part(qkv, row, VALUE, h);
+                keys.scores((rows, dim), p.scale, query, key, weights);
+                let dy = at.head(dy, block.start, h);
+                keys.scores((rows, dim), 1.0, dy, value, dscores);
+                let of_rows = weights
+                    .chunks_mut(keys.count)
+                    .zip(dscores.chunks_mut(keys.count));
+                for (row, (weights, dscores)) in block.clone().zip(of_rows) {
+                    let seen = keys.seen(&block, row);
+                    let (lse, row_dot) = (lse[row * at.heads + h], row_dots[row * at.heads + h]);
+                    to_weights(&mut weights[..seen], lse);
+                    to_score_gradients(&weights[..seen], &mut dscores[..seen], row_dot);
+                    dscores[seen..].fill(0.0);
                 }
+                let dq = (&mut dqkv[h * dim..], 3 * at.width());
+                keys.combine((rows, dim), p.scale, dscores, key, dq);
             }
-        });
+        },
+    );
 }
+
+/// Weights and gradients of scores, of one block and head.
+type Scratch = (Vec<f32>, Vec<f32>);
 
 fn key_value_twin(p: &Params, mut b: Bindings) {
     let (qkv, spans, lse) = (b.read::<f32>(0), b.read::<Span>(1), b.read::<f32>(2));
     let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
     let at = Layout::of(p);
-    dqkv.par_chunks_mut(3 * at.width())
-        .enumerate()
-        .skip(p.first_row as usize)
-        .take(p.rows as usize)
-        .for_each(|(row, dqkv)| {
-            let (_, dkv) = dqkv.split_at_mut(at.width());
-            dkv.fill(0.0);
-            let (dk, dv) = dkv.split_at_mut(at.width());
+    let (rows, width) = (p.stream_rows(), 3 * at.width());
+    let outputs = &mut dqkv[rows.start * width..];
+    let blocks = blocks(spans, rows);
+    let outputs = split(outputs, &blocks, width);
+    let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
+    tasks.into_par_iter().for_each_init(
+        Default::default,
+        |(weights, dscores): &mut Scratch, (block, dqkv)| {
+            let (count, dim) = (block.len(), at.head_dim);
+            let queries = block.start..spans[block.start].query_end as usize;
+            weights.resize(queries.len() * count, 0.0);
+            dscores.resize(queries.len() * count, 0.0);
             for h in 0..at.heads {
-                let (key, value) = (at.part(qkv, row, 1, h), at.part(qkv, row, 2, h));
-                let dk = &mut dk[h * at.head_dim..][..at.head_dim];
-                let dv = &mut dv[h * at.head_dim..][..at.head_dim];
-                for i in row..spans[row].query_end as usize {
-                    let (query, dy) = (at.part(qkv, i, 0, h), at.head(dy, i, h));
-                    let weight = (p.scale * dot(query, key) - lse[i * at.heads + h]).exp();
-                    let ds = weight * (dot(dy, value) - row_dots[i * at.heads + h]);
-                    add_scaled(dk, p.scale * ds, query);
-                    add_scaled(dv, weight, dy);
+                // [queries, keys of the block]
+                let query = at.part(qkv, block.start, QUERY, h);
+                let dy = at.head(dy, block.start, h);
+                let key = at.part(qkv, block.start, KEY, h).transposed();
+                let value = at.part(qkv, block.start, VALUE, h).transposed();
+                let sizes = [queries.len(), count, dim];
+                matmul_here(sizes, p.scale, (query, key), (weights, count), false);
+                matmul_here(sizes, 1.0, (dy, value), (dscores, count), false);
+                let of_rows = weights.chunks_mut(count).zip(dscores.chunks_mut(count));
+                for (row, (weights, dscores)) in queries.clone().zip(of_rows) {
+                    let seen = count.min(row - block.start + 1);
+                    let (lse, row_dot) = (lse[row * at.heads + h], row_dots[row * at.heads + h]);
+                    to_weights(&mut weights[..seen], lse);
+                    to_score_gradients(&weights[..seen], &mut dscores[..seen], row_dot);
+                    weights[seen..].fill(0.0);
+                    dscores[seen..].fill(0.0);
+                }
+                let transposed = |m| Operand::rows(m, count).transposed();
+                let sizes = [count, dim, queries.len()];
+                for (part, scale, m, by) in [
+                    (KEY, p.scale, &*dscores, query),
+                    (VALUE, 1.0, &*weights, dy),
+                ] {
+                    let out = (&mut dqkv[part * at.width() + h * dim..], 3 * at.width());
+                    matmul_here(sizes, scale, (transposed(m), by), out, false);
                 }
             }
-        });
+        },
+    );
 }
 
-fn add_scaled(out: &mut [f32], scale: f32, x: &[f32]) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out += scale * x;
+/// Softmax in place; the log of Σ exp.
+#[multiversion(targets = "simd")]
+fn softmax(scores: &mut [f32]) -> f32 {
+    let peak = max(scores);
+    to_weights(scores, peak);
+    let total = sum([scores], |[weight]| f64::from(weight));
+    let factor = (1.0 / total) as f32;
+    for weight in scores {
+        *weight *= factor;
+    }
+    peak + total.ln() as f32
+}
+
+/// exp(score − lse) of each score.
+#[multiversion(targets = "simd")]
+fn to_weights(scores: &mut [f32], lse: f32) {
+    for score in scores {
+        *score = exp(*score - lse);
+    }
+}
+
+/// weight · (dweight − Σ dy·y) of each dweight = dy · value.
+#[multiversion(targets = "simd")]
+fn to_score_gradients(weights: &[f32], dweights: &mut [f32], row_dot: f32) {
+    for (dweight, weight) in dweights.iter_mut().zip(weights) {
+        *dweight = weight * (*dweight - row_dot);
     }
 }
 
@@ -552,7 +689,7 @@ pub fn cases() -> Vec<Case> {
         }
         // y and lse are the forward pass's own, so that the probabilities are ones. Whole, and as a long
         // stream is: in several steps.
-        for (what, most) in [("", MAX_STEP_FLOPS), (" a step a tile", 0)] {
+        for (what, most) in [("", None), (" a step a tile", Some(0))] {
             let tiles = Tile::of(&spans, 0..rows);
             cases.push(
                 Case::new(format!("backward {label}{what}"))
@@ -580,8 +717,9 @@ pub fn cases() -> Vec<Case> {
                             heads,
                             head_dim,
                         };
-                        forward_in_steps(rec, &op.forward(), shape, most);
-                        backward_in_steps(rec, &op, shape, most);
+                        rec.max_step_flops = most.unwrap_or(rec.max_step_flops);
+                        forward(rec, &op.forward(), shape);
+                        backward(rec, &op, shape);
                     }),
             );
         }

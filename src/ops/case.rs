@@ -5,6 +5,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::distance::POISON;
+pub use crate::distance::{Distance, distance};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::recording::{Buffer, Recording};
@@ -12,8 +14,6 @@ use crate::recording::{Buffer, Recording};
 /// Words behind each buffer that no kernel may touch.
 const CANARY_WORDS: usize = 64;
 const CANARY: u32 = 0xdead_beef;
-/// A quiet NaN: what an output holds until a kernel writes it.
-const POISON: u32 = 0x7fc0_dead;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -21,8 +21,6 @@ enum Role {
     Input,
     /// Compared.
     Output,
-    /// Written, but not compared.
-    Scratch,
 }
 
 struct Field {
@@ -69,11 +67,6 @@ impl Case {
     /// A buffer of `count` NaNs that kernels must overwrite to the last, or leave where nothing is due.
     pub fn output(self, count: usize) -> Self {
         self.field(vec![POISON; count], Role::Output)
-    }
-
-    /// A buffer of `count` NaNs whose contents are the kernels' own affair.
-    pub fn scratch(self, count: usize) -> Self {
-        self.field(vec![POISON; count], Role::Scratch)
     }
 
     /// A buffer of these numbers that kernels only read.
@@ -154,7 +147,7 @@ impl Case {
                 Role::Input if words != field.words => {
                     outcome.broken.push(format!("changed input {i}"));
                 }
-                _ => {}
+                Role::Input => {}
             }
             engine.release(buffer);
         }
@@ -169,77 +162,6 @@ pub struct Outcome {
     pub outputs: Vec<Vec<f32>>,
     /// Canaries and inputs that were overwritten, in words.
     pub broken: Vec<String>,
-}
-
-/// How far two outcomes of one case are apart.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Distance {
-    /// ‖a − b‖ / ‖b‖, the largest over the outputs.
-    pub relative_l2: f64,
-    /// max |a − b| / max |b|, the largest over the outputs.
-    pub relative_max: f64,
-}
-
-impl Distance {
-    /// The bound that every kernel is held to on every device: a few roundings of f32 over sums of
-    /// some hundred terms.
-    pub const BOUND: Distance = Distance {
-        relative_l2: 2e-6,
-        relative_max: 2e-5,
-    };
-
-    /// The worse of the two in each number; NaN is worst.
-    pub fn worse(self, other: Distance) -> Distance {
-        let worse = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
-        Distance {
-            relative_l2: worse(self.relative_l2, other.relative_l2),
-            relative_max: worse(self.relative_max, other.relative_max),
-        }
-    }
-
-    /// True if within `bound`; a NaN is not.
-    pub fn within(&self, bound: &Distance) -> bool {
-        self.relative_l2 <= bound.relative_l2 && self.relative_max <= bound.relative_max
-    }
-}
-
-/// Compares `ours` with `reference`. A NaN or an infinity in either makes the distance NaN, unless both
-/// still hold in that place what [`Case::output`] put there; so does a difference in length.
-pub fn distance(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> Distance {
-    let worst = Distance {
-        relative_l2: f64::NAN,
-        relative_max: f64::NAN,
-    };
-    if ours.len() != reference.len() {
-        return worst;
-    }
-    let mut total = Distance::default();
-    for (a, b) in ours.iter().zip(reference) {
-        if a.len() != b.len() {
-            return worst;
-        }
-        let (mut error, mut norm, mut max_error, mut max) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
-        for (&a, &b) in a.iter().zip(b) {
-            // An element that neither was to write still holds the poison.
-            if a.to_bits() == POISON && b.to_bits() == POISON {
-                continue;
-            }
-            let (a, b) = (f64::from(a), f64::from(b));
-            let d = a - b;
-            if !d.is_finite() {
-                return worst;
-            }
-            error += d * d;
-            norm += b * b;
-            max_error = max_error.max(d.abs());
-            max = max.max(b.abs());
-        }
-        if max_error > 0.0 {
-            total.relative_l2 = total.relative_l2.max((error / norm).sqrt());
-            total.relative_max = total.relative_max.max(max_error / max);
-        }
-    }
-    total
 }
 
 /// Head rows of pairs with these (chosen, rejected) lengths: `[pairs, 3]` start, middle, end; and how

@@ -26,6 +26,9 @@ pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 /// log-prob.
 pub const METRICS: usize = 6;
 
+/// Operations a head row.
+const FLOPS: usize = 4;
+
 /// The operands of [`forward`] and [`backward`].
 #[derive(Clone)]
 pub struct Loss {
@@ -57,20 +60,38 @@ impl Loss {
             first_slot: self.first_slot as u32,
         }
     }
+
+    /// Operations over the head rows of `pairs`, were all pairs equally long.
+    fn flops(&self, pairs: &Range<usize>) -> u64 {
+        let all = (self.pairs.words / 3).max(1);
+        (FLOPS * self.logps.words * pairs.len() / all) as u64
+    }
 }
 
 /// metrics of the pairs `range` from their log-probs.
 pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
     let buffers = [op.pairs, op.logps, op.references, op.metrics];
     let grid = Grid::Groups([range.len(), 1, 1]);
-    rec.push(&FORWARD, &buffers, op.params(&range), grid, 0);
+    rec.push(
+        &FORWARD,
+        &buffers,
+        op.params(&range),
+        grid,
+        op.flops(&range),
+    );
 }
 
 /// drows of the pairs `range` from the metrics that [`forward`] wrote.
 pub fn backward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
     let buffers = [op.pairs, op.metrics, op.drows];
     let grid = Grid::Groups([range.len(), 1, 1]);
-    rec.push(&BACKWARD, &buffers, op.params(&range), grid, 0);
+    rec.push(
+        &BACKWARD,
+        &buffers,
+        op.params(&range),
+        grid,
+        op.flops(&range),
+    );
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {

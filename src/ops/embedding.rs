@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -61,7 +62,8 @@ pub fn forward(rec: &mut Recording, op: &Forward) {
         rows: op.rows,
         width: op.width,
     };
-    rec.push(&FORWARD, &buffers, params, grid, count as u64);
+    let work = Work::new(count as u64, 3 * count + 2 * op.rows);
+    rec.push(&FORWARD, &buffers, params, grid, work);
 }
 
 /// The operands of [`backward`].
@@ -80,7 +82,7 @@ pub struct Backward {
     pub shard: Range<usize>,
     /// C.
     pub width: usize,
-    /// Stream rows in all, for the estimate of work.
+    /// Stream rows in all, for the count of work.
     pub rows: usize,
 }
 
@@ -94,45 +96,68 @@ pub fn backward(rec: &mut Recording, op: &Backward) {
         first_segment: op.range.start as u32,
     };
     let buffers = [op.order, op.segments, op.dx, op.dtable];
-    let flops = (op.rows * op.width) as u64;
     let grid = Grid::Rows {
         rows: op.range.len(),
         width: op.width,
     };
-    rec.push(&BACKWARD, &buffers, params, grid, flops);
+    let count = op.range.len() * op.width;
+    let summed = op.rows * op.width;
+    let indices = op.rows + 3 * op.range.len();
+    let work = Work::new(summed as u64, summed + 2 * count + indices);
+    rec.push(&BACKWARD, &buffers, params, grid, work);
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (tokens, positions) = (b.read::<u32>(0), b.read::<u32>(1));
     let (wte, wpe) = (b.read::<f32>(2), b.read::<f32>(3));
     let x = b.write::<f32>(4);
-    let (rows, width) = (p.rows as usize, p.width as usize);
-    for r in 0..rows {
-        if tokens[r] < p.first_row || tokens[r] >= p.first_row + p.shard_rows {
-            continue;
-        }
-        let token = (tokens[r] - p.first_row) as usize;
-        let position = positions[r] as usize;
-        for c in 0..width {
-            x[r * width + c] = wte[token * width + c] + wpe[position * width + c];
-        }
-    }
+    let width = p.width as usize;
+    x.par_chunks_mut(width)
+        .zip(tokens)
+        .zip(positions)
+        .take(p.rows as usize)
+        .filter(|((_, token), _)| (p.first_row..p.first_row + p.shard_rows).contains(token))
+        .for_each(|((x, token), &position)| {
+            let token = &wte[(token - p.first_row) as usize * width..][..width];
+            let position = &wpe[position as usize * width..][..width];
+            for ((x, token), position) in x.iter_mut().zip(token).zip(position) {
+                *x = token + position;
+            }
+        });
 }
 
 fn backward_twin(p: &Params, mut b: Bindings) {
-    let (order, segments) = (b.read::<u32>(0), b.read::<u32>(1));
-    let (dx, dtable) = (b.read::<f32>(2), b.write::<f32>(3));
+    let (order, segments) = (b.read::<u32>(0), b.read::<[u32; 3]>(1));
+    let (dx, mut dtable) = (b.read::<f32>(2), b.write::<f32>(3));
     let width = p.width as usize;
-    for s in p.first_segment as usize..(p.first_segment + p.rows) as usize {
-        let row = (segments[3 * s] - p.first_row) as usize;
-        let sources = &order[segments[3 * s + 1] as usize..segments[3 * s + 2] as usize];
-        dtable[row * width..(row + 1) * width]
-            .par_iter_mut()
-            .enumerate()
-            .for_each(|(c, out)| {
-                let sum: f32 = sources.iter().map(|&r| dx[r as usize * width + c]).sum();
-                *out += sum;
-            });
+    // The table's rows that were used, which stand in ascending order, each with its stream rows.
+    let mut used = Vec::with_capacity(p.rows as usize);
+    let mut next = p.first_row;
+    for &[row, start, end] in &segments[p.first_segment as usize..][..p.rows as usize] {
+        let (_, from_row) = dtable.split_at_mut((row - next) as usize * width);
+        let (out, rest) = from_row.split_at_mut(width);
+        used.push((out, &order[start as usize..end as usize]));
+        (dtable, next) = (rest, row + 1);
+    }
+    used.into_par_iter()
+        .for_each_init(Vec::new, |sum, (out, sources)| {
+            sum.clear();
+            sum.resize(width, 0.0);
+            add_rows(dx, sources, sum, out);
+        });
+}
+
+/// out `[width]` += the sum of the rows `sources` of dx `[.., width]`, gathered in `sum`.
+#[multiversion(targets = "simd")]
+fn add_rows(dx: &[f32], sources: &[u32], sum: &mut [f32], out: &mut [f32]) {
+    for &row in sources {
+        let dx = &dx[row as usize * sum.len()..];
+        for (sum, &dx) in sum.iter_mut().zip(dx) {
+            *sum += dx;
+        }
+    }
+    for (out, &sum) in out.iter_mut().zip(&*sum) {
+        *out += sum;
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::case::Case;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -45,7 +47,7 @@ pub fn forward(
             rows: heads.len(),
             width,
         },
-        count as u64,
+        Work::new(0, 2 * count + heads.len()),
     );
 }
 
@@ -74,32 +76,36 @@ pub fn backward(
             rows: rows.len(),
             width,
         },
-        count as u64,
+        // Most rows have one head row.
+        Work::new(count as u64, 2 * count + 2 * rows.len()),
     );
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (x, sources, y) = (b.read::<f32>(0), b.read::<u32>(1), b.write::<f32>(2));
     let width = p.width as usize;
-    for i in 0..p.rows as usize {
-        let row = sources[p.first_head as usize + i] as usize;
-        y[i * width..(i + 1) * width].copy_from_slice(&x[row * width..(row + 1) * width]);
-    }
+    y.par_chunks_mut(width)
+        .zip(&sources[p.first_head as usize..])
+        .take(p.rows as usize)
+        .for_each(|(y, &row)| y.copy_from_slice(&x[row as usize * width..][..width]));
 }
 
 fn backward_twin(p: &Params, mut b: Bindings) {
-    let (dy, inverse, dx) = (b.read::<f32>(0), b.read::<u32>(1), b.write::<f32>(2));
-    let width = p.width as usize;
-    for row in p.first_row as usize..(p.first_row + p.rows) as usize {
-        let dx = &mut dx[row * width..(row + 1) * width];
-        dx.fill(0.0);
-        for &head in inverse[2 * row..2 * row + 2].iter().filter(|&&h| h != NONE) {
-            let at = (head - p.first_head) as usize * width;
-            for (dx, &dy) in dx.iter_mut().zip(&dy[at..at + width]) {
-                *dx += dy;
+    let (dy, inverse, dx) = (b.read::<f32>(0), b.read::<[u32; 2]>(1), b.write::<f32>(2));
+    let (width, first_row) = (p.width as usize, p.first_row as usize);
+    dx.par_chunks_mut(width)
+        .zip(inverse)
+        .skip(first_row)
+        .take(p.rows as usize)
+        .for_each(|(dx, heads)| {
+            dx.fill(0.0);
+            for &head in heads.iter().filter(|&&h| h != NONE) {
+                let dy = &dy[(head - p.first_head) as usize * width..][..width];
+                for (dx, &dy) in dx.iter_mut().zip(dy) {
+                    *dx += dy;
+                }
             }
-        }
-    }
+        });
 }
 
 /// Chunks that begin at the stream's first row and later, rows taken never, once and twice.

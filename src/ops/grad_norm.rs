@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::cpu::vector::dot;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -38,9 +39,13 @@ pub const NORM: usize = 3;
 
 /// Partial sums that a gradient of `count` elements takes.
 pub fn shares(count: usize) -> usize {
-    let lanes = SUM_SQUARES.reflection().workgroup_size[0] as usize;
     // Four elements a lane before another workgroup is worth it.
-    count.div_ceil(4 * lanes).min(MAX_SHARES)
+    count.div_ceil(4 * lanes()).min(MAX_SHARES)
+}
+
+/// Elements that a workgroup takes at a time.
+fn lanes() -> usize {
+    SUM_SQUARES.reflection().workgroup_size[0] as usize
 }
 
 /// partials `[first_slot .. first_slot + shares(count)]` = the shares of Σ g² of one gradient.
@@ -83,19 +88,14 @@ pub fn finish(
 
 fn sum_squares_twin(p: &Params, mut b: Bindings) {
     let (gradient, partials) = (b.read::<f32>(0), b.write::<f32>(1));
-    let count = p.count as usize;
-    let shares = shares(count);
-    let size = count.div_ceil(shares);
-    // Which elements a share holds differs from the shader; only the sum of all shares is defined.
+    let gradient = &gradient[..p.count as usize];
+    let (shares, lanes) = (shares(gradient.len()), lanes());
     partials[p.first_slot as usize..][..shares]
         .par_iter_mut()
         .enumerate()
         .for_each(|(share, out)| {
-            let range = (share * size).min(count)..((share + 1) * size).min(count);
-            let sum: f64 = gradient[range]
-                .iter()
-                .map(|&g| f64::from(g) * f64::from(g))
-                .sum();
+            let own = gradient.chunks(lanes).skip(share).step_by(shares);
+            let sum: f64 = own.map(|g| dot(g, g)).sum();
             *out = sum as f32;
         });
 }
@@ -127,7 +127,7 @@ pub fn cases() -> Vec<Case> {
     ] {
         let slots: usize = counts.iter().map(|&c| shares(c)).sum();
         let mut case = Case::new(format!("{counts:?} to {max_norm}"))
-            .scratch(slots)
+            .output(slots)
             .floats([0.0; NORM])
             .writable();
         for &count in &counts {

@@ -4,12 +4,14 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
 use super::linear;
+use crate::cpu::vector::{exp, max, sum};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -75,8 +77,9 @@ pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], logps: Buff
         let rows = chunk.heads.len();
         let buffers = [chunk.targets, shard.logits, chunk.stats, logps];
         let grid = Grid::Groups([rows, 1, 1]);
-        let flops = (8 * rows * shard.tokens.len()) as u64;
-        rec.push(&FORWARD, &buffers, params, grid, flops);
+        let logits = rows * shard.tokens.len();
+        let work = Work::new(8 * logits as u64, logits + rows * (2 * STATS + 2));
+        rec.push(&FORWARD, &buffers, params, grid, work);
     }
 }
 
@@ -101,10 +104,17 @@ pub fn backward(
                 rows,
                 width: shard.stride.div_ceil(4),
             },
-            4 * count as u64,
+            Work::new(4 * count as u64, 2 * count + rows * (STATS + 2)),
         );
         let shape = linear::Shape::whole(rows, shard.stride, chunk.width);
-        linear::forward(rec, (shard.logits, shard.wte, None, dx), shape, 0, s > 0);
+        let product = linear::Forward {
+            x: shard.logits,
+            weight: shard.wte,
+            bias: None,
+            residual: None,
+            y: dx,
+        };
+        linear::forward(rec, &product, shape, 0, s > 0);
         linear::backward_weight(rec, (shard.logits, chunk.x, dwte(s)), shape);
     }
 }
@@ -134,8 +144,7 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         .take(p.rows as usize)
         .for_each(|(((logits, stats), &target), logp)| {
             let logits = &logits[..cols];
-            let mut peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut total: f64 = logits.iter().map(|l| f64::from((l - peak).exp())).sum();
+            let (mut peak, mut total) = peak_and_total(logits);
             let mut target_logit = 0.0;
             if p.first_shard == 0 {
                 let higher = peak.max(stats[0]);
@@ -170,13 +179,30 @@ fn backward_twin(p: &Params, mut b: Bindings) {
         .take(p.rows as usize)
         .for_each(|(((row, stats), &target), &drow)| {
             let (real, padding) = row.split_at_mut(cols);
-            for (c, value) in real.iter_mut().enumerate() {
-                let softmax = (*value - stats[0]).exp() / stats[1];
-                let onehot = f32::from(p.first_token + c as u32 == target);
-                *value = drow * (onehot - softmax);
+            let softmax = |logit: f32| exp(logit - stats[0]) / stats[1];
+            let target = target.checked_sub(p.first_token).map(|t| t as usize);
+            let of_target = target.and_then(|t| Some((t, softmax(*real.get(t)?))));
+            scaled_exp(real, stats[0], -drow / stats[1]);
+            if let Some((t, softmax)) = of_target {
+                real[t] = drow * (1.0 - softmax);
             }
             padding.fill(0.0);
         });
+}
+
+/// max and Σ exp(· − max).
+#[multiversion(targets = "simd")]
+fn peak_and_total(logits: &[f32]) -> (f32, f64) {
+    let peak = max(logits);
+    (peak, sum([logits], |[l]| f64::from(exp(l - peak))))
+}
+
+/// Each value becomes factor · exp(value − peak).
+#[multiversion(targets = "simd")]
+fn scaled_exp(values: &mut [f32], peak: f32, factor: f32) {
+    for value in values {
+        *value = factor * exp(*value - peak);
+    }
 }
 
 /// One shard and three, with padding, chunks from the first head row on and from a later one.

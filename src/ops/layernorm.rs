@@ -1,11 +1,13 @@
 //! Layernorm over the columns of each row (Ba, Kiros & Hinton 2016):
 //! y = x̂ · gain + shift, x̂ = (x − mean) · rstd, rstd = 1/sqrt(variance + ε).
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::cpu::vector::{sum, sum_rows};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
     struct Params {
@@ -55,8 +57,11 @@ impl Shape {
         }
     }
 
-    fn flops(&self) -> u64 {
-        8 * (self.rows * self.width) as u64
+    /// `passes` over a `[rows, width]`, beside the stats of the rows and `vectors` over a `[width]`.
+    fn work(&self, passes: usize, vectors: usize) -> Work {
+        let elements = self.rows * self.width;
+        let words = passes * elements + 2 * self.rows + vectors * self.width;
+        Work::new(8 * elements as u64, words)
     }
 }
 
@@ -78,7 +83,8 @@ pub struct Forward {
 pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
     let buffers = [op.x, op.gain, op.shift, op.y, op.stats];
     let grid = Grid::Groups([shape.rows, 1, 1]);
-    rec.push(&FORWARD, &buffers, shape.params(false), grid, shape.flops());
+    let work = shape.work(2, 2);
+    rec.push(&FORWARD, &buffers, shape.params(false), grid, work);
 }
 
 /// The operands of [`backward`].
@@ -109,7 +115,7 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         &[op.x, op.gain, op.stats, op.dy, op.dx],
         params,
         Grid::Groups([shape.rows, 1, 1]),
-        shape.flops(),
+        shape.work(3 + usize::from(op.accumulate), 1),
     );
     let columns = BACKWARD_PARAMS.constant("COLUMNS") as usize;
     rec.push(
@@ -117,7 +123,7 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         &[op.x, op.stats, op.dy, op.dgain, op.dshift],
         params,
         Grid::Groups([shape.width.div_ceil(columns), 1, 1]),
-        shape.flops(),
+        shape.work(2, 4),
     );
 }
 
@@ -130,70 +136,90 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         .zip(stats.par_chunks_mut(2))
         .zip(x.par_chunks(width))
         .for_each(|((y, stats), x)| {
-            let n = width as f64;
-            let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-            let variance = x
-                .iter()
-                .map(|&v| (f64::from(v) - mean).powi(2))
-                .sum::<f64>()
-                / n;
-            let (mean, rstd) = (
-                mean as f32,
-                (1.0 / (variance + f64::from(p.epsilon)).sqrt()) as f32,
-            );
-            for c in 0..width {
-                y[c] = (x[c] - mean) * rstd * gain[c] + shift[c];
-            }
-            stats.copy_from_slice(&[mean, rstd]);
+            stats.copy_from_slice(&normalise(x, (gain, shift), y, p.epsilon));
         });
 }
 
 fn backward_input_twin(p: &Params, mut b: Bindings) {
-    let (x, gain, stats) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let (x, gain, stats) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<[f32; 2]>(2));
     let (dy, dx) = (b.read::<f32>(3), b.write::<f32>(4));
     let (rows, width) = (p.rows as usize, p.width as usize);
     dx[..rows * width]
         .par_chunks_mut(width)
         .enumerate()
         .for_each(|(r, dx)| {
+            if p.accumulate == 0 {
+                dx.fill(0.0);
+            }
             let (x, dy) = (&x[r * width..][..width], &dy[r * width..][..width]);
-            let (mean, rstd) = (stats[2 * r], stats[2 * r + 1]);
-            let (mut sum_g, mut sum_gx) = (0.0_f64, 0.0_f64);
-            for c in 0..width {
-                let g = dy[c] * gain[c];
-                sum_g += f64::from(g);
-                sum_gx += f64::from(g * (x[c] - mean) * rstd);
-            }
-            let mean_g = (sum_g / width as f64) as f32;
-            let mean_gx = (sum_gx / width as f64) as f32;
-            for c in 0..width {
-                let normed = (x[c] - mean) * rstd;
-                let value = rstd * (dy[c] * gain[c] - mean_g - normed * mean_gx);
-                dx[c] = if p.accumulate != 0 {
-                    dx[c] + value
-                } else {
-                    value
-                };
-            }
+            add_input_gradient((x, stats[r]), gain, dy, dx);
         });
 }
 
 fn backward_params_twin(p: &Params, mut b: Bindings) {
-    let (x, stats, dy) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let (x, stats, dy) = (b.read::<f32>(0), b.read::<[f32; 2]>(1), b.read::<f32>(2));
     let (dgain, dshift) = (b.write::<f32>(3), b.write::<f32>(4));
-    let (rows, width) = (p.rows as usize, p.width as usize);
-    let mut sums = vec![(0.0_f64, 0.0_f64); width];
-    for r in 0..rows {
-        let (mean, rstd) = (stats[2 * r], stats[2 * r + 1]);
-        for (c, (sum_gain, sum_shift)) in sums.iter_mut().enumerate() {
-            let g = dy[r * width + c];
-            *sum_gain += f64::from(g * (x[r * width + c] - mean) * rstd);
-            *sum_shift += f64::from(g);
+    let width = p.width as usize;
+    let sums = sum_rows(p.rows as usize, 2 * width, |rows, sums| {
+        let elements = rows.start * width..rows.end * width;
+        let of_rows = (&x[elements.clone()], &stats[rows], &dy[elements]);
+        add_param_gradients(of_rows, sums.split_at_mut(width));
+    });
+    let sums = sums.chunks_exact(width);
+    for (out, sums) in [dgain, dshift].into_iter().zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += *sum as f32;
         }
     }
-    for (c, (sum_gain, sum_shift)) in sums.into_iter().enumerate() {
-        dgain[c] += sum_gain as f32;
-        dshift[c] += sum_shift as f32;
+}
+
+/// y of one row, and its mean and rstd.
+#[multiversion(targets = "simd")]
+fn normalise(x: &[f32], (gain, shift): (&[f32], &[f32]), y: &mut [f32], epsilon: f32) -> [f32; 2] {
+    let n = x.len() as f64;
+    let mean = sum([x], |[x]| f64::from(x)) / n;
+    let squares = sum([x], |[x]| (f64::from(x) - mean) * (f64::from(x) - mean));
+    let rstd = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
+    let (mean, rstd) = (mean as f32, rstd as f32);
+    for (((y, x), gain), shift) in y.iter_mut().zip(x).zip(gain).zip(shift) {
+        *y = (x - mean) * rstd * gain + shift;
+    }
+    [mean, rstd]
+}
+
+/// dx of one row += rstd · (g − mean of g − x̂ · mean of g·x̂), g being dy · gain.
+#[multiversion(targets = "simd")]
+fn add_input_gradient(
+    (x, [mean, rstd]): (&[f32], [f32; 2]),
+    gain: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let n = x.len() as f64;
+    let mean_g = sum([dy, gain], |[dy, gain]| f64::from(dy * gain)) / n;
+    let g_normed = |[x, dy, gain]: [f32; 3]| f64::from(dy * gain * (x - mean) * rstd);
+    let mean_g_normed = sum([x, dy, gain], g_normed) / n;
+    let (mean_g, mean_g_normed) = (mean_g as f32, mean_g_normed as f32);
+    for (((dx, x), dy), gain) in dx.iter_mut().zip(x).zip(dy).zip(gain) {
+        let normed = (x - mean) * rstd;
+        *dx += rstd * (dy * gain - mean_g - normed * mean_g_normed);
+    }
+}
+
+/// gains += Σ dy · x̂ and shifts += Σ dy over the rows.
+#[multiversion(targets = "simd")]
+fn add_param_gradients(
+    (x, stats, dy): (&[f32], &[[f32; 2]], &[f32]),
+    (gains, shifts): (&mut [f64], &mut [f64]),
+) {
+    let width = gains.len();
+    let rows = x.chunks_exact(width).zip(stats);
+    for ((x, &[mean, rstd]), dy) in rows.zip(dy.chunks_exact(width)) {
+        let sums = gains.iter_mut().zip(&mut *shifts);
+        for (((gain, shift), x), dy) in sums.zip(x).zip(dy) {
+            *gain += f64::from(dy * (x - mean) * rstd);
+            *shift += f64::from(*dy);
+        }
     }
 }
 

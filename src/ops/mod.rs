@@ -5,15 +5,14 @@
 pub mod adamw;
 pub mod attention;
 pub mod case;
+pub mod ceiling;
 pub mod dpo;
 pub mod embedding;
 pub mod gather;
-pub mod gelu;
 pub mod grad_norm;
 pub mod head;
 pub mod layernorm;
 pub mod linear;
-pub mod residual;
 pub mod sft;
 
 use crate::kernel::Kernel;
@@ -25,8 +24,8 @@ use case::Case;
 macro_rules! for_each_op {
     ($macro:ident) => {
         $macro! {
-            embedding, layernorm, linear, gelu, attention, residual, gather, head, dpo, sft,
-            grad_norm, adamw
+            embedding, layernorm, linear, attention, gather, head, dpo, sft,
+            grad_norm, adamw, ceiling
         }
     };
 }
@@ -55,9 +54,6 @@ for_each_op!(declare);
 
 /// The text of every shader that any device may run, variants included.
 pub fn sources() -> impl Iterator<Item = &'static str> {
-    let kernels = OPS.iter().flat_map(|op| op.kernels.iter().copied());
-    kernels
-        .flat_map(|kernel| [Some(kernel), kernel.direct])
-        .flatten()
-        .map(|kernel| kernel.source)
+    let kernels = OPS.iter().flat_map(|op| op.kernels.iter());
+    kernels.flat_map(|kernel| kernel.ways().map(|way| way.source))
 }

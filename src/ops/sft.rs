@@ -21,6 +21,9 @@ kernel!(BACKWARD, "sft", "backward", Params, backward_twin);
 /// The entry points of `shaders/sft.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
+/// Operations a head row.
+const FLOPS: usize = 1;
+
 /// The operands of [`forward`] and [`backward`], laid out as in [`super::dpo::Loss`].
 #[derive(Clone)]
 pub struct Loss {
@@ -47,19 +50,37 @@ impl Loss {
             first_slot: self.first_slot as u32,
         }
     }
+
+    /// Operations over the head rows of `pairs`, were all pairs equally long.
+    fn flops(&self, pairs: &Range<usize>) -> u64 {
+        let all = (self.pairs.words / 3).max(1);
+        (FLOPS * self.logps.words * pairs.len() / all) as u64
+    }
 }
 
 /// metrics of the pairs `range` from their log-probs: loss and chosen log-prob, the others 0.
 pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
     let buffers = [op.pairs, op.logps, op.metrics];
     let grid = Grid::Groups([range.len(), 1, 1]);
-    rec.push(&FORWARD, &buffers, op.params(&range), grid, 0);
+    rec.push(
+        &FORWARD,
+        &buffers,
+        op.params(&range),
+        grid,
+        op.flops(&range),
+    );
 }
 
 /// drows of the pairs `range`; rejected rows get 0.
 pub fn backward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
     let grid = Grid::Groups([range.len(), 1, 1]);
-    rec.push(&BACKWARD, &[op.pairs, op.drows], op.params(&range), grid, 0);
+    rec.push(
+        &BACKWARD,
+        &[op.pairs, op.drows],
+        op.params(&range),
+        grid,
+        op.flops(&range),
+    );
 }
 
 fn forward_twin(p: &Params, mut b: Bindings) {

@@ -3,10 +3,13 @@
 mod bad_data;
 mod bad_models;
 mod bad_options;
+mod bench;
 mod devices;
 mod formats;
 mod models;
 mod output;
+mod plan;
+mod profile;
 mod repeat;
 mod sandbox;
 mod train;

@@ -14,9 +14,20 @@ use crate::sandbox::Sandbox;
 
 /// Puts an untrained model with the starter's tokenizer into the sandbox.
 pub fn untrained(sandbox: &Sandbox, name: &str, vocab_size: usize, n_embd: usize) {
+    untrained_with_positions(sandbox, name, 128, vocab_size, n_embd);
+}
+
+/// The same for texts of that many tokens.
+pub fn untrained_with_positions(
+    sandbox: &Sandbox,
+    name: &str,
+    n_positions: usize,
+    vocab_size: usize,
+    n_embd: usize,
+) {
     let dims = Dims {
         vocab_size,
-        n_positions: 128,
+        n_positions,
         n_embd,
         n_layer: 2,
         n_head: 4,

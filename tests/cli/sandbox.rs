@@ -82,6 +82,7 @@ impl Sandbox {
             .args(args)
             .current_dir(self.dir.path())
             .env("XDG_RUNTIME_DIR", self.dir.path()) // some drivers complain where there is none
+            .env("XDG_CACHE_HOME", self.dir.path().join("user-cache"))
             .env_remove("RUST_BACKTRACE")
             .output()
             .unwrap();

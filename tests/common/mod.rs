@@ -1,14 +1,18 @@
 //! What the integration tests share; each of them uses its part.
 #![allow(dead_code)]
 
+use std::collections::BTreeSet;
+
 use gpt2_dpo::gpu::{Adapters, Backends, GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::ops::Op;
 
 /// Every runtime check on, WebGPU's default limits.
 pub const CHECKED: OpenOptions = OpenOptions {
     checked: true,
     default_limits: true,
     max_binding_bytes: None,
-    variant: Variant::ByAdapter,
+    variant: Variant::Best,
+    tuning: None,
 };
 
 /// A GPU opened so. A test that needs one fails without one: software Vulkan counts.
@@ -25,6 +29,17 @@ pub fn gpu_with(options: OpenOptions) -> GpuEngine {
          (Debian and Ubuntu: apt-get install mesa-vulkan-drivers)"
     );
     adapters.open(0, options).expect("the adapter opens")
+}
+
+/// The names of the variants that kernels of these ops have; `""` alone if there are none.
+pub fn variants<'a>(ops: impl Iterator<Item = &'a Op>) -> BTreeSet<&'static str> {
+    let kernels = ops.flat_map(|op| op.kernels.iter());
+    let ways = kernels.flat_map(|kernel| kernel.ways().map(|way| way.variant));
+    let mut names: BTreeSet<&str> = ways.collect();
+    if names.len() > 1 {
+        names.remove("");
+    }
+    names
 }
 
 /// ‖ours − theirs‖ / ‖theirs‖; NaN if either has one.

@@ -6,15 +6,14 @@
 
 mod adamw;
 mod attention;
+mod ceiling;
 mod dpo;
 mod embedding;
 mod gather;
-mod gelu;
 mod grad_norm;
 mod head;
 mod layernorm;
 mod linear;
-mod residual;
 mod sft;
 
 use bytemuck::Pod;

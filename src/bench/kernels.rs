@@ -1,0 +1,219 @@
+//! Every kernel of an optimizer step: checked against its twin, then timed, on the step's own data.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::model::Work;
+use super::step::median;
+use super::{Options, Progress};
+use crate::engine::{Engine, Tap};
+use crate::error::Result;
+use crate::kernel::{Bindings, Slot};
+use crate::ops::case::{Distance, distance};
+use crate::profile::{Calls, Label};
+use crate::recording::{Buffer, Recording, Step};
+
+/// Runs of a kernel between two restorations of what it changes: a GPU that is kept busy does not lower
+/// its clock.
+const BURST: usize = 5;
+
+/// Runs of a kernel at most.
+const MAX_RUNS: usize = 200;
+
+/// Every kernel and shape of one optimizer step, its time being the median × its calls.
+///
+/// # Errors
+/// `Error::Device`.
+pub(super) fn measure(
+    engine: &mut dyn Engine,
+    work: &mut Work,
+    options: &Options,
+    observe: &mut dyn FnMut(Progress),
+) -> Result<Vec<(Label, Calls)>> {
+    let mut bench = Bench {
+        seconds: options.seconds_per_kernel,
+        counts_only: false,
+        met: HashMap::new(),
+        observe,
+    };
+    for batch in 0..work.batches {
+        // The first one runs whole, so that later kernels meet real numbers. After that what is known
+        // needs no more than counting.
+        bench.counts_only = batch > 0;
+        let mut on_run = |engine: &mut dyn Engine, rec: &Recording| bench.run(engine, rec);
+        work.accumulate(&mut Tap::new(engine, &mut on_run), batch)?;
+    }
+    let mut on_run = |engine: &mut dyn Engine, rec: &Recording| bench.run(engine, rec);
+    let ticket = work.update(&mut Tap::new(engine, &mut on_run))?;
+    work.report(engine, ticket)?;
+    Ok(bench.met.into_iter().collect())
+}
+
+struct Bench<'a> {
+    /// What each kernel may take.
+    seconds: f64,
+    /// Do not run what was met before.
+    counts_only: bool,
+    met: HashMap<Label, Calls>,
+    observe: &'a mut dyn FnMut(Progress),
+}
+
+impl Bench<'_> {
+    /// Runs a recording, measuring what is new in it.
+    fn run(&mut self, engine: &mut dyn Engine, recording: &Recording) -> Result<()> {
+        let mut known = Recording::new();
+        for step in &recording.steps {
+            let label = Label::of(engine, step);
+            if let Some(calls) = self.met.get_mut(&label) {
+                let each = calls.seconds / calls.count as f64;
+                calls.add(step);
+                calls.seconds += each;
+                known.steps.push(*step);
+                continue;
+            }
+            self.run_known(engine, &mut known)?;
+            (self.observe)(Progress {
+                phase: "kernels",
+                what: label.to_string(),
+                done: self.met.len(),
+                total: 0,
+            });
+            let mut calls = measure_step(engine, step, self.seconds)?;
+            calls.add(step);
+            self.met.insert(label, calls);
+        }
+        self.run_known(engine, &mut known)
+    }
+
+    fn run_known(&self, engine: &mut dyn Engine, known: &mut Recording) -> Result<()> {
+        let known = std::mem::take(known);
+        match self.counts_only {
+            true => Ok(()),
+            false => engine.run(&known),
+        }
+    }
+}
+
+/// The median time of one step, and its distance from the twin. Leaves the device as one run of the step
+/// does.
+fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Calls> {
+    let alone = Recording::from(vec![*step]);
+    let before = read(engine, step.buffers().iter().copied())?;
+    engine.run(&alone)?;
+    let mut calls = Calls::default();
+    // The CPU engine is the twins themselves.
+    if engine.is_asynchronous() {
+        let after = read(engine, written(step).map(|(_, buffer)| buffer))?;
+        calls.distance = Some(distance_from_twin(step, &before, &after));
+        if calls.is_wrong() {
+            return Ok(calls);
+        }
+    }
+    let restore = |engine: &mut dyn Engine| {
+        written(step).try_for_each(|(i, buffer)| engine.write(buffer, 0, &before[i]))
+    };
+    let burst = Recording::from(vec![*step; BURST]);
+    let mut times = Vec::new();
+    let clock = Instant::now();
+    while times.is_empty() || (times.len() < MAX_RUNS && clock.elapsed().as_secs_f64() < seconds) {
+        restore(engine)?;
+        times.extend(engine.run_timed(&burst)?.iter().map(|t| t.seconds));
+    }
+    restore(engine)?;
+    engine.run(&alone)?;
+    calls.seconds = median(&mut times);
+    Ok(calls)
+}
+
+/// The buffers that a step writes, and their places among its buffers.
+fn written(step: &Step) -> impl Iterator<Item = (usize, Buffer)> {
+    let bindings = &step.kernel.reflection().storage;
+    let buffers = step.buffers().iter().copied().enumerate();
+    let pairs = buffers.zip(bindings);
+    pairs.filter_map(|(buffer, binding)| binding.written.then_some(buffer))
+}
+
+fn read(engine: &mut dyn Engine, buffers: impl Iterator<Item = Buffer>) -> Result<Vec<Vec<u32>>> {
+    buffers.map(|b| engine.read(b, b.words)).collect()
+}
+
+/// How far what a device made of the buffers `before`, `after` being those that are written, is from what
+/// the twin makes of them. Only what either of the two changed counts: the rest is equal, and would hide
+/// an error in few elements. NaN if they changed nothing.
+fn distance_from_twin(step: &Step, before: &[Vec<u32>], after: &[Vec<u32>]) -> Distance {
+    let mut made: Vec<Vec<u32>> = written(step).map(|(i, _)| before[i].clone()).collect();
+    let mut outputs = made.iter_mut();
+    let bindings = &step.kernel.reflection().storage;
+    let slots = bindings.iter().zip(before).map(|(binding, words)| {
+        let output = binding.written.then(|| outputs.next()).flatten();
+        output.map_or(Slot::Read(words), |words| Slot::Write(words))
+    });
+    (step.kernel.twin)(step.params(), Bindings::new(slots.collect()));
+
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for ((made, after), (i, _)) in made.iter().zip(after).zip(written(step)) {
+        let values = before[i].iter().zip(after).zip(made);
+        let changed = values.filter(|&((before, after), made)| after != before || made != before);
+        let pairs =
+            changed.map(|((_, &after), &made)| (f32::from_bits(after), f32::from_bits(made)));
+        let (a, b): (Vec<f32>, Vec<f32>) = pairs.unzip();
+        ours.push(a);
+        theirs.push(b);
+    }
+    if theirs.iter().all(Vec::is_empty) {
+        return Distance {
+            relative_l2: f64::NAN,
+            relative_max: f64::NAN,
+        };
+    }
+    distance(&ours, &theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::CpuEngine;
+    use crate::ops::linear::{self, Shape};
+
+    /// dw `[1, 2]` += x `[1, 1]`ᵀ · dy `[1, 2]`, dw having a third element, and what a device is said to
+    /// have made of it.
+    fn distance_of(after: [f32; 3]) -> Distance {
+        let mut cpu = CpuEngine::new();
+        let cpu: &mut dyn Engine = &mut cpu;
+        let data = [[1.0_f32, 0.0, 0.0], [1.0, 2.0, 3.0], [10.0, 20.0, 1e9]];
+        let [x, dy, dw] = data.map(|data| cpu.upload("test", &data).unwrap());
+        let mut rec = Recording::new();
+        linear::backward_weight(&mut rec, (x, dy, dw), Shape::whole(1, 1, 2));
+        let words = |data: [f32; 3]| data.map(f32::to_bits).to_vec();
+        distance_from_twin(&rec.steps[0], &data.map(words), &[words(after)])
+    }
+
+    #[test]
+    fn a_step_is_held_to_its_twin() {
+        let right = [11.0, 22.0, 1e9];
+        assert!(distance_of(right).within(&Distance::BOUND));
+        for i in 0..3 {
+            for wrong in [right[i] * 1.0001, f32::NAN] {
+                let mut after = right;
+                after[i] = wrong;
+                let d = distance_of(after);
+                assert!(!d.within(&Distance::BOUND), "{after:?}: {d:?}");
+            }
+        }
+        // Nothing done, which the untouched 1e9 must not hide.
+        assert!(!distance_of([10.0, 20.0, 1e9]).within(&Distance::BOUND));
+    }
+
+    #[test]
+    fn measuring_leaves_what_one_run_leaves() {
+        let mut cpu = CpuEngine::new();
+        let cpu: &mut dyn Engine = &mut cpu;
+        let data = [[1.0_f32, 0.0], [1.0, 2.0], [10.0, 20.0]];
+        let [x, dy, dw] = data.map(|data| cpu.upload("test", &data).unwrap());
+        let mut rec = Recording::new();
+        linear::backward_weight(&mut rec, (x, dy, dw), Shape::whole(1, 1, 2));
+        let calls = measure_step(cpu, &rec.steps[0], 0.01).unwrap();
+        assert!(calls.seconds > 0.0 && calls.distance.is_none());
+        assert_eq!(cpu.read_f32(dw).unwrap(), [11.0, 22.0]);
+    }
+}

@@ -1,0 +1,165 @@
+//! What one device makes of one model: its ceilings, every kernel at the shapes of an optimizer step, and
+//! the step itself as training runs it.
+
+mod kernels;
+mod model;
+mod step;
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::ceilings::Ceilings;
+use crate::engine::{Clock, Engine};
+use crate::error::{Error, Result};
+use crate::model::Dims;
+use crate::profile::{self, Row};
+
+pub use model::{MODELS, dims};
+pub use step::StepSpeed;
+
+/// What is measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Options {
+    /// One of [`MODELS`], or a directory with a config.json.
+    pub model: String,
+    /// Pairs of a micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches of an optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Tokens of every prompt.
+    pub max_prompt_tokens: usize,
+    /// Tokens of every response.
+    pub max_response_tokens: usize,
+    /// Optimizer steps that are timed; fewer if they would take longer than a minute.
+    pub steps: usize,
+    /// Seconds that each kernel is run for, and at least five times.
+    pub seconds_per_kernel: f64,
+}
+
+/// Everything measured, for a table or as JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// When, in UTC: ISO 8601.
+    pub date: String,
+    /// This crate's.
+    pub version: &'static str,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// The device's name.
+    pub device: String,
+    /// Name, driver, their versions.
+    pub identity: String,
+    /// What times were read from.
+    pub clock: Clock,
+    /// What was asked for.
+    pub options: Options,
+    /// The model's sizes.
+    pub dims: Dims,
+    /// What the device does at best.
+    pub ceilings: Ceilings,
+    /// A row for each kernel and shape, the largest share of an optimizer step first.
+    pub kernels: Vec<Row>,
+    /// An optimizer step.
+    pub step: StepSpeed,
+}
+
+impl Report {
+    /// The kernels that do not compute what their twins do.
+    pub fn wrong(&self) -> impl Iterator<Item = &Row> {
+        self.kernels.iter().filter(|row| row.speed.is_none())
+    }
+}
+
+/// What is being measured, and how far it is.
+pub struct Progress {
+    /// In a word or two.
+    pub phase: &'static str,
+    /// Of the phase.
+    pub what: String,
+    /// Of `total`.
+    pub done: usize,
+    /// 0 where nobody can tell.
+    pub total: usize,
+}
+
+/// Measures; `observe` is told how far it is.
+///
+/// # Errors
+/// `Error::Option` for an option that cannot be used; `Error::File` and `Error::Io` for a model that is not
+/// there; `Error::Device`. A kernel that computes something wrong is no error: its row says so.
+pub fn run(
+    engine: &mut dyn Engine,
+    options: &Options,
+    observe: &mut dyn FnMut(Progress),
+) -> Result<Report> {
+    check(options)?;
+    let dims = dims(&options.model)?;
+    check_length(options, &dims)?;
+    observe(Progress {
+        phase: "ceilings",
+        what: String::new(),
+        done: 0,
+        total: 0,
+    });
+    let ceilings = Ceilings::measure(engine)?;
+    let mut work = model::Work::new(engine, &dims, options)?;
+    let kernels = kernels::measure(engine, &mut work, options, observe)?;
+    let step = step::measure(engine, &mut work, options, &kernels, observe)?;
+    Ok(Report {
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        device: engine.name(),
+        identity: engine.identity(),
+        clock: engine.clock(),
+        options: options.clone(),
+        dims,
+        kernels: profile::rows(kernels, &ceilings),
+        ceilings,
+        step,
+    })
+}
+
+fn check(options: &Options) -> Result<()> {
+    for (option, value) in [
+        ("--batch-size", options.batch_size),
+        (
+            "--gradient-accumulation-steps",
+            options.gradient_accumulation_steps,
+        ),
+        ("--max-prompt-tokens", options.max_prompt_tokens),
+        ("--max-response-tokens", options.max_response_tokens),
+        ("--steps", options.steps),
+    ] {
+        if value == 0 {
+            return Err(Error::option(option, "is 0", "give at least 1"));
+        }
+    }
+    let seconds = options.seconds_per_kernel;
+    if !seconds.is_finite() || seconds < 0.0 {
+        let what = format!("{seconds} is not a number of at least 0");
+        return Err(Error::option(
+            "--seconds-per-kernel",
+            what,
+            "give a number of at least 0",
+        ));
+    }
+    Ok(())
+}
+
+fn check_length(options: &Options, dims: &Dims) -> Result<()> {
+    let [prompt, response] = [options.max_prompt_tokens, options.max_response_tokens];
+    if prompt.saturating_add(response) > dims.n_positions {
+        return Err(Error::option(
+            "--max-prompt-tokens",
+            format!(
+                "{prompt} and {response} of --max-response-tokens are more than the model's {} \
+                 positions",
+                dims.n_positions
+            ),
+            "lower one of the two",
+        ));
+    }
+    Ok(())
+}

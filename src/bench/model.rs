@@ -1,0 +1,169 @@
+//! What is measured: a model with random weights, and random pairs for it.
+
+use std::path::Path;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::Options;
+use crate::batch::{Extent, Stream};
+use crate::checkpoint::{self, Config, Weights};
+use crate::config::TrainConfig;
+use crate::data::Example;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::learner::{Learner, Place, Reference, StepTicket};
+use crate::model::{Dims, Layout, params};
+
+/// The models that go by a name: GPT-2's published sizes, and the small one of the documents.
+pub const MODELS: [(&str, Dims); 6] = [
+    ("gpt2", gpt2(12, 768, 12, 50257)),
+    ("gpt2-medium", gpt2(24, 1024, 16, 50257)),
+    ("gpt2-large", gpt2(36, 1280, 20, 50257)),
+    ("gpt2-xl", gpt2(48, 1600, 25, 50257)),
+    ("distilgpt2", gpt2(6, 768, 12, 50257)),
+    ("small", gpt2(4, 256, 4, 8192)),
+];
+
+const fn gpt2(n_layer: usize, n_embd: usize, n_head: usize, vocab_size: usize) -> Dims {
+    Dims {
+        vocab_size,
+        n_positions: 1024,
+        n_embd,
+        n_layer,
+        n_head,
+        n_inner: 4 * n_embd,
+        epsilon: 1e-5,
+    }
+}
+
+/// The sizes of one of [`MODELS`], or of the config.json in a directory.
+///
+/// # Errors
+/// `Error::Option` if `model` is neither; `Error::Io` and `Error::File` for a config.json that cannot be
+/// read or is no GPT-2's.
+pub fn dims(model: &str) -> Result<Dims> {
+    if let Some((_, dims)) = MODELS.iter().find(|(name, _)| *name == model) {
+        return Ok(*dims);
+    }
+    if !Path::new(model).is_dir() {
+        let names = MODELS.map(|(name, _)| name).join(", ");
+        return Err(Error::option(
+            "--model",
+            format!("{model} is neither a directory nor one of {names}"),
+            "give one of these names, or a directory with a config.json",
+        ));
+    }
+    Ok(Config::load(Path::new(model))?.dims)
+}
+
+/// The seed of everything random here.
+const SEED: u64 = 13;
+
+/// A model in training, and a micro-batch of which a step takes several.
+pub(super) struct Work {
+    learner: Learner,
+    stream: Stream,
+    /// `[P]`, near what a model that knows nothing gives to every token.
+    references: Vec<f32>,
+    /// Micro-batches of a step.
+    pub batches: usize,
+    /// Pairs of a step.
+    pub pairs: usize,
+    /// Tokens of prompts and responses of a step, each counted once.
+    pub tokens: usize,
+    learning_rate: f64,
+}
+
+impl Work {
+    /// Puts it on a device.
+    ///
+    /// # Errors
+    /// `Error::Option` for more pairs than can be counted; `Error::Device` if it does not fit.
+    pub fn new(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
+        let batches = options.gradient_accumulation_steps;
+        let pairs = options.batch_size.checked_mul(batches).ok_or_else(|| {
+            Error::option(
+                "--gradient-accumulation-steps",
+                "times --batch-size is more pairs than can be counted",
+                "lower one of them",
+            )
+        })?;
+        let recipe = TrainConfig::default();
+        let (objective, optimizer) = (recipe.objective(), recipe.optimizer());
+        let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+        let examples = examples(&mut rng, dims, options);
+        let extent = Extent::of(&examples, examples.len(), objective.sides());
+        let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
+        let weights = weights(&mut rng, dims);
+        let learning = (objective, optimizer);
+        let learner = Learner::new(engine, &layout, &weights, learning, extent, pairs)?;
+        let stream = Stream::new(&examples, objective.sides());
+        let level = -(dims.vocab_size as f32).ln();
+        let near = |_: &u32| level + 0.1 * uniform(&mut rng);
+        Ok(Work {
+            learner,
+            references: stream.targets.iter().map(near).collect(),
+            batches,
+            pairs,
+            tokens: stream.num_tokens.saturating_mul(batches),
+            stream,
+            learning_rate: recipe.learning_rate,
+        })
+    }
+
+    /// Adds micro-batch number `batch` to the gradient, the reference's log-probs given.
+    pub fn accumulate(&self, engine: &mut dyn Engine, batch: usize) -> Result<()> {
+        let reference = Reference::LogProbs(self.references.clone());
+        let place = Place {
+            slot: batch * self.stream.pairs.len(),
+            of: self.pairs,
+        };
+        self.learner
+            .accumulate(engine, &self.stream, reference, place)
+    }
+
+    /// Takes the optimizer step.
+    pub fn update(&mut self, engine: &mut dyn Engine) -> Result<StepTicket> {
+        self.learner.update(engine, self.learning_rate, self.pairs)
+    }
+
+    /// Waits for its metrics, which is how training knows that a step is done.
+    pub fn report(&self, engine: &mut dyn Engine, ticket: StepTicket) -> Result<()> {
+        self.learner.report(engine, ticket).map(|_| ())
+    }
+}
+
+/// Uniform in ±1.
+fn uniform(rng: &mut ChaCha8Rng) -> f32 {
+    (2.0 * f64::from(rng.next_u32()) / f64::from(u32::MAX) - 1.0) as f32
+}
+
+/// The pairs of one micro-batch, as long as the options allow.
+fn examples(rng: &mut ChaCha8Rng, dims: &Dims, options: &Options) -> Vec<Example> {
+    let mut tokens = |count: usize| -> Vec<u32> {
+        let token = |_| (u64::from(rng.next_u32()) % dims.vocab_size as u64) as u32;
+        (0..count).map(token).collect()
+    };
+    (0..options.batch_size)
+        .map(|i| Example {
+            prompt: tokens(options.max_prompt_tokens),
+            chosen: tokens(options.max_response_tokens),
+            rejected: tokens(options.max_response_tokens),
+            line: i + 1,
+        })
+        .collect()
+}
+
+/// GPT-2's initial weights, with biases, gains and shifts off their even numbers.
+fn weights(rng: &mut ChaCha8Rng, dims: &Dims) -> Weights {
+    let mut weights = checkpoint::initial(dims, SEED);
+    for (param, values) in params::table(dims).iter().zip(&mut weights.tensors) {
+        if !param.role.is_matrix() {
+            for value in values {
+                *value += 0.02 * uniform(rng);
+            }
+        }
+    }
+    weights
+}

@@ -1,0 +1,128 @@
+//! A whole optimizer step, as training runs it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::model::Work;
+use super::{Options, Progress};
+use crate::engine::{Engine, Usage};
+use crate::error::Result;
+use crate::profile::{Calls, Label};
+use crate::train::STEPS_IN_FLIGHT;
+
+/// How fast whole optimizer steps are.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepSpeed {
+    /// Steps that were timed.
+    pub steps: usize,
+    /// Of a step: the median.
+    pub seconds: f64,
+    /// Preference pairs.
+    pub pairs_per_second: f64,
+    /// Tokens of prompts and responses, each counted once.
+    pub tokens_per_second: f64,
+    /// Floating-point operations of all kernels.
+    pub flops_per_second: f64,
+    /// Most bytes of buffers at a time; `None` if not counted.
+    pub peak_bytes: Option<usize>,
+    /// Share of the time in which no kernel ran; `None` if the device cannot tell.
+    pub idle: Option<f64>,
+}
+
+/// Seconds after which no further step is begun.
+const MAX_SECONDS: f64 = 60.0;
+
+/// Times steps that run these kernels, one after the other without a break, the reference's log-probs
+/// given.
+pub(super) fn measure(
+    engine: &mut dyn Engine,
+    work: &mut Work,
+    options: &Options,
+    kernels: &[(Label, Calls)],
+    observe: &mut dyn FnMut(Progress),
+) -> Result<StepSpeed> {
+    let sum = |of: fn(&Calls) -> f64| kernels.iter().map(|(_, calls)| of(calls)).sum::<f64>();
+    let affordable = (MAX_SECONDS / sum(|calls| calls.seconds)) as usize;
+    let steps = options.steps.min(affordable).max(1);
+    let mut report = |done| {
+        observe(Progress {
+            phase: "steps",
+            what: String::new(),
+            done,
+            total: steps,
+        })
+    };
+    report(0);
+    if affordable > 1 {
+        run(engine, work, 1, &mut |_| {})?; // warm-up
+    }
+    engine.watch();
+    let mut times = run(engine, work, steps, &mut report)?;
+    let Usage { peak_bytes, idle } = engine.usage()?;
+    let seconds = median(&mut times);
+    Ok(StepSpeed {
+        steps,
+        seconds,
+        pairs_per_second: work.pairs as f64 / seconds,
+        tokens_per_second: work.tokens as f64 / seconds,
+        flops_per_second: sum(|calls| calls.flops as f64) / seconds,
+        peak_bytes,
+        idle,
+    })
+}
+
+/// Seconds from each step's end to the next one's.
+fn run(
+    engine: &mut dyn Engine,
+    work: &mut Work,
+    steps: usize,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>> {
+    let in_flight = match engine.is_asynchronous() {
+        true => STEPS_IN_FLIGHT,
+        false => 0,
+    };
+    let mut flights = VecDeque::new();
+    let mut times = Vec::new();
+    let mut clock = Instant::now();
+    for step in 0..steps {
+        for batch in 0..work.batches {
+            work.accumulate(engine, batch)?;
+        }
+        flights.push_back(work.update(engine)?);
+        let keep = if step + 1 == steps { 0 } else { in_flight };
+        while flights.len() > keep {
+            if let Some(flight) = flights.pop_front() {
+                work.report(engine, flight)?;
+                times.push(clock.elapsed().as_secs_f64());
+                clock = Instant::now();
+                done(times.len());
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// The middle one, or the mean of the two; NaN of nothing.
+pub(super) fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    match times {
+        [] => f64::NAN,
+        _ => 0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 9.0]), 3.0);
+        assert_eq!(median(&mut [5.0]), 5.0);
+        assert!(median(&mut []).is_nan());
+    }
+}

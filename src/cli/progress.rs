@@ -1,0 +1,47 @@
+//! A progress bar on stderr, and none where that is no terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// One bar at a time, a bar a phase.
+#[derive(Default)]
+pub struct Progress {
+    bar: Option<(&'static str, ProgressBar)>,
+}
+
+impl Progress {
+    /// `done` of `total` in a phase; a `total` of 0 is not known.
+    pub fn at(&mut self, phase: &'static str, done: usize, total: usize, message: String) {
+        if self.bar.as_ref().is_none_or(|(name, _)| *name != phase) {
+            self.clear();
+            let template = match total {
+                0 => "{prefix:10} {pos}  {msg}",
+                _ => "{prefix:10} [{bar:24}] {pos}/{len}  {msg}  {eta} left",
+            };
+            let bar = ProgressBar::new(total as u64).with_prefix(phase);
+            // The templates are constants; were one wrong, the plain bar would stand in.
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            self.bar = Some((phase, bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_message(message);
+            bar.set_position(done as u64);
+        }
+    }
+
+    /// A line on stderr, above the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some((_, bar)) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The table of kernels that `bench` and `train --profile` print, in 100 columns.
+
+use gpt2_dpo::ceilings::{Ceilings, Nearer};
+use gpt2_dpo::profile::{Row, Speed};
+
+use super::say;
+
+/// Rows that take less than this share of the time are summed up in a line.
+const LEAST_SHARE: f64 = 0.002;
+
+/// What the device does at best.
+pub fn ceilings(ceilings: &Ceilings) {
+    let line = |name: &str, per_second: f64, unit: &str, what: &str| {
+        say!("{name:8}{:9.1} {unit:8}  {what}", per_second * 1e-9);
+    };
+    let Ceilings { compute, copy } = ceilings;
+    line("compute", compute.per_second, "GFLOP/s", &compute.what);
+    line("copy", copy.per_second, "GB/s", &copy.what);
+}
+
+/// The rows, the largest share first; `time` heads the column of a call's time.
+pub fn kernels(rows: &[Row], time: &str) {
+    say!(
+        "{:34} {:13} {:>5} {time:>9} {:>7} {:>6} {:13} {:>6}",
+        "kernel",
+        "shape",
+        "calls",
+        "GFLOP/s",
+        "GB/s",
+        "of ceiling",
+        "share"
+    );
+    let mut small: Vec<&Speed> = Vec::new();
+    for row in rows {
+        let (kernel, shape) = (row.label.to_string(), row.label.shape());
+        let start = format!("{kernel:34} {shape:13} {:5}", row.calls);
+        match &row.speed {
+            Some(speed) if speed.share < LEAST_SHARE => small.push(speed),
+            Some(speed) => say!("{start} {}", figures(speed)),
+            None => say!("{start} WRONG{}", distance(row)),
+        }
+    }
+    if !small.is_empty() {
+        let share: f64 = small.iter().map(|speed| speed.share).sum();
+        let what = format!("{} more, each below {} %", small.len(), 100.0 * LEAST_SHARE);
+        say!("{what:92} {:4.1} %", 100.0 * share);
+    }
+}
+
+fn figures(speed: &Speed) -> String {
+    let nearer = match speed.nearer {
+        Nearer::Compute => "compute",
+        Nearer::Copy => "copy",
+    };
+    format!(
+        "{:>9} {:7.1} {:6.1} {:3.0} % {nearer:7} {:4.1} %",
+        seconds(speed.seconds),
+        speed.gflops,
+        speed.gbytes,
+        100.0 * speed.of_ceiling,
+        100.0 * speed.share
+    )
+}
+
+fn distance(row: &Row) -> String {
+    row.distance.map_or_else(String::new, |d| {
+        format!(
+            ": relative L2 {:.1e}, max {:.1e}",
+            d.relative_l2, d.relative_max
+        )
+    })
+}
+
+/// A time in the unit that suits it.
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.1} µs", 1e6 * s),
+        s if s < 1.0 => format!("{:.2} ms", 1e3 * s),
+        s => format!("{s:.2} s"),
+    }
+}

@@ -1,0 +1,134 @@
+//! Which variant of a kernel runs.
+
+use std::collections::BTreeMap;
+
+use super::tuner::Tuner;
+use crate::kernel::{Class, Kernel, PARTIALS, Target};
+use crate::recording::Step;
+
+/// Which variant of a kernel runs where there are several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// The one that was measured to be fastest, or that rates highest where nothing was measured.
+    #[default]
+    Best,
+    /// The one of this name, where a kernel has it and it can run.
+    Named(&'static str),
+}
+
+/// What tells steps apart that may run different variants.
+type Key = (&'static str, &'static str, Class);
+
+/// The variants chosen so far on one device.
+pub(super) struct Choices {
+    variant: Variant,
+    target: Target,
+    max_binding_words: usize,
+    /// Measures; none where the choice is static.
+    pub tuner: Option<Tuner>,
+    made: BTreeMap<Key, &'static Kernel>,
+}
+
+impl Choices {
+    pub fn new(
+        variant: Variant,
+        target: Target,
+        max_binding_words: usize,
+        tuner: Option<Tuner>,
+    ) -> Choices {
+        Choices {
+            variant,
+            target,
+            max_binding_words,
+            tuner,
+            made: BTreeMap::new(),
+        }
+    }
+
+    fn key(step: &Step) -> Key {
+        (step.kernel.op, step.kernel.entry, step.class())
+    }
+
+    /// The kernel that runs for a step, once it is chosen.
+    pub fn get(&self, step: &Step) -> Option<&'static Kernel> {
+        match step.kernel.variants {
+            [] => Some(step.kernel),
+            _ => self.made.get(&Self::key(step)).copied(),
+        }
+    }
+
+    /// Chooses without measuring: by name, from what was measured before, or, without a tuner, by
+    /// rating. `None` = measure the candidates.
+    pub fn settle(&mut self, step: &Step) -> Option<&'static Kernel> {
+        if let Some(chosen) = self.get(step) {
+            return Some(chosen);
+        }
+        let candidates = self.candidates(step);
+        let named = |name: &str| candidates.iter().copied().find(|way| way.variant == name);
+        let chosen = match (self.variant, &self.tuner) {
+            (Variant::Named(name), _) => named(name).unwrap_or(step.kernel),
+            _ if candidates.len() == 1 => candidates[0],
+            (Variant::Best, None) => candidates[0],
+            (Variant::Best, Some(tuner)) => named(tuner.recall(step)?)?,
+        };
+        self.take(step, chosen);
+        Some(chosen)
+    }
+
+    /// Notes what runs from now on for steps of this class.
+    pub fn take(&mut self, step: &Step, chosen: &'static Kernel) {
+        self.made.insert(Self::key(step), chosen);
+    }
+
+    /// What can run, best rating first; the step's own kernel, which always can, is among them.
+    pub fn candidates(&self, step: &Step) -> Vec<&'static Kernel> {
+        let mut rated: Vec<(u32, &'static Kernel)> = step
+            .kernel
+            .ways()
+            .filter(|way| partials(step, way) <= self.max_binding_words)
+            .filter_map(|way| Some((step.rate(way, &self.target)?, way)))
+            .collect();
+        rated.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
+        rated.into_iter().map(|(_, way)| way).collect()
+    }
+
+    /// Everything chosen so far.
+    pub fn all(&self) -> impl Iterator<Item = &'static Kernel> {
+        self.made.values().copied()
+    }
+
+    /// What was chosen by measuring, in words, for what results depend on; empty if nothing was.
+    pub fn measured(&self) -> String {
+        if self.tuner.is_none() {
+            return String::new();
+        }
+        let line = |((op, entry, class), way): (&Key, &&Kernel)| {
+            format!("{op}/{entry} {class:?} {}\n", way.variant)
+        };
+        self.made.iter().map(line).collect()
+    }
+}
+
+/// Words of partial results that a variant leaves for its second pass, at most.
+pub(super) fn partials(step: &Step, way: &Kernel) -> usize {
+    if way.finish.is_none() {
+        return 0;
+    }
+    let written = step.kernel.reflection().storage.iter().zip(step.buffers());
+    let result = written.filter(|(b, _)| b.written).map(|(_, b)| b.words);
+    way.splits() as usize * result.max().unwrap_or(0)
+}
+
+/// What a kernel binds, in the order of its binding numbers: one of the step's buffers, or the engine's
+/// own for partial results. A variant's buffers carry the names of those that it stands in for.
+pub(super) fn bound(step: &Step, way: &Kernel) -> Vec<Option<usize>> {
+    let names = &step.kernel.reflection().storage;
+    let place = |name: &str| names.iter().position(|b| b.name == name);
+    let storage = way.reflection().storage.iter();
+    storage
+        .map(|b| match &b.name[..] {
+            PARTIALS => None,
+            name => Some(place(name).unwrap_or_else(|| panic!("{}: `{name}`", way.name()))),
+        })
+        .collect()
+}

@@ -1,0 +1,294 @@
+//! The plan of a run against what the run takes, and micro-batches made smaller until they fit.
+
+mod common;
+
+use std::path::Path;
+
+use common::relative_l2;
+use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::config::{ReferenceMode, TrainConfig};
+use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::data::{self, Dataset, Example};
+use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::model::{Dims, Kind};
+use gpt2_dpo::plan::{Plan, Planner, Share};
+use gpt2_dpo::recording::{Buffer, Recording};
+use gpt2_dpo::train::{Event, Inputs, Run};
+use gpt2_dpo::{Error, Result};
+
+/// The CPU engine with memory for `room` bytes, weighing what it holds.
+struct Scale {
+    engine: CpuEngine,
+    room: usize,
+    buffers: usize,
+    bytes: usize,
+}
+
+impl Scale {
+    fn new(engine: CpuEngine, room: usize) -> Scale {
+        Scale {
+            engine,
+            room,
+            buffers: 0,
+            bytes: 0,
+        }
+    }
+}
+
+impl Engine for Scale {
+    fn name(&self) -> String {
+        self.engine.name()
+    }
+    fn is_asynchronous(&self) -> bool {
+        self.engine.is_asynchronous()
+    }
+    fn max_binding_bytes(&self) -> usize {
+        self.engine.max_binding_bytes()
+    }
+    fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
+        if self.bytes + 4 * words > self.room {
+            return Err(Error::Device {
+                what: format!("no memory for {label}"),
+                help: "lower --batch-size".into(),
+            });
+        }
+        let buffer = self.engine.create(label, words)?;
+        self.buffers += 1;
+        self.bytes += 4 * words;
+        Ok(buffer)
+    }
+    fn release(&mut self, buffer: Buffer) {
+        self.buffers -= 1;
+        self.bytes -= 4 * buffer.words;
+        self.engine.release(buffer);
+    }
+    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
+        self.engine.write(buffer, offset, data)
+    }
+    fn run(&mut self, recording: &Recording) -> Result<()> {
+        self.engine.run(recording)
+    }
+    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
+        self.engine.fetch(buffer, words)
+    }
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
+        self.engine.collect(ticket)
+    }
+    fn wait(&mut self) -> Result<()> {
+        self.engine.wait()
+    }
+}
+
+fn model() -> Model {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
+    Model::load(&dir).unwrap()
+}
+
+fn pairs(model: &Model) -> Dataset {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
+    let options = TrainConfig::default().data_options();
+    data::read(&path, None, None, &options, &model.config.dims).unwrap()
+}
+
+/// Two steps over the seven pairs; nothing is kept on disk.
+fn config(batch_size: usize, accumulation: usize) -> TrainConfig {
+    TrainConfig {
+        batch_size,
+        gradient_accumulation_steps: accumulation,
+        learning_rate: 1e-3,
+        max_steps: 2,
+        reference: ReferenceMode::OnTheFly,
+        ..TrainConfig::default()
+    }
+}
+
+fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
+    let model = model();
+    let pairs = pairs(&model);
+    Plan::new(engine, config, &model.config.dims, (&pairs, Some(&pairs))).unwrap()
+}
+
+/// Losses of the steps, and notes.
+fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec<String>)> {
+    let (model, out) = (model(), tempfile::tempdir().unwrap());
+    let pairs = pairs(&model);
+    let inputs = Inputs {
+        model: &model,
+        train: &pairs,
+        eval: Some(&pairs),
+    };
+    let (mut losses, mut notes) = (Vec::new(), Vec::new());
+    let mut tell = |event: Event| match event {
+        Event::Step { row, .. } => losses.push(row.summary.loss as f32),
+        Event::Note(note) => notes.push(note),
+        _ => {}
+    };
+    Run::new(engine, config, inputs, out.path(), &mut tell)?.train()?;
+    Ok((losses, notes))
+}
+
+/// Nothing is made but what was planned: not in the loop either.
+#[test]
+fn a_run_takes_what_the_plan_says() {
+    let cache = tempfile::tempdir().unwrap();
+    let base = config(2, 2);
+    let cached = TrainConfig {
+        reference: ReferenceMode::Cached,
+        cache_dir: Some(cache.path().to_owned()),
+        ..base.clone()
+    };
+    for max_binding in [1 << 30, 48 << 10] {
+        for config in [&base, &cached] {
+            let mut bytes = Vec::new();
+            for checkpoint_activations in [false, true] {
+                let config = TrainConfig {
+                    checkpoint_activations,
+                    ..config.clone()
+                };
+                let engine = CpuEngine::with_max_binding(max_binding);
+                let plan = plan(&engine, &config);
+                let mut scale = Scale::new(engine, usize::MAX);
+                train(&mut scale, &config).unwrap();
+                assert_eq!(scale.bytes, plan.bytes());
+                let buffers: usize = plan.shares.iter().map(|share| share.buffers).sum();
+                assert_eq!(scale.buffers, buffers);
+                assert_eq!(plan.vocabulary_shards > 1, max_binding < 1 << 30);
+                bytes.push((plan.bytes(), plan.checkpointed_bytes));
+            }
+            // What is said of the other way is true of it.
+            assert_eq!(bytes[0].1, Some(bytes[1].0));
+            assert_eq!(bytes[1].1, None);
+            assert!(bytes[1].0 < bytes[0].0);
+        }
+    }
+}
+
+/// The optimizer's step stays the same, so its numbers do but for rounding.
+#[test]
+fn a_micro_batch_that_does_not_fit_is_halved() {
+    let (whole, notes) = train(&mut CpuEngine::new(), &config(6, 1)).unwrap();
+    assert_eq!(notes.len(), 0);
+    for (fits, expected) in [
+        (3, "2 of 3 pairs"),
+        (2, "3 of 2 pairs"),
+        (1, "6 of 1 pairs"),
+    ] {
+        let room = plan(&CpuEngine::new(), &config(fits, 6 / fits)).bytes();
+        let mut scale = Scale::new(CpuEngine::new(), room);
+        let (losses, notes) = train(&mut scale, &config(6, 1)).unwrap();
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].contains(expected), "{notes:?}");
+        let error = relative_l2(&losses, &whole);
+        assert!(error <= 1e-6, "{error}");
+        // What was made before something did not fit has been given back.
+        assert!(scale.bytes <= room);
+    }
+}
+
+#[test]
+fn what_does_not_fit_at_all_says_what_would_help() {
+    let whole = plan(&CpuEngine::new(), &config(1, 1));
+    for room in [0, whole.bytes() - 1] {
+        let mut scale = Scale::new(CpuEngine::new(), room);
+        let error = train(&mut scale, &config(4, 1)).err().unwrap().to_string();
+        assert!(error.contains("no memory for"), "{error}");
+        assert!(error.contains("--checkpoint-activations"), "{error}");
+    }
+    let room = whole.checkpointed_bytes.unwrap();
+    let less = TrainConfig {
+        checkpoint_activations: true,
+        ..config(4, 1)
+    };
+    train(&mut Scale::new(CpuEngine::new(), room), &less).unwrap();
+}
+
+const GPT2: Dims = Dims {
+    vocab_size: 50257,
+    n_positions: 1024,
+    n_embd: 768,
+    n_layer: 12,
+    n_head: 12,
+    n_inner: 4 * 768,
+    epsilon: 1e-5,
+};
+
+/// As many pairs of that many tokens.
+fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
+    let example = |line| Example {
+        prompt: vec![1; prompt],
+        chosen: vec![2; response],
+        rejected: vec![3; response],
+        line,
+    };
+    Dataset {
+        path: "made-up.jsonl".into(),
+        examples: (0..count).map(example).collect(),
+        equal_dropped: 0,
+        skipped: Vec::new(),
+        truncated: 0,
+    }
+}
+
+/// A dispatch has at most 65535 workgroups, and a binding at most 128 MiB.
+#[test]
+fn a_micro_batch_above_a_limit_of_the_api_is_halved() {
+    let paper = Planner::new(128 << 20, usize::MAX);
+    let config = TrainConfig {
+        batch_size: 40_000,
+        gradient_accumulation_steps: 1,
+        ..TrainConfig::default()
+    };
+    let (short, long) = (made_up(40_000, 1, 1), made_up(200, 96, 64));
+    let narrow = Dims {
+        n_embd: 24,
+        n_inner: 96,
+        ..GPT2
+    };
+    let plan = Plan::new(&paper, &config, &narrow, (&short, None)).unwrap();
+    assert_eq!(plan.extent.rows, 3 * 20_000);
+    assert!(plan.note.unwrap().contains("2 of 20000 pairs"));
+    // 200 × 224 rows of 3072 words are 525 MiB.
+    let plan = Plan::new(&paper, &config, &GPT2, (&long, None)).unwrap();
+    assert_eq!(plan.extent.pairs, 25);
+    assert!(plan.note.unwrap().contains("8 of 25 pairs"));
+}
+
+/// Counted by hand: padded to 50304 rows, and 7.1 million parameters a layer.
+#[test]
+fn the_recipe_at_124m() {
+    let paper = Planner::new(128 << 20, usize::MAX);
+    let (config, data) = (TrainConfig::default(), made_up(16, 96, 64));
+    let plan = Plan::new(&paper, &config, &GPT2, (&data, None)).unwrap();
+    let of = |kind: Kind| -> &Share { plan.shares.iter().find(|s| s.kind == kind).unwrap() };
+    let block = 12 * 768 * 768 + 13 * 768;
+    let parameters = (50304 + 1024) * 768 + 12 * block + 2 * 768;
+    assert_eq!(of(Kind::Weights).bytes, 4 * parameters);
+    assert_eq!(of(Kind::Gradients).bytes, 4 * parameters);
+    assert_eq!(of(Kind::Reference).buffers, 0);
+    assert_eq!(plan.vocabulary_shards, 2);
+    assert_eq!(plan.split_matrices, 0);
+    // A row keeps ten times its width in each layer, and eight times its width once: GELU's output, a
+    // layernorm's, the last residual, and two gradients.
+    let (rows, heads) = (4 * 224, 12);
+    let kept = 12 * (10 * 768 + heads) + 8 * 768 + 2 + heads;
+    assert_eq!(of(Kind::Activations).bytes, 4 * rows * kept);
+    // Checkpointed, a row keeps its width in each layer, and the rest of one layer.
+    let saved = 4 * rows * 11 * (9 * 768 + heads);
+    assert_eq!(plan.checkpointed_bytes, Some(plan.bytes() - saved));
+}
+
+/// A device that binds 8 MiB: 2688 rows of the vocabulary, and not the 9 MiB of the feed-forward
+/// layers' matrices.
+#[test]
+fn what_is_split() {
+    let paper = Planner::new(8 << 20, usize::MAX);
+    let (config, data) = (TrainConfig::default(), made_up(4, 8, 8));
+    let plan = Plan::new(&paper, &config, &GPT2, (&data, None)).unwrap();
+    assert_eq!(plan.note, None);
+    assert_eq!(plan.vocabulary_shards, 50257_usize.div_ceil(2688));
+    assert_eq!(plan.split_matrices, 2 * 12);
+    assert!(plan.shares.iter().all(|share| {
+        let largest = share.largest.as_ref();
+        largest.is_none_or(|(_, bytes)| *bytes <= plan.max_binding_bytes)
+    }));
+}

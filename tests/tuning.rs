@@ -1,0 +1,219 @@
+//! How an engine picks among the variants of a kernel: by rating, by measuring, from what was measured
+//! before; never one that is wrong.
+
+mod common;
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use gpt2_dpo::engine::Engine;
+use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::kernel::{Bindings, Kernel};
+use gpt2_dpo::recording::{Buffer, Grid, Recording};
+use tempfile::TempDir;
+
+/// A shader that doubles, in the words given.
+macro_rules! doubling {
+    ($value:literal) => {
+        concat!(
+            "struct Params { count: u32 }
+            @group(0) @binding(0) var<uniform> params: Params;
+            @group(0) @binding(1) var<storage, read> x: array<f32>;
+            @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(64)
+            fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+                if id.x < params.count { y[id.x] = ",
+            $value,
+            "; }
+            }"
+        )
+    };
+}
+
+fn double(params: &[u8], mut b: Bindings) {
+    let count: u32 = bytemuck::pod_read_unaligned(params);
+    let (x, y) = (b.read::<f32>(0), b.write::<f32>(1));
+    for (y, x) in y.iter_mut().zip(x).take(count as usize) {
+        *y = 2.0 * x;
+    }
+}
+
+const fn kernel(
+    source: &'static str,
+    variant: &'static str,
+    variants: &'static [&'static Kernel],
+    rate: fn(&[u8], &[Buffer], &gpt2_dpo::kernel::Target) -> Option<u32>,
+) -> Kernel {
+    Kernel {
+        op: "double",
+        entry: "forward",
+        source,
+        twin: double,
+        params: || (4, vec![("count", 0, "u32")]),
+        reflection: OnceLock::new(),
+        variant,
+        variants,
+        rate,
+        class: |_, _| [0; 3],
+        finish: None,
+    }
+}
+
+static WRONG: Kernel = kernel(doubling!("2.1 * x[id.x]"), "wrong", &[], |_, _, _| Some(9));
+static NOT_HERE: Kernel = kernel(doubling!("0.0"), "not here", &[], |_, _, _| None);
+static SUM: Kernel = kernel(doubling!("x[id.x] + x[id.x]"), "sum", &[], |_, _, _| {
+    Some(2)
+});
+static DOUBLE: Kernel = kernel(
+    doubling!("2.0 * x[id.x]"),
+    "product",
+    &[&WRONG, &NOT_HERE, &SUM],
+    |_, _, _| Some(1),
+);
+
+/// Doubles some numbers; true if they are doubled.
+fn doubles(engine: &mut GpuEngine) -> bool {
+    let engine: &mut dyn Engine = engine;
+    let values = [1.0_f32, -2.5, 3e7, 0.125];
+    let x = engine.upload("x", &values).unwrap();
+    let y = engine.upload("y", &[7.0_f32; 4]).unwrap();
+    let mut rec = Recording::new();
+    rec.push(&DOUBLE, &[x, y], 4_u32, Grid::Items(4), 0);
+    engine.run(&rec).unwrap();
+    let doubled = engine.read_f32(y).unwrap();
+    doubled.iter().zip(values).all(|(y, x)| *y == 2.0 * x)
+}
+
+fn chosen(engine: &GpuEngine) -> &'static str {
+    let all: Vec<_> = engine.chosen().collect();
+    assert_eq!(all.len(), 1, "{all:?}");
+    all[0].1
+}
+
+fn tuned(path: &Path) -> GpuEngine {
+    common::gpu_with(OpenOptions {
+        tuning: Some(path.to_owned()),
+        ..OpenOptions::default()
+    })
+}
+
+#[test]
+fn without_measuring_the_rating_decides() {
+    let mut engine = common::gpu_with(OpenOptions::default());
+    assert!(!doubles(&mut engine), "the one that rates highest is wrong");
+    assert_eq!(chosen(&engine), "wrong");
+}
+
+#[test]
+fn a_name_decides_where_that_variant_can_run() {
+    for (name, runs) in [
+        ("sum", "sum"),
+        ("product", "product"),
+        ("not here", "product"),
+        ("?", "product"),
+    ] {
+        let mut engine = common::gpu_with(OpenOptions {
+            variant: Variant::Named(name),
+            ..OpenOptions::default()
+        });
+        assert!(doubles(&mut engine));
+        assert_eq!(chosen(&engine), runs);
+    }
+}
+
+#[test]
+fn measuring_leaves_out_what_is_wrong_and_says_so_once() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("new/folder/tuning.json");
+    let mut engine = tuned(&path);
+    assert!(doubles(&mut engine));
+    let best = chosen(&engine);
+    assert!(["sum", "product"].contains(&best), "{best}");
+    let notes = engine.notes();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(
+        notes[0].contains("double/forward [wrong] is wrong"),
+        "{notes:?}"
+    );
+    assert!(notes[1].contains("measured 1 kernel shapes"), "{notes:?}");
+
+    let table: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let entry = &table["entries"][0];
+    assert_eq!(entry["variant"], best);
+    assert!(
+        entry["failed"]["wrong"]
+            .as_str()
+            .unwrap()
+            .contains("relative")
+    );
+    assert!(entry["milliseconds"]["wrong"].is_null());
+    for right in ["sum", "product"] {
+        assert!(entry["milliseconds"][right].as_f64().unwrap() > 0.0);
+    }
+
+    // The next run takes it from there: nothing is measured, nothing said.
+    let identity = engine.identity();
+    let mut engine = tuned(&path);
+    assert!(doubles(&mut engine));
+    assert_eq!(chosen(&engine), best);
+    assert!(engine.notes().is_empty());
+    assert_eq!(engine.identity(), identity);
+}
+
+#[test]
+fn the_table_decides_and_without_it_all_is_measured_anew() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tuning.json");
+    assert!(doubles(&mut tuned(&path)));
+    let text = std::fs::read_to_string(&path).unwrap();
+    for other in ["sum", "product"] {
+        let mut table: serde_json::Value = serde_json::from_str(&text).unwrap();
+        table["entries"][0]["variant"] = other.into();
+        std::fs::write(&path, table.to_string()).unwrap();
+        let mut engine = tuned(&path);
+        assert!(doubles(&mut engine));
+        assert_eq!(chosen(&engine), other);
+    }
+    // A name of an earlier version, half a file, no file.
+    for spoilt in [
+        &text.replace("\"variant\": \"", "\"variant\": \"un"),
+        &text[..20],
+    ] {
+        std::fs::write(&path, spoilt).unwrap();
+        let mut engine = tuned(&path);
+        assert!(doubles(&mut engine));
+        assert!(engine.notes().iter().any(|n| n.contains("measured 1")));
+        let mut engine = tuned(&path);
+        assert!(doubles(&mut engine));
+        assert!(engine.notes().is_empty(), "measured again and again");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(doubles(&mut tuned(&path)));
+    assert!(path.exists());
+}
+
+#[test]
+fn a_table_that_cannot_be_written_costs_a_note() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let mut engine = tuned(&file.join("tuning.json"));
+    assert!(doubles(&mut engine));
+    let notes = engine.notes();
+    assert!(notes[1].contains("not kept"), "{notes:?}");
+}
+
+#[test]
+fn measuring_leaves_buffers_as_they_were() {
+    let dir = TempDir::new().unwrap();
+    let mut engine = tuned(&dir.path().join("tuning.json"));
+    let engine: &mut dyn Engine = &mut engine;
+    let x = engine.upload("x", &[5.0_f32, 5.0]).unwrap();
+    let y = engine.upload("y", &[1.0_f32, 7.0]).unwrap();
+    let mut rec = Recording::new();
+    rec.push(&DOUBLE, &[x, y], 1_u32, Grid::Items(1), 0);
+    let identity = engine.identity();
+    assert_ne!(engine.identity_for(&rec).unwrap(), identity);
+    assert_eq!(engine.read_f32(x).unwrap(), [5.0, 5.0]);
+    assert_eq!(engine.read_f32(y).unwrap(), [10.0, 7.0], "run once");
+}
