@@ -19,20 +19,19 @@ const ROWS: usize = 64;
 /// Running sums of one sum.
 const LANES: usize = 16;
 
-/// Σ term over the elements of slices of one length, in f64.
+/// Σ term over the elements of slices, as far as the shortest goes, in f64.
 #[inline(always)]
 pub fn sum<const N: usize>(of: [&[f32]; N], term: impl Fn([f32; N]) -> f64) -> f64 {
     let mut sums = [0.0_f64; LANES];
-    let parts = of.map(|values| values.as_chunks::<LANES>());
-    let blocks = parts.iter().map(|(blocks, _)| blocks.len()).min();
-    for i in 0..blocks.unwrap_or(0) {
+    let len = of.iter().map(|values| values.len()).min().unwrap_or(0);
+    let parts = of.map(|values| values[..len].as_chunks::<LANES>());
+    for i in 0..len / LANES {
         for (k, sum) in sums.iter_mut().enumerate() {
             *sum += term(parts.map(|(blocks, _)| blocks[i][k]));
         }
     }
-    let rest = parts.iter().map(|(_, rest)| rest.len()).min();
-    for k in 0..rest.unwrap_or(0) {
-        sums[k] += term(parts.map(|(_, rest)| rest[k]));
+    for (k, sum) in sums.iter_mut().enumerate().take(len % LANES) {
+        *sum += term(parts.map(|(_, rest)| rest[k]));
     }
     sums.iter().sum()
 }
@@ -52,7 +51,7 @@ pub fn max(values: &[f32]) -> f32 {
     rest.iter().copied().fold(peak, larger)
 }
 
-/// Σ a·b over slices of one length, in f64.
+/// Σ a·b, in f64.
 #[multiversion(targets = "simd")]
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     sum([a, b], |[a, b]| f64::from(a) * f64::from(b))
@@ -156,8 +155,8 @@ mod tests {
     #[test]
     fn sums_and_peaks_see_every_element() {
         for len in [0, 1, 15, 16, 17, 100] {
-            let ones = vec![1.0; len];
-            assert_eq!(dot(&ones, &ones), len as f64);
+            let (ones, more) = (vec![1.0; len], vec![1.0; len + 20]);
+            assert_eq!(dot(&ones, &more), len as f64);
             for peak in 0..len {
                 let mut values = vec![-2.0; len];
                 values[peak] = -1.0;

@@ -539,15 +539,13 @@ fn query_twin(p: &Params, mut b: Bindings) {
                 keys.scores((rows, dim), p.scale, query, key, weights);
                 let dy = at.head(dy, block.start, h);
                 keys.scores((rows, dim), 1.0, dy, value, dscores);
-                let of_rows = weights
+                let rows_of = weights
                     .chunks_mut(keys.count)
                     .zip(dscores.chunks_mut(keys.count));
-                for (row, (weights, dscores)) in block.clone().zip(of_rows) {
+                for (row, of_row) in block.clone().zip(rows_of) {
+                    let of_head = row * at.heads + h;
                     let seen = keys.seen(&block, row);
-                    let (lse, row_dot) = (lse[row * at.heads + h], row_dots[row * at.heads + h]);
-                    to_weights(&mut weights[..seen], lse);
-                    to_score_gradients(&weights[..seen], &mut dscores[..seen], row_dot);
-                    dscores[seen..].fill(0.0);
+                    to_score_gradients(of_row, seen, lse[of_head], row_dots[of_head]);
                 }
                 let dq = (&mut dqkv[h * dim..], 3 * at.width());
                 keys.combine((rows, dim), p.scale, dscores, key, dq);
@@ -584,14 +582,11 @@ fn key_value_twin(p: &Params, mut b: Bindings) {
                 let sizes = [queries.len(), count, dim];
                 matmul_here(sizes, p.scale, (query, key), (weights, count), false);
                 matmul_here(sizes, 1.0, (dy, value), (dscores, count), false);
-                let of_rows = weights.chunks_mut(count).zip(dscores.chunks_mut(count));
-                for (row, (weights, dscores)) in queries.clone().zip(of_rows) {
+                let rows_of = weights.chunks_mut(count).zip(dscores.chunks_mut(count));
+                for (row, of_row) in queries.clone().zip(rows_of) {
+                    let of_head = row * at.heads + h;
                     let seen = count.min(row - block.start + 1);
-                    let (lse, row_dot) = (lse[row * at.heads + h], row_dots[row * at.heads + h]);
-                    to_weights(&mut weights[..seen], lse);
-                    to_score_gradients(&weights[..seen], &mut dscores[..seen], row_dot);
-                    weights[seen..].fill(0.0);
-                    dscores[seen..].fill(0.0);
+                    to_score_gradients(of_row, seen, lse[of_head], row_dots[of_head]);
                 }
                 let transposed = |m| Operand::rows(m, count).transposed();
                 let sizes = [count, dim, queries.len()];
@@ -628,12 +623,21 @@ fn to_weights(scores: &mut [f32], lse: f32) {
     }
 }
 
-/// weight · (dweight − Σ dy·y) of each dweight = dy · value.
+/// Of one query row: from its scores the weights, and from dy · value the scores' gradients
+/// weight · (dy · value − Σ dy·y); 0 for all keys but the first `seen`.
 #[multiversion(targets = "simd")]
-fn to_score_gradients(weights: &[f32], dweights: &mut [f32], row_dot: f32) {
-    for (dweight, weight) in dweights.iter_mut().zip(weights) {
-        *dweight = weight * (*dweight - row_dot);
+fn to_score_gradients(
+    (weights, dscores): (&mut [f32], &mut [f32]),
+    seen: usize,
+    lse: f32,
+    row_dot: f32,
+) {
+    to_weights(&mut weights[..seen], lse);
+    for (dscore, weight) in dscores[..seen].iter_mut().zip(&weights[..seen]) {
+        *dscore = weight * (*dscore - row_dot);
     }
+    weights[seen..].fill(0.0);
+    dscores[seen..].fill(0.0);
 }
 
 /// Two pairs a stream, with prompts and responses around a tile of rows, and heads narrower and wider

@@ -574,8 +574,10 @@ fn backward_cases(cases: &mut Vec<Case>, shape: Shape) {
     let gelu = case("backward_input_gelu")
         .input(dy, 1.0)
         .input(weight, 1.0);
+    // Far out, where tanh overflows on some drivers; but not alone: 1e-30 and 0 are as good there.
+    let amplitude = if x > 1 { 30.0 } else { 3.0 };
     cases.push(
-        gelu.input(x, 30.0)
+        gelu.input(x, amplitude)
             .output(x)
             .output(x)
             .record(move |rec, b| {
