@@ -21,7 +21,7 @@ pub fn ceilings(ceilings: &Ceilings) {
 /// The rows, the largest share first; `time` heads the column of a call's time.
 pub fn kernels(rows: &[Row], time: &str) {
     say!(
-        "{:34} {:13} {:>5} {time:>9} {:>7} {:>6} {:13} {:>6}",
+        "{:37} {:13} {:>5} {time:>9} {:>7} {:>6} {:10} {:>6}",
         "kernel",
         "shape",
         "calls",
@@ -33,7 +33,7 @@ pub fn kernels(rows: &[Row], time: &str) {
     let mut small: Vec<&Speed> = Vec::new();
     for row in rows {
         let (kernel, shape) = (row.label.to_string(), row.label.shape());
-        let start = format!("{kernel:34} {shape:13} {:5}", row.calls);
+        let start = format!("{kernel:37} {shape:13} {:5}", row.calls);
         match &row.speed {
             Some(speed) if speed.share < LEAST_SHARE => small.push(speed),
             Some(speed) => say!("{start} {}", figures(speed)),
@@ -49,11 +49,11 @@ pub fn kernels(rows: &[Row], time: &str) {
 
 fn figures(speed: &Speed) -> String {
     let nearer = match speed.nearer {
-        Nearer::Compute => "compute",
+        Nearer::Compute => "math",
         Nearer::Copy => "copy",
     };
     format!(
-        "{:>9} {:7.1} {:6.1} {:3.0} % {nearer:7} {:4.1} %",
+        "{:>9} {:7.1} {:6.1} {:3.0} % {nearer:4} {:4.1} %",
         seconds(speed.seconds),
         speed.gflops,
         speed.gbytes,

@@ -2,7 +2,7 @@
 //!
 //! A program is built for the oldest CPU of its kind. `#[multiversion]` compiles a function for newer
 //! ones beside it and calls the best that the CPU at hand has; only what is inlined into the function
-//! is compiled with it: loops, and `#[inline(always)]` helpers like those below. Sums run in [`LANES`]
+//! is compiled with it: loops, and `#[inline(always)]` helpers like those below. Sums run in `LANES`
 //! running sums whatever the width, so that the bits do not depend on the version.
 
 use std::ops::Range;

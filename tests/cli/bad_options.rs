@@ -164,7 +164,12 @@ fn options_without_effect_are_refused() {
     for (options, option) in [
         ("--loss sft --beta 0.2", "--beta"),
         ("--loss sft --reference cached", "--reference"),
-        ("--reference on-the-fly --cache-dir c", "--cache-dir"),
+        (
+            "--device cpu --reference on-the-fly --cache-dir c",
+            "--cache-dir",
+        ),
+        ("--no-autotune --loss sft --cache-dir c", "--cache-dir"),
+        ("--device cpu --no-autotune", "--no-autotune"),
         ("--no-shuffle --seed 5", "--seed"),
         ("--max-steps 3 --epochs 2", "--epochs"),
         ("--device cpu --backend vulkan", "--backend"),

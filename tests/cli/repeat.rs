@@ -191,3 +191,28 @@ fn a_cache_that_cannot_be_written_does_not_stop_a_run() {
     assert!(ran.stderr.contains("note: "), "{ran:?}");
     assert!(sandbox.exists("out/model.safetensors"));
 }
+
+/// What was measured is kept beside the reference: the second run measures nothing, and its numbers are the
+/// first one's.
+#[test]
+fn a_second_run_measures_nothing() {
+    let sandbox = Sandbox::new();
+    let train = |out: &str| {
+        let pairs = "--data d.jsonl --max-steps 2 --batch-size 2";
+        let ran = sandbox.run(&format!(
+            "train {pairs} --out {out} --device {GPU} --cache-dir kept"
+        ));
+        ran.ok().stderr
+    };
+    let first = train("first");
+    assert!(first.contains("autotune: measured"), "{first}");
+    let kept = sandbox.list("kept");
+    assert!(
+        kept.iter().any(|file| file.starts_with("tuning-")),
+        "{kept:?}"
+    );
+    let second = train("second");
+    assert!(!second.contains("autotune"), "{second}");
+    assert_eq!(sandbox.list("kept"), kept);
+    assert_same_run(&sandbox, "first", "second");
+}

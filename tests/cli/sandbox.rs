@@ -83,6 +83,8 @@ impl Sandbox {
             .current_dir(self.dir.path())
             .env("XDG_RUNTIME_DIR", self.dir.path()) // some drivers complain where there is none
             .env("XDG_CACHE_HOME", self.dir.path().join("user-cache"))
+            // What Mesa compiled serves the other tests too.
+            .env("MESA_SHADER_CACHE_DIR", env!("CARGO_TARGET_TMPDIR"))
             .env_remove("RUST_BACKTRACE")
             .output()
             .unwrap();
@@ -100,6 +102,10 @@ impl Sandbox {
         args.extend(options.split_whitespace());
         if !args.contains(&"--device") {
             args.extend(["--device", "cpu"]);
+        }
+        // Measuring compiles every variant, which takes software adapters a while: `repeat.rs` has a test.
+        if args.windows(2).any(|pair| pair == ["--device", GPU]) {
+            args.push("--no-autotune");
         }
         let uses_cache = !args.contains(&"on-the-fly") && !args.contains(&"sft");
         if uses_cache && !args.contains(&"--cache-dir") {
