@@ -345,7 +345,7 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
 
 /// Query or key rows that one task takes. Their scores stay in the cache, and at most so many of a
 /// row's scores are computed for the mask to hide.
-const BLOCK: usize = 32;
+const BLOCK: usize = 48;
 
 /// Rows of one block have equal spans, so that they see the same keys but for the diagonal.
 fn blocks(spans: &[Span], rows: Range<usize>) -> Vec<Range<usize>> {
