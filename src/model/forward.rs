@@ -60,8 +60,8 @@ pub fn forward(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspa
     }
 }
 
-/// A block from `at.x` to `at.wide` and `at.gelu`: all of it that the backward pass reads. Recording it again over the
-/// same `at.x` gives the same bits.
+/// A block from `at.x` to `at.wide` and `at.gelu`: all of it that the backward pass reads. Recorded again
+/// over the same `at.x`, it gives the same bits.
 pub(super) fn activations(
     rec: &mut Recording,
     dims: &Dims,

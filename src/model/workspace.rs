@@ -333,45 +333,32 @@ impl Workspace {
         purpose: Purpose,
     ) -> Result<Vec<Layer>> {
         let (c, f) = (dims.n_embd, dims.n_inner);
+        let normed = on.make("layernorm", n, c)?;
+        let normed_stats = on.make("layernorm stats", n, 2)?;
         let mut layers: Vec<Layer> = Vec::with_capacity(dims.n_layer);
         for l in 0..dims.n_layer {
             let layer = match layers.first() {
-                None => Layer {
+                Some(&first) if purpose != Purpose::Train => Layer {
+                    x: match l {
+                        2.. if purpose != Purpose::TrainCheckpointed => layers[l - 2].x,
+                        _ => on.make("residual", n, c)?,
+                    },
+                    qkv: match purpose {
+                        Purpose::Generate => on.make("queries, keys, values", n, 3 * c)?,
+                        _ => first.qkv,
+                    },
+                    ..first
+                },
+                _ => Layer {
                     x: on.make("residual", n, c)?,
                     qkv: on.make("queries, keys, values", n, 3 * c)?,
                     attended: on.make("attention", n, c)?,
                     lse: on.make("attention log-sum-exp", n, dims.n_head)?,
                     middle: on.make("residual", n, c)?,
                     wide: on.make("feed-forward", n, f)?,
-                    normed: on.make("layernorm", n, c)?,
-                    normed_stats: on.make("layernorm stats", n, 2)?,
+                    normed,
+                    normed_stats,
                     gelu,
-                },
-                Some(&first) => match purpose {
-                    Purpose::Train => Layer {
-                        x: on.make("residual", n, c)?,
-                        qkv: on.make("queries, keys, values", n, 3 * c)?,
-                        attended: on.make("attention", n, c)?,
-                        lse: on.make("attention log-sum-exp", n, dims.n_head)?,
-                        middle: on.make("residual", n, c)?,
-                        wide: on.make("feed-forward", n, f)?,
-                        ..first
-                    },
-                    Purpose::TrainCheckpointed => Layer {
-                        x: on.make("residual", n, c)?,
-                        ..first
-                    },
-                    Purpose::Score | Purpose::Generate => Layer {
-                        x: match l {
-                            1 => on.make("residual", n, c)?,
-                            _ => layers[l - 2].x,
-                        },
-                        qkv: match purpose {
-                            Purpose::Generate => on.make("queries, keys, values", n, 3 * c)?,
-                            _ => first.qkv,
-                        },
-                        ..first
-                    },
                 },
             };
             layers.push(layer);
