@@ -346,6 +346,7 @@ impl TrainConfig {
                 DecayName::Matrices => Decay::Matrices,
             },
             max_grad_norm: self.max_grad_norm,
+            scaling: None,
         }
     }
 

@@ -102,6 +102,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         show_profile(engine, profile, ceilings);
     }
     say!("\nsaved   {} after {} steps", out.display(), outcome.steps);
+    if outcome.skipped > 0 {
+        say!("skipped {} of them: a gradient overflowed", outcome.skipped);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
