@@ -47,8 +47,7 @@ pub struct StepRow {
     pub summary: Summary,
     /// Of this step.
     pub learning_rate: f64,
-    /// ‖g‖ over all parameters, before clipping; not a number JSON has (`null`) where the step was not
-    /// taken.
+    /// ‖g‖ over all parameters, before clipping; `null` where it is not finite and the step was not taken.
     pub grad_norm: f64,
     /// In mixed precision, the loss's after this step.
     #[serde(skip_serializing_if = "Option::is_none")]

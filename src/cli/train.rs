@@ -114,6 +114,7 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
         backend: config.backend,
         checked: config.checked,
         max_binding_mib: config.max_binding_mib,
+        precision: config.precision,
         no_autotune: config.no_autotune,
         cache_dir: config.cache_dir.clone(),
     })
