@@ -19,11 +19,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read> references: array<f32>;        // [head rows]
 @group(0) @binding(4) var<storage, read_write> metrics: array<f32>;     // [slots, METRICS]
 @group(0) @binding(5) var<storage, read> saved: array<f32>;             // metrics, in the backward pass
-@group(0) @binding(6) var<storage, read_write> drows: array<f32>;       // [head rows]: dloss/dlogp
+@group(0) @binding(6) var<storage, read_write> drows: array<f32>;       // [head rows]: dloss/dlogp · loss scale
+@group(0) @binding(7) var<storage, read> norm: array<f32>;              // [NORM]: see grad_norm.wgsl
 
 const LANES: u32 = 64u;
 // loss, reward margin βΔ, chosen reward, rejected reward, chosen log-prob, rejected log-prob
 const METRICS: u32 = 6u;
+const SCALE: u32 = 3u;
 
 var<workgroup> scratch: array<vec4<f32>, LANES>;
 
@@ -79,7 +81,7 @@ fn backward(
     // σ(-z) without overflow on either side
     let e = exp(-abs(margin));
     let sigma = select(1.0, e, margin > 0.0) / (1.0 + e);
-    let slope = params.beta * sigma * params.scale;
+    let slope = params.beta * sigma * params.scale * norm[SCALE];
     for (var r = start + lane; r < end; r += LANES) {
         drows[r] = select(slope, -slope, r < middle);
     }

@@ -11,11 +11,13 @@ struct Params {
 @group(0) @binding(1) var<storage, read> pairs: array<u32>;          // [pairs, 3]: head rows start, middle, end
 @group(0) @binding(2) var<storage, read> logps: array<f32>;          // [head rows]
 @group(0) @binding(3) var<storage, read_write> metrics: array<f32>;  // [slots, METRICS]
-@group(0) @binding(4) var<storage, read_write> drows: array<f32>;    // [head rows]: dloss/dlogp
+@group(0) @binding(4) var<storage, read_write> drows: array<f32>;    // [head rows]: dloss/dlogp · loss scale
+@group(0) @binding(5) var<storage, read> norm: array<f32>;           // [NORM]: see grad_norm.wgsl
 
 const LANES: u32 = 64u;
 // The layout of dpo.wgsl; only the loss and the chosen log-prob are not 0 here.
 const METRICS: u32 = 6u;
+const SCALE: u32 = 3u;
 
 var<workgroup> scratch: array<f32, LANES>;
 
@@ -58,7 +60,8 @@ fn backward(
     let pair = params.first_pair + group.x;
     let start = pairs[3u * pair];
     let middle = pairs[3u * pair + 1u];
+    let slope = params.scale / f32(middle - start) * norm[SCALE];
     for (var r = start + lane; r < pairs[3u * pair + 2u]; r += LANES) {
-        drows[r] = select(0.0, -params.scale / f32(middle - start), r < middle);
+        drows[r] = select(0.0, -slope, r < middle);
     }
 }

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::data;
 use crate::device::{BackendName, DeviceChoice};
 use crate::error::{Error, Result};
+use crate::kernel::Precision;
 use crate::learner::{Decay, Objective, Optimizer};
 use crate::ops::adamw::Settings;
+use crate::ops::grad_norm::Scaling;
 use crate::schedule::SchedulerName;
 
 /// The loss, under TRL's names.
@@ -177,6 +179,8 @@ options! {
         device: String = "auto".to_owned(),
         /// Which graphics API to use
         backend: BackendName = BackendName::Auto,
+        /// In what matrix products are multiplied
+        precision: Precision = Precision::F32,
         /// Split weights into buffers of at most this many MiB; 0 = as large as the device binds
         max_binding_mib: usize = 0,
     }
@@ -346,6 +350,10 @@ impl TrainConfig {
                 DecayName::Matrices => Decay::Matrices,
             },
             max_grad_norm: self.max_grad_norm,
+            scaling: match self.precision {
+                Precision::F32 => None,
+                Precision::Mixed => Some(Scaling::DEFAULT),
+            },
         }
     }
 

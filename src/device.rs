@@ -10,6 +10,8 @@ use crate::cpu::CpuEngine;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
+use crate::kernel::Precision;
+use crate::selftest;
 
 /// Which graphics API to use: `auto` looks in all that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -33,6 +35,8 @@ pub struct DeviceChoice {
     pub checked: bool,
     /// Buffers at most this large; 0 = as large as the device binds.
     pub max_binding_mib: usize,
+    /// In what matrix products are multiplied. The CPU engine rounds as matrix units do.
+    pub precision: Precision,
     /// Take each kernel's usual variant instead of measuring which is fastest.
     pub no_autotune: bool,
     /// Where what was measured is kept; the user's cache directory if `None`.
@@ -43,8 +47,8 @@ pub struct DeviceChoice {
 pub struct Opened {
     /// Ready for buffers and recordings.
     pub engine: Box<dyn Engine>,
-    /// Worth a line to the user: that `auto` found no GPU.
-    pub note: Option<String>,
+    /// Each worth a line to the user: that `auto` found no GPU, that mixed precision is no gain.
+    pub notes: Vec<String>,
 }
 
 impl From<BackendName> for Backends {
@@ -68,17 +72,23 @@ impl DeviceChoice {
     /// named, the CPU engine: software Vulkan is slower than that and is taken only by name.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device, its driver refuses, or it is below WebGPU's default
-    /// limits; `Error::Option` if a name fits several, or if `cpu` comes with what only GPUs have.
+    /// `Error::Device` if there is no such device, its driver refuses, it is below WebGPU's default
+    /// limits, or it has no matrix units for mixed precision that agree with their twins;
+    /// `Error::Option` if a name fits several, or if `cpu` comes with what only GPUs have.
     pub fn open(&self) -> Result<Opened> {
         let bytes = self.max_binding_mib.saturating_mul(1 << 20);
         let max_binding_bytes = (bytes > 0).then_some(bytes);
-        let cpu = |note: Option<String>| Opened {
-            engine: Box::new(match max_binding_bytes {
+        let cpu = |note: Option<&str>| {
+            let engine = match max_binding_bytes {
                 Some(bytes) => CpuEngine::with_max_binding(bytes),
                 None => CpuEngine::new(),
-            }),
-            note,
+            };
+            let no_gain = "the CPU engine only rounds as matrix units do: f32 is faster on it";
+            let mixed = (self.precision == Precision::Mixed).then_some(no_gain);
+            Opened {
+                engine: Box::new(engine.with_precision(self.precision)),
+                notes: note.into_iter().chain(mixed).map(str::to_owned).collect(),
+            }
         };
         if self.device == Self::CPU {
             let about_gpus = [
@@ -101,7 +111,7 @@ impl DeviceChoice {
                 Some(index) => index,
                 None if self.backend == BackendName::Auto => {
                     return Ok(cpu(Some(
-                        "no discrete or integrated GPU found: using the CPU engine".to_owned(),
+                        "no discrete or integrated GPU found: using the CPU engine",
                     )));
                 }
                 None => {
@@ -116,22 +126,36 @@ impl DeviceChoice {
         let options = OpenOptions {
             checked: self.checked,
             max_binding_bytes,
+            precision: self.precision,
             tuning: self.tuning_file(&adapters.report(index)),
             ..OpenOptions::default()
         };
+        if self.precision == Precision::Mixed {
+            let untuned = OpenOptions {
+                tuning: None,
+                ..options.clone()
+            };
+            selftest::matrix_units(&mut adapters.open(index, untuned)?)?;
+        }
         Ok(Opened {
             engine: Box::new(adapters.open(index, options)?),
-            note: None,
+            notes: Vec::new(),
         })
     }
 
-    /// One for each adapter, driver and set of kernels, and for shaders with checks and without.
+    /// One for each adapter, driver, set of kernels and precision, and for shaders with checks and without.
     fn tuning_file(&self, adapter: &AdapterReport) -> Option<PathBuf> {
         if self.no_autotune {
             return None;
         }
         let mut hash = cache::key();
-        hash.update(format!("{adapter}, {}, {}", adapter.driver, self.checked));
+        let Self {
+            checked, precision, ..
+        } = self;
+        hash.update(format!(
+            "{adapter}, {}, {checked}, {precision:?}",
+            adapter.driver
+        ));
         let dir = cache::dir(self.cache_dir.as_deref())?;
         Some(dir.join(cache::file_name(hash, "tuning", "json")))
     }

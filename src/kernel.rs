@@ -3,6 +3,8 @@
 
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
 use crate::recording::Buffer;
 use crate::reflect::{Reflection, reflect};
 
@@ -36,6 +38,20 @@ pub struct Kernel {
     /// The second pass of a variant that needs one: it turns what the first left in the buffer named
     /// [`PARTIALS`] into the result.
     pub finish: Option<&'static Kernel>,
+    /// A variant that rounds what it multiplies runs where that was asked for, and then no other does
+    /// that does not.
+    pub precision: Precision,
+}
+
+/// In what matrix products are multiplied. Sums, and all else, are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// f32 throughout
+    #[default]
+    F32,
+    /// matrix units: products of f16, sums and all else in f32
+    Mixed,
 }
 
 /// See [`Kernel::class`].
@@ -50,6 +66,26 @@ pub const PARTIALS: &str = "split_sums";
 pub struct Target {
     /// Shaders run on the CPU: workgroup memory is plain memory, and a barrier costs a loop.
     pub software: bool,
+    /// What was asked for.
+    pub precision: Precision,
+    /// What it has for [`Precision::Mixed`].
+    pub matrix_units: MatrixUnits,
+}
+
+/// Matrix units that multiply f16 and sum in f32, by their shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MatrixUnits {
+    /// 8 × 8 × 8.
+    pub eight: bool,
+    /// 16 × 16 × 16.
+    pub sixteen: bool,
+}
+
+impl MatrixUnits {
+    /// True if there are some.
+    pub fn any(self) -> bool {
+        self.eight || self.sixteen
+    }
 }
 
 impl Kernel {
@@ -64,7 +100,8 @@ impl Kernel {
     /// If the WGSL compiled into this program is not valid: a test parses every kernel.
     pub fn reflection(&self) -> &Reflection {
         self.reflection.get_or_init(|| {
-            reflect(self.source, self.entry).unwrap_or_else(|e| panic!("{}: {e}", self.name()))
+            reflect(self.source, self.entry, self.precision)
+                .unwrap_or_else(|e| panic!("{}: {e}", self.name()))
         })
     }
 
@@ -111,6 +148,11 @@ macro_rules! kernel {
     };
     (@ $name:ident, $op:literal, $file:expr, $entry:literal, $params:ty, $twin:path,
      $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr) => {
+        kernel!(@ $name, $op, $file, $entry, $params, $twin, $way, $variants, $class, $rate, $finish,
+            $crate::kernel::Precision::F32);
+    };
+    (@ $name:ident, $op:literal, $file:expr, $entry:literal, $params:ty, $twin:path,
+     $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr, $precision:expr) => {
         #[doc = concat!("`", $entry, "` of `shaders/", $file, ".wgsl`.")]
         pub static $name: $crate::kernel::Kernel = $crate::kernel::Kernel {
             op: $op,
@@ -135,17 +177,22 @@ macro_rules! kernel {
                 class(&bytemuck::pod_read_unaligned(bytes), buffers)
             },
             finish: $finish,
+            precision: $precision,
         };
     };
 }
 pub(crate) use kernel;
 
 /// Declares a variant of a kernel, in `shaders/OP_VARIANT.wgsl`: its Rust name, the op, the variant, the
-/// entry point, the type of its params, its twin, and how it rates.
+/// entry point, the type of its params, its twin, how it rates, and what it multiplies in if not in f32.
 macro_rules! variant {
     ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr) => {
+        variant!($name, $op, $way, $entry, $params, $twin, $rate, $crate::kernel::Precision::F32);
+    };
+    ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr,
+     $precision:expr) => {
         $crate::kernel::kernel!(@ $name, $op, concat!($op, "_", $way), $entry, $params, $twin,
-            $way, &[], |_, _| [0; 3], $rate, None);
+            $way, &[], |_, _| [0; 3], $rate, None, $precision);
     };
 }
 pub(crate) use variant;

@@ -11,6 +11,7 @@ use crate::model::backward::Loss;
 use crate::model::forward::{self, Rows};
 use crate::model::{Backward, Dims, Kind, Layout, Purpose, Tensors, Workspace, backward};
 use crate::ops::adamw::{self, Settings};
+use crate::ops::grad_norm::{Norm, Scaling};
 use crate::ops::{dpo, grad_norm, sft};
 use crate::recording::{Buffer, Recording};
 
@@ -72,6 +73,8 @@ pub struct Optimizer {
     pub decay: Decay,
     /// 0 = no clipping.
     pub max_grad_norm: f32,
+    /// A loss scale that moves; a gradient that is not finite then costs a step and not the run.
+    pub scaling: Option<Scaling>,
 }
 
 /// Scores pairs with a model on a device; no gradients.
@@ -213,7 +216,7 @@ pub struct Learner {
     first: Tensors,
     second: Tensors,
     optimizer: Optimizer,
-    /// Optimizer steps done.
+    /// Optimizer steps done; with a moving loss scale, tried.
     steps: u64,
 }
 
@@ -230,9 +233,20 @@ pub struct StepReport {
     pub pairs: Vec<PairMetrics>,
     /// ‖g‖ over all parameters, before clipping.
     pub grad_norm: f32,
-    /// The gradient's norm was NaN or infinite, in this step or an earlier one; the parameters have not
-    /// changed since.
-    pub broken: bool,
+    /// The gradient's norm was NaN or infinite, and the step was not taken; if it is not for the loss
+    /// scale, the parameters will not change any more.
+    pub broken: Option<Broken>,
+    /// The loss's after this step; `None` if it does not move.
+    pub loss_scale: Option<f32>,
+}
+
+/// Why a step was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The loss scale was too large for f16; it is half of it from now on.
+    Overflow,
+    /// In this step or an earlier one: no scale is to blame.
+    ForGood,
 }
 
 impl StepReport {
@@ -293,10 +307,15 @@ impl Learner {
                 ws = Workspace::new(engine, layout, extent, room.pairs, purpose);
             }
         }
+        let ws = ws?;
+        if let Some(backward) = &ws.backward {
+            let norm = Norm::new(optimizer.scaling.map_or(1.0, |s| s.initial));
+            engine.write(backward.norm, 0, &norm.floats().map(f32::to_bits))?;
+        }
         let policy = Scorer {
             dims: layout.dims,
             weights,
-            ws: ws?,
+            ws,
             objective,
         };
         Ok(Learner {
@@ -343,7 +362,8 @@ impl Learner {
         let Scorer {
             dims, weights, ws, ..
         } = &self.policy;
-        let loss = LossOn::new(ws, self.policy.objective, place);
+        let norm = self.backward().norm;
+        let loss = (LossOn::new(ws, self.policy.objective, place), norm);
         ws.upload(engine, stream)?;
         let mut rec = engine.recording();
         give_reference(engine, &mut rec, dims, ws, stream, reference)?;
@@ -356,7 +376,8 @@ impl Learner {
     }
 
     /// Clips the gradient, takes one AdamW step with it and sets it to zero; only its norm leaves the
-    /// device. If the norm is not finite, the parameters stay as they are, then and at every later call.
+    /// device. If the norm is not finite, the parameters stay as they are, then and, unless a moving loss
+    /// scale can be the reason, at every later call.
     /// The metrics of the step's `pairs` pairs come with [`Learner::report`].
     ///
     /// # Errors
@@ -371,6 +392,7 @@ impl Learner {
         let mut rec = engine.recording();
         self.record_norm(&mut rec);
         let norm = self.backward().norm;
+        let step = self.optimizer.scaling.is_none().then_some(self.steps);
         for (t, tensor) in self.policy.weights.all.iter().enumerate() {
             let decays = self.optimizer.decay == Decay::All || tensor.role.is_matrix();
             let adamw = self.optimizer.adamw;
@@ -387,7 +409,7 @@ impl Learner {
                     second: self.second.all[t].shards[s].buffer,
                     count: shard.buffer.words,
                 };
-                adamw::update(&mut rec, norm, &slot, &settings, self.steps);
+                adamw::update(&mut rec, norm, &slot, &settings, step);
             }
         }
         engine.run(&rec)?;
@@ -405,8 +427,14 @@ impl Learner {
             grad_norm::sum_squares(rec, (gradient.buffer, to.norm_shares), count, slot);
             slot += grad_norm::shares(count);
         }
-        let max_norm = self.optimizer.max_grad_norm;
-        grad_norm::finish(rec, (to.norm_shares, to.norm), slot, max_norm);
+        let Optimizer {
+            adamw,
+            max_grad_norm,
+            scaling,
+            ..
+        } = self.optimizer;
+        let scaling = scaling.map(|s| (s, [adamw.beta1, adamw.beta2]));
+        grad_norm::finish(rec, (to.norm_shares, to.norm), slot, max_grad_norm, scaling);
     }
 
     /// Waits for what [`Learner::update`] promised.
@@ -415,11 +443,18 @@ impl Learner {
     /// `Error::Device`. A step that went wrong is no error here: see [`StepReport`].
     pub fn report(&self, engine: &mut dyn Engine, ticket: StepTicket) -> Result<StepReport> {
         let metrics = engine.collect(ticket.metrics)?;
-        let norm: Vec<f32> = bytemuck::cast_vec(engine.collect(ticket.norm)?);
+        let norm: Norm =
+            bytemuck::pod_read_unaligned(bytemuck::cast_slice(&engine.collect(ticket.norm)?));
+        let moves = self.optimizer.scaling.is_some();
+        let broken = match moves && !norm.gave_up() {
+            true => Broken::Overflow,
+            false => Broken::ForGood,
+        };
         Ok(StepReport {
             pairs: bytemuck::pod_collect_to_vec(&metrics),
-            grad_norm: norm[0],
-            broken: norm[2] != 0.0,
+            grad_norm: norm.norm,
+            broken: (norm.broken != 0.0).then_some(broken),
+            loss_scale: moves.then_some(norm.scale),
         })
     }
 }
@@ -499,12 +534,14 @@ impl LossOn {
     }
 }
 
-impl Loss for LossOn {
+/// With the buffer of the loss scale.
+impl Loss for (LossOn, Buffer) {
     fn record(&self, rec: &mut Recording, pairs: Range<usize>) {
-        self.record_metrics(rec, pairs.clone());
-        match self {
-            LossOn::Sigmoid(loss) => dpo::backward(rec, loss, pairs),
-            LossOn::Sft(loss) => sft::backward(rec, loss, pairs),
+        let (loss, norm) = self;
+        loss.record_metrics(rec, pairs.clone());
+        match loss {
+            LossOn::Sigmoid(loss) => dpo::backward(rec, loss, *norm, pairs),
+            LossOn::Sft(loss) => sft::backward(rec, loss, *norm, pairs),
         }
     }
 }

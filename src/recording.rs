@@ -54,15 +54,16 @@ impl Step {
         (self.kernel.class)(self.params(), self.buffers())
     }
 
-    /// Runs the CPU twin on the contents of the step's buffers and returns them as it leaves them.
-    pub fn twin(&self, mut buffers: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    /// Runs the CPU twin of `way`, a variant of the step's kernel, on the contents of the step's buffers
+    /// and returns them as it leaves them.
+    pub fn twin(&self, way: &Kernel, mut buffers: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
         let storage = &self.kernel.reflection().storage;
         let slots = storage.iter().zip(&mut buffers);
         let slots = slots.map(|(binding, words)| match binding.written {
             true => Slot::Write(words),
             false => Slot::Read(words),
         });
-        (self.kernel.twin)(self.params(), Bindings::new(slots.collect()));
+        (way.twin)(self.params(), Bindings::new(slots.collect()));
         buffers
     }
 

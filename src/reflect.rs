@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Handle, Literal, Module, StorageAccess, TypeInner};
 
+use crate::kernel::Precision;
+
 /// One storage buffer that an entry point touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBinding {
@@ -45,14 +47,21 @@ pub struct Reflection {
     pub constants: BTreeMap<String, u32>,
 }
 
-/// Parses and validates `source` and reflects `entry`.
+/// Parses and validates `source`, which may use nothing beyond WebGPU's core but what its precision
+/// needs, and reflects `entry`.
 ///
 /// # Errors
 /// What is wrong, in words: the WGSL is not valid (naga's message), has no such entry point, or its
 /// uniform is not a struct.
-pub fn reflect(source: &str, entry: &str) -> Result<Reflection, String> {
+pub fn reflect(source: &str, entry: &str, precision: Precision) -> Result<Reflection, String> {
+    let capabilities = match precision {
+        Precision::F32 => Capabilities::empty(),
+        Precision::Mixed => {
+            Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
+        }
+    };
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string(source))?;
     let index = module

@@ -16,7 +16,7 @@ use crate::data::{self, Dataset};
 use crate::dpo::Summary;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::learner::{Learner, Objective, Place, Reference, StepTicket};
+use crate::learner::{Broken, Learner, Objective, Place, Reference, StepTicket};
 use crate::model::{Tensors, params};
 use crate::plan::Resident;
 use crate::reference::{Cache, ReferenceLogProbs};
@@ -47,8 +47,11 @@ pub struct StepRow {
     pub summary: Summary,
     /// Of this step.
     pub learning_rate: f64,
-    /// ‖g‖ over all parameters, before clipping.
+    /// ‖g‖ over all parameters, before clipping; `null` where it is not finite and the step was not taken.
     pub grad_norm: f64,
+    /// In mixed precision, the loss's after this step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
     /// Tokens of prompts and responses so far, each counted once.
     pub num_tokens: usize,
     /// Since the row before, evaluations left out.
@@ -107,8 +110,10 @@ pub enum Event<'a> {
 pub struct Outcome {
     /// The trained parameters.
     pub weights: Weights,
-    /// Optimizer steps taken.
+    /// Optimizer steps of the run.
     pub steps: usize,
+    /// How many of them were not taken: their gradient overflowed in mixed precision.
+    pub skipped: usize,
     /// Means over the held-out pairs before the first step; `None` where there are none.
     pub before: Option<Summary>,
     /// The same after the last step.
@@ -128,6 +133,7 @@ pub struct Run<'a> {
     train_reference: ReferenceLogProbs,
     eval_reference: ReferenceLogProbs,
     metrics: MetricsFile,
+    skipped: usize,
     observe: &'a mut dyn FnMut(Event),
 }
 
@@ -188,6 +194,7 @@ impl<'a> Run<'a> {
             train_reference: ReferenceLogProbs::default(),
             eval_reference: ReferenceLogProbs::default(),
             metrics: MetricsFile::create(out)?,
+            skipped: 0,
             observe,
         };
         let wants_reference = matches!(run.objective, Objective::Sigmoid { .. });
@@ -329,6 +336,7 @@ impl<'a> Run<'a> {
         Ok(Outcome {
             weights: self.weights()?,
             steps: total,
+            skipped: self.skipped,
             before,
             after,
         })
@@ -417,10 +425,11 @@ impl<'a> Run<'a> {
         let seconds = clock.elapsed().as_secs_f64();
         *clock = Instant::now();
         self.pass_notes_on();
-        if report.broken || !report.loss_is_finite() {
+        let for_good = report.broken == Some(Broken::ForGood);
+        if for_good || !report.loss_is_finite() {
             return Err(Error::NotFinite {
                 step: flight.step as u64,
-                what: match report.broken {
+                what: match for_good {
                     true => "a gradient is NaN or infinite; the step was not taken".into(),
                     false => "the loss is NaN or infinite".into(),
                 },
@@ -429,12 +438,21 @@ impl<'a> Run<'a> {
                     .into(),
             });
         }
+        if let (Some(Broken::Overflow), Some(scale)) = (report.broken, report.loss_scale) {
+            self.skipped += 1;
+            let note = format!(
+                "step {}: a gradient overflowed and the step was not taken; the loss scale is {scale} now",
+                flight.step
+            );
+            (self.observe)(Event::Note(note));
+        }
         let row = StepRow {
             step: flight.step,
             epoch: flight.epoch,
             summary: self.objective.summary(&report.pairs),
             learning_rate: flight.learning_rate,
             grad_norm: f64::from(report.grad_norm),
+            loss_scale: report.loss_scale,
             num_tokens: flight.num_tokens,
             pairs_per_second: flight.pairs as f64 / seconds,
             tokens_per_second: flight.tokens as f64 / seconds,

@@ -123,6 +123,7 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
         },
         decay: Decay::All,
         max_grad_norm: golden.number("/settings/max_grad_norm") as f32,
+        scaling: None,
     };
     let count = golden.examples.len();
     let mut learner = Learner::new(
@@ -154,7 +155,7 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
         let lr = golden.number("/settings/lr");
         let ticket = learner.update(engine, lr, count).unwrap();
         let report = learner.report(engine, ticket).unwrap();
-        assert!(!report.broken);
+        assert!(report.broken.is_none());
         let loss = objective.summary(&report.pairs).loss;
         let norm = f64::from(report.grad_norm);
         println!(
@@ -181,6 +182,7 @@ fn supervised(golden: &Golden, layout: &Layout, engine: &mut dyn Engine, batch: 
         adamw: Settings::DEFAULT,
         decay: Decay::All,
         max_grad_norm: 1.0,
+        scaling: None,
     };
     let (extent, count) = (golden.extent(batch), golden.examples.len());
     let recipe = (Objective::Sft, optimizer);

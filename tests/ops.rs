@@ -1,12 +1,13 @@
 //! Every kernel on a GPU against its CPU twin, over each op's awkward shapes. One test an op, made
-//! from the registry.
+//! from the registry; and one for each shape of matrix units.
 
 mod common;
 
 use std::collections::BTreeSet;
 
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::gpu::{OpenOptions, Variant};
+use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::Op;
 use gpt2_dpo::ops::case::{Distance, distance};
 
@@ -18,12 +19,21 @@ fn gpu_equals_twin(op: &str) {
 }
 
 fn gpu_variant_equals_twin(op: &Op, variant: &'static str) {
-    let mut gpu = common::gpu_with(OpenOptions {
+    let gpu = common::gpu_with(OpenOptions {
         variant: Variant::Named(variant),
         ..common::CHECKED
     });
+    equals_twin(op, variant, gpu, CpuEngine::new(), &Distance::BOUND);
+}
+
+fn equals_twin(
+    op: &Op,
+    variant: &'static str,
+    mut gpu: GpuEngine,
+    mut cpu: CpuEngine,
+    bound: &Distance,
+) {
     let mut ran = BTreeSet::new();
-    let mut cpu = CpuEngine::new();
     for case in (op.cases)() {
         let ours = case.run(&mut gpu).unwrap();
         ran.extend(gpu.chosen());
@@ -33,7 +43,7 @@ fn gpu_variant_equals_twin(op: &Op, variant: &'static str) {
         assert!(twin.broken.is_empty(), "{name}: CPU {:?}", twin.broken);
         let d = distance(&ours.outputs, &twin.outputs);
         println!("{name}: {d:?}");
-        assert!(d.within(&Distance::BOUND), "{name}: {d:?}");
+        assert!(d.within(bound), "{name}: {d:?}");
     }
     // No case is too awkward for all of them: each variant ran.
     let ways = op.kernels.iter().flat_map(|kernel| kernel.ways());
@@ -44,6 +54,34 @@ fn gpu_variant_equals_twin(op: &Op, variant: &'static str) {
             way.name()
         );
     }
+}
+
+fn matrix_units_equal_twin(variant: &'static str, has: fn(MatrixUnits) -> bool) {
+    let op = gpt2_dpo::ops::OPS
+        .iter()
+        .find(|o| o.name == "linear")
+        .unwrap();
+    for checked in [true, false] {
+        let options = OpenOptions {
+            checked,
+            variant: Variant::Named(variant),
+            ..common::CHECKED
+        };
+        if let Some((gpu, bound)) = common::mixed_gpu(variant, has, options) {
+            let cpu = CpuEngine::new().with_precision(Precision::Mixed);
+            equals_twin(op, variant, gpu, cpu, &bound);
+        }
+    }
+}
+
+#[test]
+fn linear_on_matrix_units_of_8() {
+    matrix_units_equal_twin("matrix8", |units| units.eight);
+}
+
+#[test]
+fn linear_on_matrix_units_of_16() {
+    matrix_units_equal_twin("matrix16", |units| units.sixteen);
 }
 
 macro_rules! tests {

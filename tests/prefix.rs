@@ -91,6 +91,7 @@ fn run(engine: &mut dyn Engine, stream: &Stream) -> (Vec<f32>, Weights) {
         adamw: Settings::DEFAULT,
         decay: Decay::All,
         max_grad_norm: 1.0,
+        scaling: None,
     };
     let recipe = (Objective::Sigmoid { beta: 0.1 }, optimizer);
     let pairs = stream.pairs.len();

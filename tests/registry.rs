@@ -82,6 +82,18 @@ fn sources_are_all_shaders() {
     assert_eq!(named, written);
 }
 
+/// What runs on the one kind of matrix units says how right the text for the other is.
+#[test]
+fn matrix_units_of_both_shapes_run_one_text() {
+    let below_the_line = |text: &'static str| text.split_once("// ----").unwrap().1;
+    let [eight, sixteen] = ["matrix8", "matrix16"].map(|name| {
+        let mut ways = kernels().flat_map(|kernel| kernel.ways());
+        below_the_line(ways.find(|way| way.variant == name).unwrap().source)
+    });
+    assert!(eight.len() > 1000);
+    assert_eq!(eight, sixteen);
+}
+
 #[test]
 fn variants_take_what_their_kernels_take() {
     for kernel in kernels() {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::kernel::{Bindings, Kernel};
+use gpt2_dpo::kernel::{Bindings, Kernel, Precision};
 use gpt2_dpo::recording::{Buffer, Grid, Recording};
 use tempfile::TempDir;
 
@@ -56,6 +56,7 @@ const fn kernel(
         rate,
         class: |_, _| [0; 3],
         finish: None,
+        precision: Precision::F32,
     }
 }
 

@@ -8,7 +8,7 @@ use super::step::median;
 use super::{Options, Progress};
 use crate::engine::{Engine, Tap};
 use crate::error::Result;
-use crate::kernel::{Bindings, Slot};
+use crate::kernel::{Bindings, Kernel, Slot};
 use crate::ops::case::{Distance, distance};
 use crate::profile::{Calls, Label};
 use crate::recording::{Buffer, Recording, Step};
@@ -104,7 +104,10 @@ fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Ca
     // The CPU engine is the twins themselves.
     if engine.is_asynchronous() {
         let after = read(engine, written(step).map(|(_, buffer)| buffer))?;
-        calls.distance = Some(distance_from_twin(step, &before, &after));
+        let runs = engine.variant(step);
+        let way = step.kernel.ways().find(|way| way.variant == runs);
+        let way = way.unwrap_or(step.kernel);
+        calls.distance = Some(distance_from_twin(step, way, &before, &after));
         if calls.is_wrong() {
             return Ok(calls);
         }
@@ -137,10 +140,15 @@ fn read(engine: &mut dyn Engine, buffers: impl Iterator<Item = Buffer>) -> Resul
     buffers.map(|b| engine.read(b, b.words)).collect()
 }
 
-/// How far what a device made of the buffers `before`, `after` being those that are written, is from what
+/// How far what a device made by `way` of the buffers `before`, `after` being those that are written, is from what
 /// the twin makes of them. Only what either of the two changed counts: the rest is equal, and would hide
 /// an error in few elements. NaN if they changed nothing.
-fn distance_from_twin(step: &Step, before: &[Vec<u32>], after: &[Vec<u32>]) -> Distance {
+fn distance_from_twin(
+    step: &Step,
+    way: &Kernel,
+    before: &[Vec<u32>],
+    after: &[Vec<u32>],
+) -> Distance {
     let mut made: Vec<Vec<u32>> = written(step).map(|(i, _)| before[i].clone()).collect();
     let mut outputs = made.iter_mut();
     let bindings = &step.kernel.reflection().storage;
@@ -148,7 +156,7 @@ fn distance_from_twin(step: &Step, before: &[Vec<u32>], after: &[Vec<u32>]) -> D
         let output = binding.written.then(|| outputs.next()).flatten();
         output.map_or(Slot::Read(words), |words| Slot::Write(words))
     });
-    (step.kernel.twin)(step.params(), Bindings::new(slots.collect()));
+    (way.twin)(step.params(), Bindings::new(slots.collect()));
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for ((made, after), (i, _)) in made.iter().zip(after).zip(written(step)) {
@@ -185,7 +193,8 @@ mod tests {
         let mut rec = Recording::new();
         linear::backward_weight(&mut rec, (x, dy, dw), Shape::whole(1, 1, 2));
         let words = |data: [f32; 3]| data.map(f32::to_bits).to_vec();
-        distance_from_twin(&rec.steps[0], &data.map(words), &[words(after)])
+        let step = &rec.steps[0];
+        distance_from_twin(step, step.kernel, &data.map(words), &[words(after)])
     }
 
     #[test]

@@ -8,6 +8,7 @@ use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
+use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::tokenizer::Tokenizer;
 
 /// Which device to use.
@@ -25,6 +26,9 @@ pub struct DeviceArgs {
     /// Split weights into buffers of at most this many MiB; 0 = as large as the device binds
     #[arg(long, value_name = "MIB", default_value_t = TrainConfig::default().max_binding_mib)]
     pub max_binding_mib: usize,
+    /// In what matrix products are multiplied
+    #[arg(long, value_enum, default_value_t = TrainConfig::default().precision)]
+    pub precision: Precision,
     /// Take each kernel's usual variant instead of measuring which is fastest on this device
     #[arg(long)]
     pub no_autotune: bool,
@@ -38,6 +42,7 @@ impl DeviceArgs {
             backend: self.backend,
             checked: self.checked,
             max_binding_mib: self.max_binding_mib,
+            precision: self.precision,
             no_autotune: self.no_autotune,
             cache_dir: None,
         })
@@ -47,7 +52,7 @@ impl DeviceArgs {
 /// Opens the device, saying what there is to say about the choice.
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
     let opened = choice.open()?;
-    if let Some(note) = opened.note {
+    for note in opened.notes {
         eprintln!("note: {note}");
     }
     Ok(opened.engine)

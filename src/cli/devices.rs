@@ -48,9 +48,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
         say!("   f16                   {}", yes(report.f16));
         say!("   timestamps            {}", yes(report.timestamps));
+        let shapes = match &report.cooperative_matrix[..] {
+            [] => "no".to_owned(),
+            shapes => shapes.join(", "),
+        };
+        say!("   cooperative matrices  {shapes}");
         say!(
-            "   cooperative matrices  {}",
-            yes(report.cooperative_matrix)
+            "   --precision mixed     {}",
+            yes(report.matrix_units.any())
         );
         if let Some(missing) = report.unusable {
             say!("   cannot be used        {missing}");

@@ -25,7 +25,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     say!("device  {name}\n");
     say!("op           cases  worst relative L2  worst max  verdict");
-    let good = gpt2_dpo::selftest::run(engine.as_mut(), |row| {
+    let good = gpt2_dpo::selftest::run(engine.as_mut(), args.device.precision, |row| {
         let verdict = if row.misses.is_empty() { "ok" } else { "MISS" };
         say!(
             "{:12} {:5}  {:17.1e}  {:9.1e}  {verdict}",

@@ -102,6 +102,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         show_profile(engine, profile, ceilings);
     }
     say!("\nsaved   {} after {} steps", out.display(), outcome.steps);
+    if outcome.skipped > 0 {
+        say!("skipped {} of them: a gradient overflowed", outcome.skipped);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,6 +114,7 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
         backend: config.backend,
         checked: config.checked,
         max_binding_mib: config.max_binding_mib,
+        precision: config.precision,
         no_autotune: config.no_autotune,
         cache_dir: config.cache_dir.clone(),
     })

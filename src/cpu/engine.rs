@@ -7,7 +7,7 @@ use super::memory::memory;
 use super::pages::Pages;
 use crate::engine::{self, Engine, Held, Memory, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
-use crate::kernel::{Bindings, Slot};
+use crate::kernel::{Bindings, Kernel, MatrixUnits, Precision, Slot, Target};
 use crate::recording::{Buffer, Recording, Step};
 
 /// The CPU as an [`Engine`]: kernels are their twins.
@@ -21,6 +21,7 @@ pub struct CpuEngine {
     next_ticket: u64,
     max_binding_bytes: usize,
     memory: Option<Memory>,
+    target: Target,
 }
 
 impl Default for CpuEngine {
@@ -46,7 +47,29 @@ impl CpuEngine {
             next_ticket: 0,
             max_binding_bytes: bytes,
             memory: memory(),
+            target: Target {
+                software: true,
+                precision: Precision::F32,
+                matrix_units: MatrixUnits {
+                    eight: true,
+                    sixteen: true,
+                },
+            },
         }
+    }
+
+    /// The same, rounding what a GPU's matrix units would with this precision.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.target.precision = precision;
+        self
+    }
+
+    /// The kernel whose twin runs for a step.
+    fn kernel(&self, step: &Step) -> &'static Kernel {
+        let rounds = |way: &&Kernel| {
+            way.precision == Precision::Mixed && step.rate(way, &self.target).is_some()
+        };
+        step.kernel.ways().find(rounds).unwrap_or(step.kernel)
     }
 
     /// Refuses what the machine cannot hold at all. Systems that promise more memory than they have
@@ -68,6 +91,7 @@ impl CpuEngine {
     }
 
     fn run_step(&mut self, step: &Step) {
+        let kernel = self.kernel(step);
         // Written buffers are taken out for the call, so that they can be borrowed beside the others.
         let bindings = &step.kernel.reflection().storage;
         let mut taken: Vec<Option<Pages>> = step
@@ -89,7 +113,7 @@ impl CpuEngine {
                 None => Slot::Read(self.buffers[buffer.id as usize].words()),
             })
             .collect();
-        (step.kernel.twin)(step.params(), Bindings::new(slots));
+        (kernel.twin)(step.params(), Bindings::new(slots));
         for (buffer, taken) in step.buffers().iter().zip(taken) {
             if let Some(pages) = taken {
                 self.buffers[buffer.id as usize] = pages;
@@ -101,6 +125,10 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn name(&self) -> String {
         format!("CPU ({} threads)", rayon::current_num_threads())
+    }
+
+    fn identity(&self) -> String {
+        format!("{}, {:?}", self.name(), self.target.precision)
     }
 
     fn is_asynchronous(&self) -> bool {

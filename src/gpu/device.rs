@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{GpuEngine, Variant};
 use crate::error::{Error, Result};
-use crate::kernel::Target;
+use crate::kernel::{MatrixUnits, Precision, Target};
 
 /// Which graphics APIs to look for adapters in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct OpenOptions {
     pub max_binding_bytes: Option<usize>,
     /// Which variant of a kernel runs where there are several.
     pub variant: Variant,
+    /// In what matrix products are multiplied.
+    pub precision: Precision,
     /// Measure variants at first use, and keep what was found in this file, which is for one device,
     /// driver and set of kernels. `None` = take those that rate highest.
     pub tuning: Option<PathBuf>,
@@ -77,14 +79,17 @@ pub struct AdapterReport {
     pub max_storage_buffers: u32,
     /// Fewest and most invocations of a subgroup.
     pub subgroup_sizes: [u32; 2],
-    /// Shaders can compute in `f16`; no kernel here does.
+    /// Shaders can compute in `f16`.
     pub f16: bool,
-    /// Shaders can use subgroup operations; no kernel here does.
+    /// Shaders can use subgroups.
     pub subgroups: bool,
     /// The GPU tells when a kernel began and ended: `bench` and `train --profile` use it.
     pub timestamps: bool,
-    /// Shaders can use matrix units; no kernel here does.
-    pub cooperative_matrix: bool,
+    /// Matrix units, as `16x16x16 f16 to f32`: rows, columns and terms of a product, the type of its
+    /// operands and of its sums.
+    pub cooperative_matrix: Vec<String>,
+    /// Those for [`Precision::Mixed`].
+    pub matrix_units: MatrixUnits,
     /// What keeps the program from running there, if anything.
     pub unusable: Option<String>,
 }
@@ -165,7 +170,8 @@ impl Adapters {
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            cooperative_matrix: matrix_shapes(adapter),
+            matrix_units: matrix_units(adapter),
             unusable: missing_limits(&limits),
         }
     }
@@ -173,7 +179,8 @@ impl Adapters {
     /// Opens an adapter as an engine.
     ///
     /// # Errors
-    /// `Error::Device` if the driver refuses, or the adapter is below WebGPU's default limits.
+    /// `Error::Device` if the driver refuses, if the adapter is below WebGPU's default limits, or for
+    /// [`Precision::Mixed`] if it has no matrix units for that.
     ///
     /// # Panics
     /// If `index` is not below [`Adapters::len`].
@@ -186,12 +193,26 @@ impl Adapters {
                 "choose another with --device (see `gpt2-dpo devices`), or --device cpu",
             ));
         }
+        let mut features = wgpu::Features::empty();
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if options.precision == Precision::Mixed {
+            if !report.matrix_units.any() {
+                return Err(Error::device(
+                    format!("{report} has no matrix units that multiply f16 and sum in f32"),
+                    "use --precision f32, or another --device: `gpt2-dpo devices` tells which can",
+                ));
+            }
+            features = MATRIX_UNITS;
+            // SAFETY: wgpu holds its matrix units back for the errors that its own checks do not catch:
+            // loads and stores beyond a buffer, and in divergent control flow. The kernels' are in
+            // workgroup memory, at places that do not depend on data, and whole subgroups reach them.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         // Larger bindings mean fewer shards, timestamps tell times; nothing else beyond the defaults is
         // asked for. What an adapter has less of than the defaults, textures and the like, no compute shader meets.
         let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
-        let mut features = wgpu::Features::empty();
         if !options.default_limits {
-            features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
             let has = adapter.limits();
             limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
             limits.max_buffer_size = has.max_buffer_size;
@@ -200,6 +221,7 @@ impl Adapters {
             label: Some("gpt2-dpo"),
             required_features: features,
             required_limits: limits,
+            experimental_features,
             ..Default::default()
         };
         let (device, queue) =
@@ -211,9 +233,47 @@ impl Adapters {
             })?;
         let target = Target {
             software: adapter.get_info().device_type == wgpu::DeviceType::Cpu,
+            precision: options.precision,
+            matrix_units: report.matrix_units,
         };
         Ok(GpuEngine::new(&report, (device, queue), options, target))
     }
+}
+
+/// What the kernels for matrix units ask for.
+const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SUBGROUP);
+
+/// Those that the kernels can use.
+fn matrix_units(adapter: &wgpu::Adapter) -> MatrixUnits {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    if !adapter.features().contains(MATRIX_UNITS) {
+        return MatrixUnits::default();
+    }
+    let shapes = adapter.cooperative_matrix_properties();
+    let has = |side: u32| {
+        shapes.iter().any(|s| {
+            [s.m_size, s.n_size, s.k_size] == [side; 3] && (s.ab_type, s.cr_type) == (F16, F32)
+        })
+    };
+    MatrixUnits {
+        eight: has(8),
+        sixteen: has(16),
+    }
+}
+
+/// All of them, in words.
+fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<String> {
+    let shapes = adapter.cooperative_matrix_properties();
+    let words = shapes.iter().map(|s| {
+        let types = format!("{:?} to {:?}", s.ab_type, s.cr_type).to_lowercase();
+        format!("{}x{}x{} {types}", s.m_size, s.n_size, s.k_size)
+    });
+    let mut words: Vec<String> = words.collect();
+    words.sort();
+    words.dedup(); // they differ in what happens to integers that overflow
+    words
 }
 
 fn rank(kind: wgpu::DeviceType) -> u32 {

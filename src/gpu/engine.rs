@@ -114,7 +114,10 @@ impl GpuEngine {
         let max_words = max_binding_bytes(&device, &options) / 4;
         GpuEngine {
             name: report.to_string(),
-            identity: format!("{report}, {}, {:?}", report.driver, options.variant),
+            identity: format!(
+                "{report}, {}, {:?}, {:?}",
+                report.driver, options.variant, options.precision
+            ),
             choices: Choices::new(options.variant, target, max_words, tuner),
             notes: Vec::new(),
             device,

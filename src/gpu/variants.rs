@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::tuner::Tuner;
-use crate::kernel::{Class, Kernel, PARTIALS, Target};
+use crate::kernel::{Class, Kernel, PARTIALS, Precision, Target};
 use crate::recording::Step;
 
 /// Which variant of a kernel runs where there are several.
@@ -80,7 +80,9 @@ impl Choices {
         self.made.insert(Self::key(step), chosen);
     }
 
-    /// What can run, best rating first; the step's own kernel, which always can, is among them.
+    /// What can run, best rating first; never empty, as the step's own kernel always can. Of the ways that
+    /// round what they multiply, if one can run, the others are left out: numbers do not depend on
+    /// what is faster by more than the order of sums.
     pub fn candidates(&self, step: &Step) -> Vec<&'static Kernel> {
         let mut rated: Vec<(u32, &'static Kernel)> = step
             .kernel
@@ -88,6 +90,10 @@ impl Choices {
             .filter(|way| partials(step, way) <= self.max_binding_words)
             .filter_map(|way| Some((step.rate(way, &self.target)?, way)))
             .collect();
+        let rounds = |(_, way): &(u32, &Kernel)| way.precision == Precision::Mixed;
+        if rated.iter().any(rounds) {
+            rated.retain(rounds);
+        }
         rated.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
         rated.into_iter().map(|(_, way)| way).collect()
     }

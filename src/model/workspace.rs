@@ -153,7 +153,7 @@ pub struct Backward {
     pub norm_shares: Buffer,
     /// Their number.
     pub norm_share_count: usize,
-    /// `[grad_norm::NORM]` of the whole gradient.
+    /// A [`grad_norm::Norm`]: of the whole gradient, and the loss scale.
     pub norm: Buffer,
 }
 

@@ -5,7 +5,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
-use super::grad_norm::NORM;
+use super::grad_norm::Norm;
 use crate::cpu::vector::CHUNK;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
@@ -53,8 +53,8 @@ impl Settings {
         weight_decay: 0.01,
     };
 
-    fn params(&self, count: usize, step: u64) -> Params {
-        let correction = |beta: f64| 1.0 - beta.powi(step as i32);
+    fn params(&self, count: usize, step: Option<u64>) -> Params {
+        let correction = |beta: f64| step.map_or(1.0, |t| 1.0 - beta.powi(t as i32));
         Params {
             count: count as u32,
             keep: (1.0 - self.learning_rate * self.weight_decay) as f32,
@@ -85,8 +85,15 @@ pub struct Slot {
 }
 
 /// Optimizer step number `step` (from 1) on one parameter. `norm` is what `grad_norm::finish` left:
-/// its factor clips the gradient, and if it says broken nothing is changed.
-pub fn update(rec: &mut Recording, norm: Buffer, slot: &Slot, settings: &Settings, step: u64) {
+/// its factor clips the gradient, and if it says broken the step is not taken. Where the loss scale
+/// moves, `finish` counts the steps that are taken, and `step` is `None`.
+pub fn update(
+    rec: &mut Recording,
+    norm: Buffer,
+    slot: &Slot,
+    settings: &Settings,
+    step: Option<u64>,
+) {
     let buffers = [norm, slot.parameter, slot.gradient, slot.first, slot.second];
     rec.push(
         &UPDATE,
@@ -98,33 +105,40 @@ pub fn update(rec: &mut Recording, norm: Buffer, slot: &Slot, settings: &Setting
 }
 
 fn update_twin(p: &Params, mut b: Bindings) {
-    let norm = b.read::<f32>(0);
+    let norm = b.read::<Norm>(0)[0];
     let (parameter, gradient) = (b.write::<f32>(1), b.write::<f32>(2));
     let (first, second) = (b.write::<f32>(3), b.write::<f32>(4));
-    if norm[2] != 0.0 {
+    let count = p.count as usize;
+    if norm.broken != 0.0 {
+        gradient[..count].fill(0.0);
         return;
     }
-    parameter[..p.count as usize]
+    let p = Params {
+        step_size: p.step_size * norm.step_factor,
+        inverse_root: p.inverse_root * norm.root_factor,
+        ..*p
+    };
+    parameter[..count]
         .par_chunks_mut(CHUNK)
         .zip(gradient.par_chunks_mut(CHUNK))
         .zip(first.par_chunks_mut(CHUNK))
         .zip(second.par_chunks_mut(CHUNK))
         .for_each(|(((parameter, gradient), first), second)| {
-            update_all(p, norm[1], (parameter, gradient), (first, second));
+            update_all(&p, norm.factor, (parameter, gradient), (first, second));
         });
 }
 
 #[multiversion(targets = "simd")]
 fn update_all(
     p: &Params,
-    clip: f32,
+    factor: f32,
     (parameter, gradient): (&mut [f32], &mut [f32]),
     (first, second): (&mut [f32], &mut [f32]),
 ) {
     let moments = first.iter_mut().zip(second);
     for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments)
     {
-        let g = *gradient * clip;
+        let g = *gradient * factor;
         let m = p.beta1 * *first + p.one_minus_beta1 * g;
         let v = p.beta2 * *second + p.one_minus_beta2 * g * g;
         let denominator = v.sqrt() * p.inverse_root + p.epsilon;
@@ -133,19 +147,34 @@ fn update_all(
     }
 }
 
-/// First and later steps, clipped and not, and a broken gradient that must change nothing.
+/// First and later steps, clipped and not, counted here and on the device, and a broken gradient that
+/// must change nothing.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    let clipped = Norm {
+        factor: 0.333,
+        ..Norm::new(1.0)
+    };
+    let broken = Norm {
+        broken: 1.0,
+        ..Norm::new(1.0)
+    };
+    let counted = Norm {
+        factor: 0.333 / 1024.0,
+        step_factor: 5.26,
+        root_factor: 22.4,
+        ..Norm::new(1024.0)
+    };
     for (count, step, norm) in [
-        (1, 1, [0.5, 1.0, 0.0]),
-        (257, 7, [3.0, 0.333, 0.0]),
-        (10_007, 1000, [1.0, 1.0, 0.0]),
-        (100, 2, [1.0, 1.0, 1.0]),
+        (1, Some(1), Norm::new(1.0)),
+        (257, Some(7), clipped),
+        (10_007, Some(1000), Norm::new(1.0)),
+        (100, None, counted),
+        (100, Some(2), broken),
     ] {
-        debug_assert_eq!(norm.len(), NORM);
         cases.push(
-            Case::new(format!("update {count} at step {step}, norm {norm:?}"))
-                .floats(norm)
+            Case::new(format!("update {count} at step {step:?}, {norm:?}"))
+                .floats(norm.floats())
                 .inout(count, 1.0)
                 .inout(count, 0.1)
                 .inout(count, 0.1)

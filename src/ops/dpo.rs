@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::case::Case;
+use super::grad_norm::Norm;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -40,7 +41,7 @@ pub struct Loss {
     pub references: Buffer,
     /// `[slots, METRICS]`.
     pub metrics: Buffer,
-    /// `[head rows]`: dloss/dlogp.
+    /// `[head rows]`: dloss/dlogp, times the loss scale.
     pub drows: Buffer,
     /// β: strength of the pull towards the reference.
     pub beta: f32,
@@ -81,9 +82,10 @@ pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
     );
 }
 
-/// drows of the pairs `range` from the metrics that [`forward`] wrote.
-pub fn backward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
-    let buffers = [op.pairs, op.metrics, op.drows];
+/// drows of the pairs `range` from the metrics that [`forward`] wrote, and the loss scale in `norm`, a
+/// [`Norm`].
+pub fn backward(rec: &mut Recording, op: &Loss, norm: Buffer, range: Range<usize>) {
+    let buffers = [op.pairs, op.metrics, op.drows, norm];
     let grid = Grid::Groups([range.len(), 1, 1]);
     rec.push(
         &BACKWARD,
@@ -120,26 +122,26 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 
 fn backward_twin(p: &Params, mut b: Bindings) {
     let (pairs, metrics) = (b.read::<[u32; 3]>(0), b.read::<[f32; METRICS]>(1));
-    let drows = b.write::<f32>(2);
+    let (drows, norm) = (b.write::<f32>(2), b.read::<Norm>(3)[0]);
     for pair in p.first_pair..p.first_pair + p.count {
         let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
         let margin = metrics[(p.first_slot + pair) as usize][1];
         let e = (-margin.abs()).exp();
         let sigma = if margin > 0.0 { e } else { 1.0 } / (1.0 + e); // σ(-margin)
-        let slope = p.beta * sigma * p.scale;
+        let slope = p.beta * sigma * p.scale * norm.scale;
         drows[start..middle].fill(-slope);
         drows[middle..end].fill(slope);
     }
 }
 
 /// Pairs with responses of one token and of more than a workgroup has lanes; the first chunk of a
-/// micro-batch and a later one.
+/// micro-batch and a later one, with a loss scale.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (lengths, skip) in [
-        (vec![[1, 1]], 0),
-        (vec![[3, 1], [65, 64], [1, 130], [200, 7]], 0),
-        (vec![[3, 1], [65, 64], [1, 130]], 1),
+    for (lengths, skip, loss_scale) in [
+        (vec![[1, 1]], 0, 1.0),
+        (vec![[3, 1], [65, 64], [1, 130], [200, 7]], 0, 1.0),
+        (vec![[3, 1], [65, 64], [1, 130]], 1, 65536.0),
     ] {
         let (pairs, rows) = super::case::pairs(&lengths);
         let count = lengths.len();
@@ -151,6 +153,7 @@ pub fn cases() -> Vec<Case> {
                 .input(rows, 4.0)
                 .inout((first_slot + count) * METRICS, 1.0)
                 .inout(rows, 1.0)
+                .floats(Norm::new(loss_scale).floats())
                 .record(move |rec, b| {
                     let op = Loss {
                         pairs: b[0],
@@ -163,7 +166,7 @@ pub fn cases() -> Vec<Case> {
                         first_slot,
                     };
                     forward(rec, &op, skip..count);
-                    backward(rec, &op, skip..count);
+                    backward(rec, &op, b[5], skip..count);
                 }),
         );
     }

@@ -12,7 +12,7 @@ use super::case::Case;
 use crate::cpu::gelu::{gelu, times_gelu_slope};
 use crate::cpu::matmul::{Operand, matmul};
 use crate::cpu::vector::{add_rows, sum_rows};
-use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
+use crate::kernel::{Bindings, Class, Kernel, Precision, Target, kernel, params, variant};
 use crate::recording::{Buffer, Grid, Recording, Work};
 
 params! {
@@ -45,18 +45,31 @@ impl Params {
 
 /// Declares a product with its variants, each in a file of its own.
 macro_rules! product {
-    ($entry:literal, $twin:path, $class:ident, $name:ident [$direct:ident, $wide:ident $(, $split:ident)?]) => {
-        variant!($direct, "linear", "direct", $entry, Params, $twin, rate_direct);
-        variant!($wide, "linear", "wide", $entry, Params, $twin, rate_wide);
-        kernel!($name, "linear", $entry, Params, $twin, "tiled", &[&$direct, &$wide $(, &$split)?], $class);
+    ($entry:literal, $twin:ident, $class:ident,
+     $name:ident [$direct:ident, $wide:ident, $matrix8:ident, $matrix16:ident $(, $split:ident)?]) => {
+        variant!($direct, "linear", "direct", $entry, Params, $twin::<EXACT>, rate_direct);
+        variant!($wide, "linear", "wide", $entry, Params, $twin::<EXACT>, rate_wide);
+        variant!($matrix8, "linear", "matrix8", $entry, Params, $twin::<ROUNDING>, rate_matrix8,
+            Precision::Mixed);
+        variant!($matrix16, "linear", "matrix16", $entry, Params, $twin::<ROUNDING>, rate_matrix16,
+            Precision::Mixed);
+        kernel!($name, "linear", $entry, Params, $twin::<EXACT>, "tiled",
+            &[&$direct, &$wide, &$matrix8, &$matrix16 $(, &$split)?], $class);
     };
 }
 
-product!("forward", forward_twin, class_of_rows, FORWARD [FORWARD_DIRECT, FORWARD_WIDE]);
-product!("forward_gelu", forward_gelu_twin, class_of_rows, FORWARD_GELU [FORWARD_GELU_DIRECT, FORWARD_GELU_WIDE]);
-product!("backward_input", product_twin, class_of_rows, BACKWARD_INPUT [BACKWARD_INPUT_DIRECT, BACKWARD_INPUT_WIDE]);
-product!("backward_input_gelu", backward_input_gelu_twin, class_of_rows, BACKWARD_INPUT_GELU [BACKWARD_INPUT_GELU_DIRECT, BACKWARD_INPUT_GELU_WIDE]);
-product!("backward_weight", product_twin, class_of_sum, BACKWARD_WEIGHT [BACKWARD_WEIGHT_DIRECT, BACKWARD_WEIGHT_WIDE, BACKWARD_WEIGHT_SPLIT]);
+product!("forward", forward_twin, class_of_rows,
+    FORWARD [FORWARD_DIRECT, FORWARD_WIDE, FORWARD_MATRIX8, FORWARD_MATRIX16]);
+product!("forward_gelu", forward_gelu_twin, class_of_rows,
+    FORWARD_GELU [FORWARD_GELU_DIRECT, FORWARD_GELU_WIDE, FORWARD_GELU_MATRIX8, FORWARD_GELU_MATRIX16]);
+product!("backward_input", product_twin, class_of_rows,
+    BACKWARD_INPUT [BACKWARD_INPUT_DIRECT, BACKWARD_INPUT_WIDE, BACKWARD_INPUT_MATRIX8, BACKWARD_INPUT_MATRIX16]);
+product!("backward_input_gelu", backward_input_gelu_twin, class_of_rows,
+    BACKWARD_INPUT_GELU [BACKWARD_INPUT_GELU_DIRECT, BACKWARD_INPUT_GELU_WIDE,
+        BACKWARD_INPUT_GELU_MATRIX8, BACKWARD_INPUT_GELU_MATRIX16]);
+product!("backward_weight", product_twin, class_of_sum,
+    BACKWARD_WEIGHT [BACKWARD_WEIGHT_DIRECT, BACKWARD_WEIGHT_WIDE, BACKWARD_WEIGHT_MATRIX8,
+        BACKWARD_WEIGHT_MATRIX16, BACKWARD_WEIGHT_SPLIT]);
 
 kernel!(@
     BACKWARD_WEIGHT_SPLIT,
@@ -64,7 +77,7 @@ kernel!(@
     "linear_wide",
     "backward_weight_split",
     Params,
-    product_twin,
+    product_twin::<EXACT>,
     "split",
     &[],
     |_, _| [0; 3],
@@ -77,7 +90,7 @@ kernel!(@
     "linear_wide",
     "finish_backward_weight",
     Params,
-    product_twin,
+    product_twin::<EXACT>,
     "split",
     &[],
     |_, _| [0; 3],
@@ -130,6 +143,19 @@ fn rate_split(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
     Some(if target.software { 0 } else { 2 })
 }
 
+/// On matrix units; the larger the better.
+fn rate_matrix8(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
+    (is_mixed(p, target) && target.matrix_units.eight).then_some(4)
+}
+
+fn rate_matrix16(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
+    (is_mixed(p, target) && target.matrix_units.sixteen).then_some(5)
+}
+
+fn is_mixed(p: &Params, target: &Target) -> bool {
+    target.precision == Precision::Mixed && is_in_fours(p)
+}
+
 /// Rows and columns of outputs that a workgroup of the wide variant owns.
 const WIDE_TILE: usize = 128;
 /// Tiles in flight that a large GPU takes to be busy.
@@ -150,17 +176,18 @@ fn is_in_fours(p: &Params) -> bool {
 /// Products whose rows are a micro-batch's: the weight's sizes, and about how large the buffer of
 /// results is.
 fn class_of_rows(p: &Params, buffers: &[Buffer]) -> Class {
-    [p.cols, p.inner, magnitude(buffers[buffers.len() - 1])]
+    [p.cols, p.inner, about(p, buffers[buffers.len() - 1])]
 }
 
 /// Products whose sums run over a micro-batch's rows: the weight's sizes, and about how large the
 /// buffer of rows is.
 fn class_of_sum(p: &Params, buffers: &[Buffer]) -> Class {
-    [p.rows, p.cols, magnitude(buffers[0])]
+    [p.rows, p.cols, about(p, buffers[0])]
 }
 
-fn magnitude(buffer: Buffer) -> u32 {
-    buffer.words.next_power_of_two().ilog2()
+/// The magnitude of a buffer; and apart from it, what decides whether some variants can run.
+fn about(p: &Params, buffer: Buffer) -> u32 {
+    2 * buffer.words.next_power_of_two().ilog2() + u32::from(is_in_fours(p))
 }
 
 /// One weight matrix or one row shard of it, and what it is multiplied with.
@@ -377,7 +404,8 @@ fn push(
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
     let parts = (row_flops * u64::from(params.rows)).div_ceil(rec.max_step_flops);
     let size = u64::from(params.rows).div_ceil(parts.max(1)) as u32;
-    for first in (0..params.rows).step_by(size.max(1) as usize) {
+    let size = size.next_multiple_of(4).max(4); // in fours: see `is_in_fours`
+    for first in (0..params.rows).step_by(size as usize) {
         let part = Params {
             rows: size.min(params.rows - first),
             a_offset: params.a_offset + first * params.a_row,
@@ -394,26 +422,26 @@ fn push(
 }
 
 /// c = residual + bias + a · b, or the same added to what c holds.
-fn forward_twin(p: &Params, mut b: Bindings) {
+fn forward_twin<const ROUNDS: bool>(p: &Params, mut b: Bindings) {
     let (x, weight, bias) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
     let (residual, y) = (b.read::<f32>(3), b.write::<f32>(4));
     start(p, bias, (p.has_residual != 0).then_some(residual), y);
-    multiply(p, x, weight, y);
+    multiply::<ROUNDS>(p, x, weight, y);
 }
 
-fn forward_gelu_twin(p: &Params, mut b: Bindings) {
+fn forward_gelu_twin<const ROUNDS: bool>(p: &Params, mut b: Bindings) {
     let (x, weight, bias) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
     let (y, activated) = (b.write::<f32>(3), b.write::<f32>(4));
     start(p, bias, None, y);
-    multiply(p, x, weight, y);
+    multiply::<ROUNDS>(p, x, weight, y);
     let cells = rows_of(p, activated).zip(rows_of(p, y));
     cells.for_each(|(activated, y)| gelu(y, activated));
 }
 
-fn backward_input_gelu_twin(p: &Params, mut b: Bindings) {
+fn backward_input_gelu_twin<const ROUNDS: bool>(p: &Params, mut b: Bindings) {
     let (dy, weight, wide) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<f32>(2));
     let (dwide, activated) = (b.write::<f32>(3), b.write::<f32>(4));
-    multiply(p, dy, weight, dwide);
+    multiply::<ROUNDS>(p, dy, weight, dwide);
     let wide = wide[p.c_offset as usize..].par_chunks(p.c_row as usize);
     let cells = rows_of(p, dwide).zip(rows_of(p, activated)).zip(wide);
     cells.for_each(|((dwide, activated), wide)| {
@@ -422,8 +450,8 @@ fn backward_input_gelu_twin(p: &Params, mut b: Bindings) {
     });
 }
 
-fn product_twin(p: &Params, mut b: Bindings) {
-    multiply(p, b.read::<f32>(0), b.read::<f32>(1), b.write::<f32>(2));
+fn product_twin<const ROUNDS: bool>(p: &Params, mut b: Bindings) {
+    multiply::<ROUNDS>(p, b.read::<f32>(0), b.read::<f32>(1), b.write::<f32>(2));
 }
 
 /// The rows of the result `[rows, cols]` in c.
@@ -455,7 +483,16 @@ fn start(p: &Params, bias: &[f32], residual: Option<&[f32]>, c: &mut [f32]) {
     });
 }
 
-fn multiply(p: &Params, a: &[f32], b: &[f32], c: &mut [f32]) {
+/// Twins compute in f32, or as matrix units do: with each operand rounded to the nearest f16.
+const EXACT: bool = false;
+const ROUNDING: bool = true;
+
+fn multiply<const ROUNDS: bool>(p: &Params, a: &[f32], b: &[f32], c: &mut [f32]) {
+    if ROUNDS {
+        let round = |v: &f32| half::f16::from_f32(*v).to_f32();
+        let [a, b] = [a, b].map(|v| v.par_iter().map(round).collect::<Vec<f32>>());
+        return multiply::<EXACT>(p, &a, &b, c);
+    }
     matmul(
         [p.rows as usize, p.cols as usize, p.inner as usize],
         Operand::new(&a[p.a_offset as usize..], p.a_row, p.a_inner),

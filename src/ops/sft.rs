@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::case::Case;
 use super::dpo::METRICS;
+use super::grad_norm::Norm;
 use crate::kernel::{Bindings, Kernel, kernel, params};
 use crate::recording::{Buffer, Grid, Recording};
 
@@ -33,7 +34,7 @@ pub struct Loss {
     pub logps: Buffer,
     /// `[slots, METRICS]`.
     pub metrics: Buffer,
-    /// `[head rows]`: dloss/dlogp.
+    /// `[head rows]`: dloss/dlogp, times the loss scale.
     pub drows: Buffer,
     /// 1 / examples of the optimizer step.
     pub scale: f32,
@@ -71,12 +72,12 @@ pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
     );
 }
 
-/// drows of the pairs `range`; rejected rows get 0.
-pub fn backward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
+/// drows of the pairs `range`, with the loss scale in `norm`, a [`Norm`]; rejected rows get 0.
+pub fn backward(rec: &mut Recording, op: &Loss, norm: Buffer, range: Range<usize>) {
     let grid = Grid::Groups([range.len(), 1, 1]);
     rec.push(
         &BACKWARD,
-        &[op.pairs, op.drows],
+        &[op.pairs, op.drows, norm],
         op.params(&range),
         grid,
         op.flops(&range),
@@ -96,9 +97,10 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 
 fn backward_twin(p: &Params, mut b: Bindings) {
     let (pairs, drows) = (b.read::<[u32; 3]>(0), b.write::<f32>(1));
+    let norm = b.read::<Norm>(2)[0];
     for pair in p.first_pair..p.first_pair + p.count {
         let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
-        drows[start..middle].fill(-p.scale / (middle - start) as f32);
+        drows[start..middle].fill(-p.scale / (middle - start) as f32 * norm.scale);
         drows[middle..end].fill(0.0);
     }
 }
@@ -106,10 +108,10 @@ fn backward_twin(p: &Params, mut b: Bindings) {
 /// Responses of one token and of more than a workgroup has lanes, with and without a rejected one.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (lengths, skip) in [
-        (vec![[1, 0]], 0),
-        (vec![[3, 1], [65, 0], [130, 64]], 0),
-        (vec![[3, 1], [65, 0], [130, 64]], 2),
+    for (lengths, skip, loss_scale) in [
+        (vec![[1, 0]], 0, 1.0),
+        (vec![[3, 1], [65, 0], [130, 64]], 0, 1.0),
+        (vec![[3, 1], [65, 0], [130, 64]], 2, 65536.0),
     ] {
         let (pairs, rows) = super::case::pairs(&lengths);
         let count = lengths.len();
@@ -120,6 +122,7 @@ pub fn cases() -> Vec<Case> {
                 .input(rows, 4.0)
                 .inout((first_slot + count) * METRICS, 1.0)
                 .inout(rows, 1.0)
+                .floats(Norm::new(loss_scale).floats())
                 .record(move |rec, b| {
                     let op = Loss {
                         pairs: b[0],
@@ -130,7 +133,7 @@ pub fn cases() -> Vec<Case> {
                         first_slot,
                     };
                     forward(rec, &op, skip..count);
-                    backward(rec, &op, skip..count);
+                    backward(rec, &op, b[4], skip..count);
                 }),
         );
     }

@@ -123,6 +123,7 @@ fn help_shows_every_option_with_its_default() {
         ("device", "auto"),
         ("backend", "auto"),
         ("max-binding-mib", "0"),
+        ("precision", "f32"),
     ] {
         let entry = entry(&help, option);
         let entry: Vec<&str> = entry.split_whitespace().collect(); // however it is wrapped

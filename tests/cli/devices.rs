@@ -3,7 +3,7 @@
 use gpt2_dpo::ops::OPS;
 
 use crate::models::untrained;
-use crate::sandbox::{GPU, LN_2, Row, Sandbox, assert_same_losses, number, steps};
+use crate::sandbox::{GPU, LN_2, Row, Sandbox, assert_same_losses, number, numbers, steps};
 
 /// Trains so that the losses move; a device that is not there fails the test.
 fn train_on(sandbox: &Sandbox, device: &str, out: &str, options: &str) -> Vec<Row> {
@@ -24,6 +24,49 @@ fn a_gpu_trains_as_the_cpu_does() {
     let options = format!("{rate} --reference on-the-fly --checked");
     let fly = train_on(&sandbox, GPU, "fly", &options);
     assert_same_losses(&fly, &gpu, 1e-6);
+}
+
+#[test]
+fn mixed_precision_runs_on_the_cpu_and_where_there_are_matrix_units() {
+    let sandbox = Sandbox::new();
+    let (exact, mixed) = (
+        "--learning-rate 1e-4",
+        "--learning-rate 1e-4 --precision mixed",
+    );
+    let exact = train_on(&sandbox, "cpu", "exact", exact);
+    assert!(exact.iter().all(|row| !row.contains_key("loss_scale")));
+    let rows = train_on(&sandbox, "cpu", "mixed", mixed);
+    assert_same_losses(&rows, &exact, 1e-3);
+    assert_ne!(
+        numbers(&steps(&rows), "loss"),
+        numbers(&steps(&exact), "loss")
+    );
+    assert!(
+        steps(&rows)
+            .iter()
+            .all(|row| number(row, "loss_scale") >= 1.0)
+    );
+    let run = String::from_utf8(sandbox.read("mixed/run.toml")).unwrap();
+    assert!(run.contains("precision = \"mixed\""), "{run}");
+
+    let short = "--data d.jsonl --max-steps 1 --precision mixed";
+    let ran = sandbox.train(&format!("--out noted {short}")).ok();
+    assert!(ran.stderr.contains("f32 is faster"), "{ran:?}");
+
+    let devices = sandbox.run("devices").ok().stdout;
+    let line = devices
+        .lines()
+        .find(|line| line.contains("precision mixed"));
+    if line.unwrap().ends_with("yes") {
+        assert_same_losses(&train_on(&sandbox, GPU, "gpu", mixed), &rows, 1e-3);
+    } else {
+        let options = format!("{short} --device {GPU}");
+        sandbox.refuses(&options, &["matrix units", "--precision f32"]);
+        let generate = format!("generate --prompt hello --precision mixed --device {GPU}");
+        sandbox
+            .run(&generate)
+            .refused(&["matrix units", "--precision f32"]);
+    }
 }
 
 /// `wte` has 1.5 MiB.

@@ -2,9 +2,12 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
 use gpt2_dpo::gpu::{Adapters, Backends, GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::Op;
+use gpt2_dpo::ops::case::Distance;
 
 /// Every runtime check on, WebGPU's default limits.
 pub const CHECKED: OpenOptions = OpenOptions {
@@ -12,6 +15,7 @@ pub const CHECKED: OpenOptions = OpenOptions {
     default_limits: true,
     max_binding_bytes: None,
     variant: Variant::Best,
+    precision: Precision::F32,
     tuning: None,
 };
 
@@ -31,11 +35,38 @@ pub fn gpu_with(options: OpenOptions) -> GpuEngine {
     adapters.open(0, options).expect("the adapter opens")
 }
 
-/// The names of the variants that kernels of these ops have; `""` alone if there are none.
+/// A GPU whose matrix units are of these shapes, opened for mixed precision, and the bound that its
+/// products are held to; `None`, said so that no test runner hides it, where there is no such adapter.
+pub fn mixed_gpu(
+    test: &str,
+    has: fn(MatrixUnits) -> bool,
+    options: OpenOptions,
+) -> Option<(GpuEngine, Distance)> {
+    let adapters = Adapters::enumerate(Backends::All);
+    let mut indices = 0..adapters.len();
+    let Some(index) = indices.find(|&i| has(adapters.report(i).matrix_units)) else {
+        let line = format!("NOT RUN: {test}: no adapter with these matrix units\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        return None;
+    };
+    let bound = match adapters.report(index).kind {
+        "software" => Distance::BOUND,
+        _ => Distance::MATRIX_UNITS,
+    };
+    let options = OpenOptions {
+        precision: Precision::Mixed,
+        ..options
+    };
+    let engine = adapters.open(index, options).expect("the adapter opens");
+    Some((engine, bound))
+}
+
+/// The names of the variants that kernels of these ops have in f32; `""` alone if there are none.
 pub fn variants<'a>(ops: impl Iterator<Item = &'a Op>) -> BTreeSet<&'static str> {
     let kernels = ops.flat_map(|op| op.kernels.iter());
-    let ways = kernels.flat_map(|kernel| kernel.ways().map(|way| way.variant));
-    let mut names: BTreeSet<&str> = ways.collect();
+    let ways = kernels.flat_map(|kernel| kernel.ways());
+    let exact = ways.filter(|way| way.precision == Precision::F32);
+    let mut names: BTreeSet<&str> = exact.map(|way| way.variant).collect();
     if names.len() > 1 {
         names.remove("");
     }

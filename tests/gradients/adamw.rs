@@ -1,6 +1,7 @@
 //! Ten steps beside a plain AdamW in f64.
 
-use gpt2_dpo::ops::adamw;
+use gpt2_dpo::ops::grad_norm::{Norm, Scaling};
+use gpt2_dpo::ops::{adamw, grad_norm};
 
 use super::{Twin, assert_close};
 
@@ -32,7 +33,11 @@ fn ten_steps() {
     let (mut slot, mut theta) = slot(&mut t);
     let (mut m, mut v) = (vec![0.0; COUNT], vec![0.0; COUNT]);
     let clip = 0.25;
-    let norm = t.input(&[4.0, clip, 0.0]);
+    let norm = Norm {
+        factor: clip as f32,
+        ..Norm::new(1.0)
+    };
+    let norm = t.words(&norm.floats());
     let adamw::Settings {
         learning_rate: rate,
         beta1,
@@ -47,7 +52,7 @@ fn ten_steps() {
             *g = f64::from((*g * 1e-7) as f32); // small enough for ε to matter
         }
         slot.gradient = t.input(&gradient);
-        adamw::update(&mut t.rec, norm, &slot, &SETTINGS, step);
+        adamw::update(&mut t.rec, norm, &slot, &SETTINGS, Some(step));
         t.run();
         for i in 0..COUNT {
             let g = clip * gradient[i];
@@ -71,17 +76,70 @@ fn ten_steps() {
 }
 
 #[test]
-fn changes_nothing_when_broken() {
+fn takes_no_step_when_broken() {
     let mut t = Twin::new();
     let (mut slot, parameter) = slot(&mut t);
-    let (gradient, moment) = (t.random(COUNT, 1.0), vec![0.125; COUNT]);
+    let (mut gradient, moment) = (t.random(COUNT, 1.0), vec![0.125; COUNT]);
+    (gradient[3], gradient[4]) = (f64::NAN, f64::INFINITY);
     slot.gradient = t.input(&gradient);
     (slot.first, slot.second) = (t.input(&moment), t.input(&moment));
-    let norm = t.input(&[4.0, 0.25, 1.0]);
-    adamw::update(&mut t.rec, norm, &slot, &SETTINGS, 3);
+    let norm = Norm {
+        broken: 1.0,
+        ..Norm::new(1.0)
+    };
+    let norm = t.words(&norm.floats());
+    adamw::update(&mut t.rec, norm, &slot, &SETTINGS, Some(3));
     t.run();
     assert_eq!(t.read(slot.parameter), parameter);
-    assert_eq!(t.read(slot.gradient), gradient);
+    assert_eq!(
+        t.read(slot.gradient),
+        [0.0; COUNT],
+        "the next one adds to it"
+    );
     assert_eq!(t.read(slot.first), moment);
     assert_eq!(t.read(slot.second), moment);
+}
+
+/// With a moving loss scale the device counts the steps and leaves out those that are not taken: what is
+/// left is what the steps alone would have done with their numbers counted here.
+#[test]
+fn steps_that_are_not_taken_do_not_count() {
+    let gradients: Vec<Vec<f64>> = {
+        let mut t = Twin::new();
+        (0..12).map(|_| t.random(COUNT, 1.0)).collect()
+    };
+    let overflows = |step: usize| matches!(step, 0 | 1 | 5);
+    let mut t = Twin::new();
+    let (mut counted, _) = slot(&mut t);
+    let norm = t.words(&Norm::new(Scaling::DEFAULT.initial).floats());
+    for (step, gradient) in gradients.iter().enumerate() {
+        let scale = t.read(norm)[3];
+        let mut scaled: Vec<f64> = gradient.iter().map(|g| scale * g).collect();
+        if overflows(step) {
+            scaled[7] = f64::INFINITY;
+        }
+        counted.gradient = t.input(&scaled);
+        let partials = t.output(grad_norm::shares(COUNT));
+        grad_norm::sum_squares(&mut t.rec, (counted.gradient, partials), COUNT, 0);
+        let scaling = Some((Scaling::DEFAULT, [SETTINGS.beta1, SETTINGS.beta2]));
+        grad_norm::finish(&mut t.rec, (partials, norm), 1, 0.0, scaling);
+        adamw::update(&mut t.rec, norm, &counted, &SETTINGS, None);
+        t.run();
+    }
+    let mut plain = Twin::new();
+    let (mut alone, _) = slot(&mut plain);
+    let norm = plain.words(&Norm::new(1.0).floats());
+    let taken = (0..gradients.len()).filter(|&step| !overflows(step));
+    for (number, step) in (1..).zip(taken) {
+        alone.gradient = plain.input(&gradients[step]);
+        adamw::update(&mut plain.rec, norm, &alone, &SETTINGS, Some(number));
+        plain.run();
+    }
+    for (what, ours, theirs) in [
+        ("parameter", counted.parameter, alone.parameter),
+        ("first", counted.first, alone.first),
+        ("second", counted.second, alone.second),
+    ] {
+        assert_close(what, &t.read(ours), &plain.read(theirs));
+    }
 }

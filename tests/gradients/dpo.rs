@@ -1,6 +1,7 @@
 //! The loss of pairs near the reference, at it and far from it.
 
 use gpt2_dpo::ops::dpo;
+use gpt2_dpo::ops::grad_norm::Norm;
 
 use super::{Twin, assert_close, assert_gradients};
 
@@ -45,6 +46,17 @@ fn twin(
     beta: f64,
     scale: f64,
 ) -> (Vec<Metrics>, Vec<f64>) {
+    scaled_twin(lengths, logps, references, [beta, scale], 1.0)
+}
+
+/// The same with a loss scale.
+fn scaled_twin(
+    lengths: &[[usize; 2]],
+    logps: &[f64],
+    references: &[f64],
+    [beta, scale]: [f64; 2],
+    loss_scale: f32,
+) -> (Vec<Metrics>, Vec<f64>) {
     let mut t = Twin::new();
     let first_slot = 2;
     let op = dpo::Loss {
@@ -57,9 +69,10 @@ fn twin(
         scale: scale as f32,
         first_slot,
     };
+    let norm = t.words(&Norm::new(loss_scale).floats());
     for pair in 0..lengths.len() {
         dpo::forward(&mut t.rec, &op, pair..pair + 1);
-        dpo::backward(&mut t.rec, &op, pair..pair + 1);
+        dpo::backward(&mut t.rec, &op, norm, pair..pair + 1);
     }
     t.run();
     let metrics = t.read(op.metrics);
@@ -117,6 +130,19 @@ fn far_from_the_reference() {
         assert_eq!(metrics[0][..2], [loss, margin]);
         assert_eq!(drows, [-slope, -slope, -slope, slope, slope]);
     }
+}
+
+#[test]
+fn loss_scale_scales_the_gradient_alone() {
+    let lengths = [[3, 1], [5, 4]];
+    let mut t = Twin::new();
+    let (logps, references) = (t.random(13, 4.0), t.random(13, 4.0));
+    let run = |loss_scale| scaled_twin(&lengths, &logps, &references, [0.1, 0.25], loss_scale);
+    let (metrics, drows) = run(1.0);
+    let (scaled_metrics, scaled_drows) = run(65536.0);
+    assert_eq!(scaled_metrics, metrics);
+    let expected: Vec<f64> = drows.iter().map(|g| 65536.0 * g).collect();
+    assert_eq!(scaled_drows, expected);
 }
 
 #[test]

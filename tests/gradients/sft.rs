@@ -1,5 +1,6 @@
 //! The mean over the chosen tokens; the rejected ones have no say.
 
+use gpt2_dpo::ops::grad_norm::Norm;
 use gpt2_dpo::ops::{dpo, sft};
 
 use super::dpo::{pair_table, sides};
@@ -8,7 +9,7 @@ use super::{Twin, assert_close, assert_gradients};
 #[test]
 fn forward_and_gradients() {
     let lengths = [[3, 1], [5, 0], [1, 7]];
-    let scale = 0.25;
+    let (scale, loss_scale) = (0.25, 1024.0);
     let mut t = Twin::new();
     let logps = t.random(17, 4.0);
     let op = sft::Loss {
@@ -19,9 +20,10 @@ fn forward_and_gradients() {
         scale: scale as f32,
         first_slot: 1,
     };
+    let norm = t.words(&Norm::new(loss_scale as f32).floats());
     for range in [0..1, 1..3] {
         sft::forward(&mut t.rec, &op, range.clone());
-        sft::backward(&mut t.rec, &op, range);
+        sft::backward(&mut t.rec, &op, norm, range);
     }
     t.run();
     let losses = |[logps]: [&[f64]; 1]| -> Vec<f64> {
@@ -40,5 +42,6 @@ fn forward_and_gradients() {
     for k in [1, 2, 3, 5] {
         assert!(column(k).all(|&v| v == 0.0), "metric {k}");
     }
-    assert_gradients(losses, [&logps], &[scale; 3], [("drows", t.read(op.drows))]);
+    let seeds = [scale * loss_scale; 3];
+    assert_gradients(losses, [&logps], &seeds, [("drows", t.read(op.drows))]);
 }
