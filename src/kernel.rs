@@ -17,7 +17,7 @@ pub struct Kernel {
     pub op: &'static str,
     /// The entry point's name in the shader.
     pub entry: &'static str,
-    /// The whole WGSL file.
+    /// The whole WGSL text: of one file, or of one and another that goes on with it.
     pub source: &'static str,
     /// Computes on the CPU what the entry point computes on the GPU.
     pub twin: fn(&[u8], Bindings<'_>),
@@ -143,21 +143,16 @@ macro_rules! kernel {
     };
     ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path,
      $way:literal, $variants:expr, $class:expr) => {
-        kernel!(@ $name, $op, $op, $entry, $params, $twin, $way, $variants, $class,
-            |_, _, _| Some(1), None);
+        kernel!(@ $name, $op, [$op], $entry, $params, $twin, $way, $variants, $class,
+            |_, _, _| Some(1), None, $crate::kernel::Precision::F32);
     };
-    (@ $name:ident, $op:literal, $file:expr, $entry:literal, $params:ty, $twin:path,
-     $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr) => {
-        kernel!(@ $name, $op, $file, $entry, $params, $twin, $way, $variants, $class, $rate, $finish,
-            $crate::kernel::Precision::F32);
-    };
-    (@ $name:ident, $op:literal, $file:expr, $entry:literal, $params:ty, $twin:path,
+    (@ $name:ident, $op:literal, [$($file:expr),+], $entry:literal, $params:ty, $twin:path,
      $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr, $precision:expr) => {
-        #[doc = concat!("`", $entry, "` of `shaders/", $file, ".wgsl`.")]
+        #[doc = concat!("`", $entry, "` of", $(" `shaders/", $file, ".wgsl`",)+ ".")]
         pub static $name: $crate::kernel::Kernel = $crate::kernel::Kernel {
             op: $op,
             entry: $entry,
-            source: include_str!(concat!("../../shaders/", $file, ".wgsl")),
+            source: concat!($(include_str!(concat!("../../shaders/", $file, ".wgsl"))),+),
             twin: |bytes, bindings| {
                 let params: $params = bytemuck::pod_read_unaligned(bytes);
                 $twin(&params, bindings)
@@ -184,14 +179,16 @@ macro_rules! kernel {
 pub(crate) use kernel;
 
 /// Declares a variant of a kernel, in `shaders/OP_VARIANT.wgsl`: its Rust name, the op, the variant, the
-/// entry point, the type of its params, its twin, how it rates, and what it multiplies in if not in f32.
+/// entry point, the type of its params, its twin, how it rates; and, if it multiplies in another
+/// precision than f32, which, and the file that goes on where its own ends.
 macro_rules! variant {
     ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr) => {
-        variant!($name, $op, $way, $entry, $params, $twin, $rate, $crate::kernel::Precision::F32);
+        $crate::kernel::kernel!(@ $name, $op, [concat!($op, "_", $way)], $entry, $params, $twin,
+            $way, &[], |_, _| [0; 3], $rate, None, $crate::kernel::Precision::F32);
     };
     ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr,
-     $precision:expr) => {
-        $crate::kernel::kernel!(@ $name, $op, concat!($op, "_", $way), $entry, $params, $twin,
+     $precision:expr, $rest:literal) => {
+        $crate::kernel::kernel!(@ $name, $op, [concat!($op, "_", $way), $rest], $entry, $params, $twin,
             $way, &[], |_, _| [0; 3], $rate, None, $precision);
     };
 }

@@ -50,9 +50,9 @@ macro_rules! product {
         variant!($direct, "linear", "direct", $entry, Params, $twin::<EXACT>, rate_direct);
         variant!($wide, "linear", "wide", $entry, Params, $twin::<EXACT>, rate_wide);
         variant!($matrix8, "linear", "matrix8", $entry, Params, $twin::<ROUNDING>, rate_matrix8,
-            Precision::Mixed);
+            Precision::Mixed, "linear_matrix");
         variant!($matrix16, "linear", "matrix16", $entry, Params, $twin::<ROUNDING>, rate_matrix16,
-            Precision::Mixed);
+            Precision::Mixed, "linear_matrix");
         kernel!($name, "linear", $entry, Params, $twin::<EXACT>, "tiled",
             &[&$direct, &$wide, &$matrix8, &$matrix16 $(, &$split)?], $class);
     };
@@ -74,7 +74,7 @@ product!("backward_weight", product_twin, class_of_sum,
 kernel!(@
     BACKWARD_WEIGHT_SPLIT,
     "linear",
-    "linear_wide",
+    ["linear_wide"],
     "backward_weight_split",
     Params,
     product_twin::<EXACT>,
@@ -82,12 +82,13 @@ kernel!(@
     &[],
     |_, _| [0; 3],
     rate_split,
-    Some(&FINISH_BACKWARD_WEIGHT)
+    Some(&FINISH_BACKWARD_WEIGHT),
+    Precision::F32
 );
 kernel!(@
     FINISH_BACKWARD_WEIGHT,
     "linear",
-    "linear_wide",
+    ["linear_wide"],
     "finish_backward_weight",
     Params,
     product_twin::<EXACT>,
@@ -95,7 +96,8 @@ kernel!(@
     &[],
     |_, _| [0; 3],
     |_, _, _| None,
-    None
+    None,
+    Precision::F32
 );
 kernel!(
     BACKWARD_BIAS,
