@@ -39,7 +39,8 @@ fn main() -> Result<()> {
         }
     };
     let inputs = Inputs {
-        model: &model,
+        dims,
+        weights: model.weights,
         train: &train,
         eval: None,
     };

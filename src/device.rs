@@ -43,6 +43,24 @@ pub struct DeviceChoice {
     pub cache_dir: Option<PathBuf>,
 }
 
+/// Which device it is.
+pub enum Found {
+    /// The CPU engine.
+    Cpu {
+        /// Worth a line to the user: that `auto` found no GPU.
+        note: Option<&'static str>,
+    },
+    /// A GPU.
+    Gpu {
+        /// Those that there are.
+        adapters: Adapters,
+        /// Which of them.
+        index: usize,
+        /// How to open it.
+        options: OpenOptions,
+    },
+}
+
 /// An opened device, and what there is to say about the choice.
 pub struct Opened {
     /// Ready for buffers and recordings.
@@ -62,34 +80,23 @@ impl From<BackendName> for Backends {
     }
 }
 
+/// The environment variable by which programs on wgpu take an adapter: a part of its name. It stands in
+/// for `--device` where that is `auto`.
+pub const ADAPTER_NAME: &str = "WGPU_ADAPTER_NAME";
+
 const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; --device cpu always works";
 
 impl DeviceChoice {
     /// The name of the CPU engine.
     pub const CPU: &str = "cpu";
 
-    /// Opens the device. `auto` takes a discrete, then an integrated GPU, else, unless a backend is
+    /// Finds the device. `auto` takes the adapter that [`ADAPTER_NAME`] names, or a discrete, then an integrated GPU, else, unless a backend is
     /// named, the CPU engine: software Vulkan is slower than that and is taken only by name.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device, its driver refuses, it is below WebGPU's default
-    /// limits, or it has no matrix units for mixed precision that agree with their twins;
-    /// `Error::Option` if a name fits several, or if `cpu` comes with what only GPUs have.
-    pub fn open(&self) -> Result<Opened> {
-        let bytes = self.max_binding_mib.saturating_mul(1 << 20);
-        let max_binding_bytes = (bytes > 0).then_some(bytes);
-        let cpu = |note: Option<&str>| {
-            let engine = match max_binding_bytes {
-                Some(bytes) => CpuEngine::with_max_binding(bytes),
-                None => CpuEngine::new(),
-            };
-            let no_gain = "the CPU engine only rounds as matrix units do: f32 is faster on it";
-            let mixed = (self.precision == Precision::Mixed).then_some(no_gain);
-            Opened {
-                engine: Box::new(engine.with_precision(self.precision)),
-                notes: note.into_iter().chain(mixed).map(str::to_owned).collect(),
-            }
-        };
+    /// `Error::Device` if there is no such device; `Error::Option` if a name fits several, or if `cpu` comes
+    /// with what only GPUs have.
+    pub fn find(&self) -> Result<Found> {
         if self.device == Self::CPU {
             let about_gpus = [
                 ("--backend", self.backend != BackendName::Auto),
@@ -103,44 +110,75 @@ impl DeviceChoice {
                     "leave one of the two out",
                 ));
             }
-            return Ok(cpu(None));
+            return Ok(Found::Cpu { note: None });
         }
         let adapters = Adapters::enumerate(self.backend.into());
         let index = match self.device.as_str() {
-            "auto" => match adapters.best_gpu() {
+            "auto" => match self.auto(&adapters)? {
                 Some(index) => index,
-                None if self.backend == BackendName::Auto => {
-                    return Ok(cpu(Some(
-                        "no discrete or integrated GPU found: using the CPU engine",
-                    )));
-                }
                 None => {
-                    return Err(Error::device(
-                        format!("no discrete or integrated {:?} GPU found", self.backend),
-                        SEE_DEVICES,
-                    ));
+                    let note = "no discrete or integrated GPU found: using the CPU engine";
+                    return Ok(Found::Cpu { note: Some(note) });
                 }
             },
-            name => self.named(&adapters, name)?,
+            name => by_index_or_name(&adapters, name)?,
         };
         let options = OpenOptions {
             checked: self.checked,
-            max_binding_bytes,
+            max_binding_bytes: self.max_binding_bytes(),
             precision: self.precision,
             tuning: self.tuning_file(&adapters.report(index)),
             ..OpenOptions::default()
         };
-        if self.precision == Precision::Mixed {
-            let untuned = OpenOptions {
-                tuning: None,
-                ..options.clone()
-            };
-            selftest::matrix_units(&mut adapters.open(index, untuned)?)?;
-        }
-        Ok(Opened {
-            engine: Box::new(adapters.open(index, options)?),
-            notes: Vec::new(),
+        Ok(Found::Gpu {
+            adapters,
+            index,
+            options,
         })
+    }
+
+    /// Opens the device that [`DeviceChoice::find`] finds.
+    ///
+    /// # Errors
+    /// As there; `Error::Device` if its driver refuses, if it is below WebGPU's default limits, or if it
+    /// has no matrix units for mixed precision that agree with their twins.
+    pub fn open(&self) -> Result<Opened> {
+        match self.find()? {
+            Found::Cpu { note } => {
+                let engine = match self.max_binding_bytes() {
+                    Some(bytes) => CpuEngine::with_max_binding(bytes),
+                    None => CpuEngine::new(),
+                };
+                let no_gain = "the CPU engine only rounds as matrix units do: f32 is faster on it";
+                let mixed = (self.precision == Precision::Mixed).then_some(no_gain);
+                Ok(Opened {
+                    engine: Box::new(engine.with_precision(self.precision)),
+                    notes: note.into_iter().chain(mixed).map(str::to_owned).collect(),
+                })
+            }
+            Found::Gpu {
+                adapters,
+                index,
+                options,
+            } => {
+                if self.precision == Precision::Mixed {
+                    let untuned = OpenOptions {
+                        tuning: None,
+                        ..options.clone()
+                    };
+                    selftest::matrix_units(&mut adapters.open(index, untuned)?)?;
+                }
+                Ok(Opened {
+                    engine: Box::new(adapters.open(index, options)?),
+                    notes: Vec::new(),
+                })
+            }
+        }
+    }
+
+    fn max_binding_bytes(&self) -> Option<usize> {
+        let bytes = self.max_binding_mib.saturating_mul(1 << 20);
+        (bytes > 0).then_some(bytes)
     }
 
     /// One for each adapter, driver, set of kernels and precision, and for shaders with checks and without.
@@ -160,34 +198,55 @@ impl DeviceChoice {
         Some(dir.join(cache::file_name(hash, "tuning", "json")))
     }
 
-    fn named(&self, adapters: &Adapters, name: &str) -> Result<usize> {
-        if let Ok(index) = name.parse::<usize>() {
-            if index < adapters.len() {
-                return Ok(index);
-            }
-            return Err(Error::device(
-                format!("no device {index}: there are {}", adapters.len()),
-                SEE_DEVICES,
-            ));
+    /// What `auto` takes among the adapters; `None` = the CPU engine.
+    fn auto(&self, adapters: &Adapters) -> Result<Option<usize>> {
+        if let Ok(name) = std::env::var(ADAPTER_NAME)
+            && !name.is_empty()
+        {
+            return by_name(adapters, ADAPTER_NAME, &name).map(Some);
         }
-        match adapters.matching(name)[..] {
-            [index] => Ok(index),
-            [] => Err(Error::device(
-                format!("no device whose name or driver contains {name:?}"),
+        match adapters.best_gpu() {
+            None if self.backend != BackendName::Auto => Err(Error::device(
+                format!("no discrete or integrated {:?} GPU found", self.backend),
                 SEE_DEVICES,
             )),
-            ref several => Err(Error::option(
-                "--device",
-                format!(
-                    "{name:?} fits {}",
-                    several
-                        .iter()
-                        .map(|&i| format!("{i}: {}", adapters.report(i)))
-                        .collect::<Vec<_>>()
-                        .join(" and ")
-                ),
-                "give the index, more of the name, or --backend",
-            )),
+            best => Ok(best),
         }
+    }
+}
+
+fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
+    let Ok(index) = name.parse::<usize>() else {
+        return by_name(adapters, "--device", name);
+    };
+    if index < adapters.len() {
+        return Ok(index);
+    }
+    Err(Error::device(
+        format!("no device {index}: there are {}", adapters.len()),
+        SEE_DEVICES,
+    ))
+}
+
+/// The one adapter whose name or driver contains `name`, which came from `option`.
+fn by_name(adapters: &Adapters, option: &str, name: &str) -> Result<usize> {
+    match adapters.matching(name)[..] {
+        [index] => Ok(index),
+        [] => Err(Error::device(
+            format!("{option}: no device whose name or driver contains {name:?}"),
+            SEE_DEVICES,
+        )),
+        ref several => Err(Error::option(
+            option,
+            format!(
+                "{name:?} fits {}",
+                several
+                    .iter()
+                    .map(|&i| format!("{i}: {}", adapters.report(i)))
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            ),
+            "give --device the index, more of the name, or --backend",
+        )),
     }
 }

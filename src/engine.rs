@@ -6,7 +6,9 @@ mod tap;
 use std::fmt;
 use std::time::Instant;
 
+use crate::distance::Distance;
 use crate::error::Result;
+use crate::kernel::Kernel;
 use crate::recording::{Buffer, Recording, Step};
 
 pub use tap::Tap;
@@ -93,6 +95,12 @@ pub trait Engine {
     /// The variant of the step's kernel that runs here; empty where there is but one.
     fn variant(&self, _step: &Step) -> &'static str {
         ""
+    }
+
+    /// Holds each variant that can run for a step to the CPU twin, on the buffers as they are, which are left
+    /// so: how far each came out, `None` where neither it nor the twin changed anything. Empty on the CPU.
+    fn compare(&mut self, _step: &Step) -> Result<Vec<(&'static Kernel, Option<Distance>)>> {
+        Ok(Vec::new())
     }
 
     /// What [`Engine::run_timed`] reads the time from.

@@ -118,6 +118,7 @@ fn explain(error: Error) -> Error {
 pub struct Planner {
     max_binding_bytes: usize,
     room_bytes: usize,
+    bytes: usize,
     labels: Vec<String>,
 }
 
@@ -127,8 +128,16 @@ impl Planner {
         Planner {
             max_binding_bytes,
             room_bytes,
+            bytes: 0,
             labels: Vec::new(),
         }
+    }
+}
+
+impl Planner {
+    /// What was made and not released.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -156,6 +165,7 @@ impl Engine for Planner {
             ));
         };
         self.room_bytes = left;
+        self.bytes += 4 * words;
         self.labels.push(label.to_owned());
         Ok(Buffer {
             id: self.labels.len() as u32 - 1,
@@ -165,6 +175,7 @@ impl Engine for Planner {
 
     fn release(&mut self, buffer: Buffer) {
         self.room_bytes += 4 * buffer.words;
+        self.bytes -= 4 * buffer.words;
     }
 
     fn write(&mut self, _: Buffer, _: usize, _: &[u32]) -> Result<()> {

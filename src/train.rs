@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use crate::batch::Stream;
 use crate::cache;
-use crate::checkpoint::{self, Model, Weights};
+use crate::checkpoint::{self, Weights};
 use crate::config::TrainConfig;
 use crate::data::{self, Dataset};
 use crate::dpo::Summary;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::learner::{Broken, Learner, Objective, Place, Reference, StepTicket};
-use crate::model::{Tensors, params};
+use crate::model::{Dims, Tensors, params};
 use crate::plan::Resident;
 use crate::reference::{Cache, ReferenceLogProbs};
 use crate::schedule::Schedule;
@@ -27,8 +27,11 @@ pub(crate) const STEPS_IN_FLIGHT: usize = 1;
 
 /// What a run learns from.
 pub struct Inputs<'a> {
-    /// Where training starts, and the reference.
-    pub model: &'a Model,
+    /// The model's sizes.
+    pub dims: &'a Dims,
+    /// Where training starts, and the reference. They go once the device has them: beside a GPU that
+    /// shares the host's memory they would lie there twice.
+    pub weights: Weights,
     /// The pairs to learn from.
     pub train: &'a Dataset,
     /// Held-out pairs, if any.
@@ -124,7 +127,8 @@ pub struct Outcome {
 pub struct Run<'a> {
     engine: &'a mut dyn Engine,
     config: &'a TrainConfig,
-    inputs: Inputs<'a>,
+    train: &'a Dataset,
+    eval: Option<&'a Dataset>,
     objective: Objective,
     /// Pairs that pass through the device at a time: `--batch-size`, or fewer if that does not fit.
     micro_batch: usize,
@@ -163,13 +167,13 @@ impl<'a> Run<'a> {
         out: &Path,
         observe: &'a mut dyn FnMut(Event),
     ) -> Result<Run<'a>> {
-        let Model {
-            config: model,
+        let Inputs {
+            dims,
             weights,
-            ..
-        } = inputs.model;
-        let data = (inputs.train, inputs.eval);
-        let resident = Resident::new(engine, config, &model.dims, data)?;
+            train,
+            eval,
+        } = inputs;
+        let resident = Resident::new(engine, config, dims, (train, eval))?;
         let micro_batch = resident.micro_batch();
         let Resident {
             learner,
@@ -183,11 +187,16 @@ impl<'a> Run<'a> {
         for tensors in std::iter::once(&learner.policy.weights).chain(&frozen) {
             tensors.write(engine, &weights.tensors)?;
         }
+        let objective = config.objective();
+        let caches = matches!(objective, Objective::Sigmoid { .. }) && frozen.is_none();
+        let fingerprint = caches.then(|| checkpoint::fingerprint(dims, &weights));
+        drop(weights);
         let mut run = Run {
             engine,
             config,
-            inputs,
-            objective: config.objective(),
+            train,
+            eval,
+            objective,
             micro_batch,
             learner,
             frozen,
@@ -197,25 +206,14 @@ impl<'a> Run<'a> {
             skipped: 0,
             observe,
         };
-        let wants_reference = matches!(run.objective, Objective::Sigmoid { .. });
-        if wants_reference && run.frozen.is_none() {
-            run.cache_reference()?;
+        if let Some(fingerprint) = fingerprint {
+            run.train_reference = run.reference_of(train, &fingerprint)?;
+            if let Some(eval) = eval {
+                run.eval_reference = run.reference_of(eval, &fingerprint)?;
+            }
         }
         run.pass_notes_on();
         Ok(run)
-    }
-
-    fn cache_reference(&mut self) -> Result<()> {
-        let Model {
-            config, weights, ..
-        } = self.inputs.model;
-        let fingerprint = checkpoint::fingerprint(&config.dims, weights);
-        let train = self.inputs.train;
-        self.train_reference = self.reference_of(train, &fingerprint)?;
-        if let Some(eval) = self.inputs.eval {
-            self.eval_reference = self.reference_of(eval, &fingerprint)?;
-        }
-        Ok(())
     }
 
     /// From the cache, or computed by the model as it is now, and then kept.
@@ -267,7 +265,7 @@ impl<'a> Run<'a> {
     /// `Error::NotFinite` if a loss, a gradient or a trained weight is NaN or infinite. After a gradient
     /// that is, [`Run::weights`] are those of the last good step.
     pub fn train(&mut self) -> Result<Outcome> {
-        let examples = &self.inputs.train.examples;
+        let examples = &self.train.examples;
         let per_step = self.config.pairs_per_step();
         let steps_per_epoch = examples.len().div_ceil(per_step);
         let total = match self.config.max_steps {
@@ -385,7 +383,7 @@ impl<'a> Run<'a> {
     }
 
     fn order(&self, epoch: usize) -> Vec<usize> {
-        let count = self.inputs.train.examples.len();
+        let count = self.train.examples.len();
         if self.config.no_shuffle {
             (0..count).collect()
         } else {
@@ -398,7 +396,7 @@ impl<'a> Run<'a> {
     fn accumulate(&mut self, pairs: &[usize]) -> Result<usize> {
         let mut tokens = 0;
         for (i, micro) in pairs.chunks(self.micro_batch).enumerate() {
-            let examples = micro.iter().map(|&e| &self.inputs.train.examples[e]);
+            let examples = micro.iter().map(|&e| &self.train.examples[e]);
             let stream = Stream::new(examples, self.objective.sides());
             let (frozen, kept) = (self.frozen.as_ref(), &self.train_reference);
             let reference = Self::reference(frozen, self.objective, kept, micro);
@@ -465,7 +463,7 @@ impl<'a> Run<'a> {
 
     /// Means over the held-out pairs, if there are any.
     fn evaluate(&mut self, step: usize, epoch: f64) -> Result<Option<Summary>> {
-        let Some(eval) = self.inputs.eval else {
+        let Some(eval) = self.eval else {
             return Ok(None);
         };
         let total = eval.examples.len();

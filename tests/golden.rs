@@ -15,7 +15,6 @@ use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::gpu::{OpenOptions, Variant};
 use gpt2_dpo::learner::{Decay, Learner, Objective, Optimizer, Place, Reference, Scorer};
 use gpt2_dpo::model::{Layout, params};
-use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::adamw::Settings;
 use safetensors::SafeTensors;
 
@@ -303,6 +302,11 @@ fn gpu_unchecked() {
 }
 
 #[test]
+fn gpu_with_everything() {
+    check(&mut common::gpu_with(common::everything()), 7, WHOLE);
+}
+
+#[test]
 fn gpu_with_split_weights() {
     check(&mut common::gpu(), 2, SMALL_SHARDS);
 }
@@ -310,7 +314,7 @@ fn gpu_with_split_weights() {
 /// Each variant of the kernels that have several.
 #[test]
 fn gpu_variants() {
-    for name in common::variants(OPS.iter()) {
+    for name in common::variants() {
         let options = OpenOptions {
             variant: Variant::Named(name),
             ..OpenOptions::default()

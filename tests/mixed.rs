@@ -274,7 +274,8 @@ fn train(
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
-        model: &model,
+        dims: &model.config.dims,
+        weights: model.weights,
         train: &pairs,
         eval: Some(&pairs),
     };

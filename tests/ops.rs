@@ -11,19 +11,18 @@ use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::Op;
 use gpt2_dpo::ops::case::{Distance, distance};
 
+/// With WebGPU's defaults and every check; and with all that the adapter has, and no check.
 fn gpu_equals_twin(op: &str) {
     let op = gpt2_dpo::ops::OPS.iter().find(|o| o.name == op).unwrap();
-    for variant in common::variants([op].into_iter()) {
-        gpu_variant_equals_twin(op, variant);
+    for variant in op.variants(Precision::F32) {
+        for options in [common::CHECKED, common::everything()] {
+            let gpu = common::gpu_with(OpenOptions {
+                variant: Variant::Named(variant),
+                ..options
+            });
+            equals_twin(op, variant, gpu, CpuEngine::new(), &Distance::BOUND);
+        }
     }
-}
-
-fn gpu_variant_equals_twin(op: &Op, variant: &'static str) {
-    let gpu = common::gpu_with(OpenOptions {
-        variant: Variant::Named(variant),
-        ..common::CHECKED
-    });
-    equals_twin(op, variant, gpu, CpuEngine::new(), &Distance::BOUND);
 }
 
 fn equals_twin(

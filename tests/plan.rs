@@ -113,7 +113,8 @@ fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
-        model: &model,
+        dims: &model.config.dims,
+        weights: model.weights,
         train: &pairs,
         eval: Some(&pairs),
     };

@@ -11,10 +11,12 @@ use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::dpo::PairMetrics;
-use gpt2_dpo::engine::Engine;
-use gpt2_dpo::gpu::{OpenOptions, Variant};
+use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::error::Result;
+use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::learner::{Objective, Place, Reference, Scorer};
 use gpt2_dpo::model::Layout;
+use gpt2_dpo::recording::{Buffer, Recording};
 use gpt2_dpo::train::{Inputs, Run};
 
 fn model() -> Model {
@@ -45,7 +47,8 @@ fn train(engine: &mut dyn Engine, config: &TrainConfig) -> (Weights, Vec<serde_j
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
-        model: &model,
+        dims: &model.config.dims,
+        weights: model.weights,
         train: &pairs,
         eval: Some(&pairs),
     };
@@ -156,6 +159,72 @@ fn checkpointing_changes_no_bit_on_a_gpu() {
         ..OpenOptions::default()
     };
     checkpointing_changes_no_bit(&|| Box::new(common::gpu_with(split.clone())));
+}
+
+/// A GPU that seems so slow that every step which can be cut is cut as small as it goes.
+struct Slow(GpuEngine);
+
+impl Engine for Slow {
+    fn recording(&self) -> Recording {
+        Recording::with_max_step_flops(1)
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        true
+    }
+
+    fn max_binding_bytes(&self) -> usize {
+        self.0.max_binding_bytes()
+    }
+
+    fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
+        self.0.create(label, words)
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        self.0.release(buffer);
+    }
+
+    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
+        self.0.write(buffer, offset, data)
+    }
+
+    fn run(&mut self, recording: &Recording) -> Result<()> {
+        self.0.run(recording)
+    }
+
+    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
+        self.0.fetch(buffer, words)
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
+        self.0.collect(ticket)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.0.wait()
+    }
+}
+
+/// How steps are cut follows from measured time, and must not show in what a run learns.
+#[test]
+fn how_steps_are_cut_changes_no_bit_on_a_gpu() {
+    for variant in common::variants() {
+        let options = OpenOptions {
+            variant: Variant::Named(variant),
+            ..OpenOptions::default()
+        };
+        let cache = tempfile::tempdir().unwrap();
+        let config = config(cache.path());
+        let whole = train(&mut common::gpu_with(options.clone()), &config);
+        let cut = train(&mut Slow(common::gpu_with(options)), &config);
+        assert!(bits(&whole.0) == bits(&cut.0), "{variant}: weights differ");
+        assert_eq!(whole.1, cut.1, "{variant}");
+    }
 }
 
 #[test]

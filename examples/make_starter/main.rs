@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::checkpoint::{self, Config, Model, Weights};
+use gpt2_dpo::checkpoint::{self, Config, Weights};
 use gpt2_dpo::config::{LossName, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example};
@@ -56,17 +56,12 @@ fn main() -> Result<()> {
     })?;
     let tokenizer = Tokenizer::load(&dir)?;
 
-    let model = Model {
-        config: Config::new(&DIMS, tokenizer.eos()),
-        weights: checkpoint::initial(&DIMS, SEED),
-        tokenizer: Some(tokenizer),
-    };
-    let weights = pretrain(&model, &exchanges)?;
-    checkpoint::save(&dir, &model.config, &weights)
+    let weights = pretrain(&tokenizer, &exchanges)?;
+    checkpoint::save(&dir, &Config::new(&DIMS, tokenizer.eos()), &weights)
 }
 
 /// The model trained on the exchanges' answers.
-fn pretrain(model: &Model, exchanges: &[corpus::Exchange]) -> Result<Weights> {
+fn pretrain(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Weights> {
     let config = TrainConfig {
         loss: LossName::Sft,
         learning_rate: 2e-3,
@@ -80,7 +75,7 @@ fn pretrain(model: &Model, exchanges: &[corpus::Exchange]) -> Result<Weights> {
     };
     let data = Dataset {
         path: "pretraining text".into(),
-        examples: encode(model, exchanges)?,
+        examples: encode(tokenizer, exchanges)?,
         equal_dropped: 0,
         truncated: 0,
         skipped: Vec::new(),
@@ -96,7 +91,8 @@ fn pretrain(model: &Model, exchanges: &[corpus::Exchange]) -> Result<Weights> {
         }
     };
     let inputs = Inputs {
-        model,
+        dims: &DIMS,
+        weights: checkpoint::initial(&DIMS, SEED),
         train: &data,
         eval: None,
     };
@@ -105,14 +101,11 @@ fn pretrain(model: &Model, exchanges: &[corpus::Exchange]) -> Result<Weights> {
 }
 
 /// Each exchange as an example with a chosen answer alone, ended by the end-of-text token.
-fn encode(model: &Model, exchanges: &[corpus::Exchange]) -> Result<Vec<Example>> {
+fn encode(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Vec<Example>> {
     let mut examples = Vec::with_capacity(exchanges.len());
     for (i, exchange) in exchanges.iter().enumerate() {
-        let Some(tokenizer) = &model.tokenizer else {
-            break;
-        };
         let mut chosen = tokenizer.encode(&exchange.answer)?;
-        chosen.extend(model.eos());
+        chosen.extend(tokenizer.eos());
         examples.push(Example {
             prompt: tokenizer.encode(&exchange.prompt())?,
             chosen,

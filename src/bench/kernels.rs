@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::model::Work;
 use super::step::median;
 use super::{Options, Progress};
+use crate::distance::{Distance, distance_of_changes};
 use crate::engine::{Engine, Tap};
 use crate::error::Result;
 use crate::kernel::{Bindings, Kernel, Slot};
-use crate::ops::case::{Distance, distance};
 use crate::profile::{Calls, Label};
 use crate::recording::{Buffer, Recording, Step};
 
@@ -141,8 +141,7 @@ fn read(engine: &mut dyn Engine, buffers: impl Iterator<Item = Buffer>) -> Resul
 }
 
 /// How far what a device made by `way` of the buffers `before`, `after` being those that are written, is from what
-/// the twin makes of them. Only what either of the two changed counts: the rest is equal, and would hide
-/// an error in few elements. NaN if they changed nothing.
+/// the twin makes of them. NaN if they changed nothing.
 fn distance_from_twin(
     step: &Step,
     way: &Kernel,
@@ -158,23 +157,16 @@ fn distance_from_twin(
     });
     (way.twin)(step.params(), Bindings::new(slots.collect()));
 
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for ((made, after), (i, _)) in made.iter().zip(after).zip(written(step)) {
-        let values = before[i].iter().zip(after).zip(made);
-        let changed = values.filter(|&((before, after), made)| after != before || made != before);
-        let pairs =
-            changed.map(|((_, &after), &made)| (f32::from_bits(after), f32::from_bits(made)));
-        let (a, b): (Vec<f32>, Vec<f32>) = pairs.unzip();
-        ours.push(a);
-        theirs.push(b);
-    }
-    if theirs.iter().all(Vec::is_empty) {
-        return Distance {
-            relative_l2: f64::NAN,
-            relative_max: f64::NAN,
-        };
-    }
-    distance(&ours, &theirs)
+    let nothing = Distance {
+        relative_l2: f64::NAN,
+        relative_max: f64::NAN,
+    };
+    let before = written(step).map(|(i, _)| &before[i][..]);
+    let (after, made) = (
+        after.iter().map(Vec::as_slice),
+        made.iter().map(Vec::as_slice),
+    );
+    distance_of_changes(before, after, made).unwrap_or(nothing)
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::ceilings::Ceilings;
+use crate::config::TrainConfig;
 use crate::engine::{Clock, Engine};
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::profile::{self, Row};
 
+pub(crate) use model::Work;
 pub use model::{MODELS, dims};
 pub use step::StepSpeed;
 
@@ -64,6 +66,22 @@ pub struct Report {
     pub step: StepSpeed,
 }
 
+impl Options {
+    /// The recipe's lengths, one pair, one step.
+    pub(crate) fn one_pair(model: &str) -> Options {
+        let recipe = TrainConfig::default();
+        Options {
+            model: model.to_owned(),
+            batch_size: 1,
+            gradient_accumulation_steps: 1,
+            max_prompt_tokens: recipe.max_prompt_tokens,
+            max_response_tokens: recipe.max_response_tokens,
+            steps: 1,
+            seconds_per_kernel: 0.0,
+        }
+    }
+}
+
 impl Report {
     /// The kernels that do not compute what their twins do.
     pub fn wrong(&self) -> impl Iterator<Item = &Row> {
@@ -103,7 +121,7 @@ pub fn run(
         total: 0,
     });
     let ceilings = Ceilings::measure(engine)?;
-    let mut work = model::Work::new(engine, &dims, options)?;
+    let mut work = Work::new(engine, &dims, options)?;
     let kernels = kernels::measure(engine, &mut work, options, observe)?;
     let step = step::measure(engine, &mut work, options, &kernels, observe)?;
     Ok(Report {

@@ -12,7 +12,7 @@ use crate::config::TrainConfig;
 use crate::data::Example;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::learner::{Learner, Place, Reference, StepTicket};
+use crate::learner::{Learner, Objective, Place, Reference, Room, StepTicket};
 use crate::model::{Dims, Layout, params};
 
 /// The models that go by a name: GPT-2's published sizes, and the small one of the documents.
@@ -61,7 +61,7 @@ pub fn dims(model: &str) -> Result<Dims> {
 const SEED: u64 = 13;
 
 /// A model in training, and a micro-batch of which a step takes several.
-pub(super) struct Work {
+pub(crate) struct Work {
     learner: Learner,
     stream: Stream,
     /// `[P]`, near what a model that knows nothing gives to every token.
@@ -72,6 +72,7 @@ pub(super) struct Work {
     pub pairs: usize,
     /// Tokens of prompts and responses of a step, each counted once.
     pub tokens: usize,
+    objective: Objective,
     learning_rate: f64,
 }
 
@@ -81,6 +82,18 @@ impl Work {
     /// # Errors
     /// `Error::Option` for more pairs than can be counted; `Error::Device` if it does not fit.
     pub fn new(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
+        let work = Work::empty(engine, dims, options)?;
+        let weights = weights(&mut ChaCha8Rng::seed_from_u64(SEED), dims);
+        let policy = &work.learner.policy.weights;
+        policy.write(engine, &weights.tensors)?;
+        Ok(work)
+    }
+
+    /// The same with all weights 0.
+    ///
+    /// # Errors
+    /// As [`Work::new`].
+    pub fn empty(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
         let batches = options.gradient_accumulation_steps;
         let pairs = options.batch_size.checked_mul(batches).ok_or_else(|| {
             Error::option(
@@ -95,9 +108,13 @@ impl Work {
         let examples = examples(&mut rng, dims, options);
         let extent = Extent::of(&examples, examples.len(), objective.sides());
         let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
-        let weights = weights(&mut rng, dims);
-        let learning = (objective, optimizer);
-        let learner = Learner::new(engine, &layout, &weights, learning, extent, pairs)?;
+        let room = Room {
+            extent,
+            smaller: &[],
+            pairs,
+            checkpointed: false,
+        };
+        let learner = Learner::empty(engine, &layout, (objective, optimizer), &room)?;
         let stream = Stream::new(&examples, objective.sides());
         let level = -(dims.vocab_size as f32).ln();
         let near = |_: &u32| level + 0.1 * uniform(&mut rng);
@@ -108,8 +125,28 @@ impl Work {
             pairs,
             tokens: stream.num_tokens.saturating_mul(batches),
             stream,
+            objective,
             learning_rate: recipe.learning_rate,
         })
+    }
+
+    /// Buffers that the vocabulary matrix is cut into.
+    pub fn vocabulary_shards(&self) -> usize {
+        self.learner.policy.weights.wte().shards.len()
+    }
+
+    /// The loss of the first step, whose policy is the reference too.
+    pub fn first_loss(mut self, engine: &mut dyn Engine) -> Result<f64> {
+        self.references = self.learner.policy.log_probs(engine, &self.stream)?;
+        self.accumulate(engine, 0)?;
+        let ticket = self.update(engine)?;
+        let report = self.learner.report(engine, ticket)?;
+        Ok(self.objective.summary(&report.pairs).loss)
+    }
+
+    /// The weights as they are now, in the order of the parameter table.
+    pub fn weights(&self, engine: &mut dyn Engine) -> Result<Vec<Vec<f32>>> {
+        self.learner.policy.weights.download(engine)
     }
 
     /// Adds micro-batch number `batch` to the gradient, the reference's log-probs given.

@@ -3,7 +3,7 @@
 //! - [`Config`]: what a `config.json` says, and the refusal of what is not implemented here
 //! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
 //! - [`initial`]: weights for training from scratch
-//! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`
+//! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`; [`save_whole`]: with the tokenizer
 //! - [`fingerprint`]: one name for equal weights
 //! - [`Model`]: config, weights and tokenizer together; [`outline`]: the same without the weights
 //! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
@@ -18,7 +18,7 @@ mod weights;
 
 pub use config::Config;
 pub use initial::initial;
-pub use model::{Model, outline};
+pub use model::{Model, outline, save_whole};
 pub use output::{RUN_FILES, abandon, claim, write_atomically};
 pub use save::save;
 pub use weights::{Weights, fingerprint};

@@ -51,19 +51,22 @@ impl Model {
     pub fn eos(&self) -> Option<u32> {
         self.config.eos(self.tokenizer.as_ref())
     }
+}
 
-    /// Writes the directory with these weights in place of its own, in a form that transformers loads;
-    /// the weights come last.
-    ///
-    /// # Errors
-    /// `Error::Io`; `Error::File` if the tokenizer cannot be serialized.
-    ///
-    /// # Panics
-    /// If `weights` are not those of a model of `config.dims`.
-    pub fn save_with(&self, dir: &Path, weights: &Weights) -> Result<()> {
-        if let Some(tokenizer) = &self.tokenizer {
-            tokenizer.save(dir, self.config.dims.n_positions)?;
-        }
-        super::save(dir, &self.config, weights)
+/// Writes a whole model directory in a form that transformers loads; the weights come last.
+///
+/// # Errors
+/// `Error::Io`; `Error::File` if the tokenizer cannot be serialized.
+///
+/// # Panics
+/// If `weights` are not those of a model of `config.dims`.
+pub fn save_whole(
+    dir: &Path,
+    (config, tokenizer): (&Config, Option<&Tokenizer>),
+    weights: &Weights,
+) -> Result<()> {
+    if let Some(tokenizer) = tokenizer {
+        tokenizer.save(dir, config.dims.n_positions)?;
     }
+    super::save(dir, config, weights)
 }

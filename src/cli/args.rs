@@ -35,9 +35,9 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// Opens the device, saying what there is to say about the choice.
-    pub fn open(&self) -> Result<Box<dyn Engine>> {
-        open(&DeviceChoice {
+    /// As the library takes it.
+    pub fn choice(&self) -> DeviceChoice {
+        DeviceChoice {
             device: self.device.clone(),
             backend: self.backend,
             checked: self.checked,
@@ -45,7 +45,12 @@ impl DeviceArgs {
             precision: self.precision,
             no_autotune: self.no_autotune,
             cache_dir: None,
-        })
+        }
+    }
+
+    /// Opens the device, saying what there is to say about the choice.
+    pub fn open(&self) -> Result<Box<dyn Engine>> {
+        open(&self.choice())
     }
 }
 

@@ -1,7 +1,11 @@
 //! `gpt2-dpo selftest`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use gpt2_dpo::checkpoint;
+use gpt2_dpo::device::Found;
+use gpt2_dpo::selftest::{self, Check, Report, Subject};
 use gpt2_dpo::{Error, Result};
 
 use super::args::DeviceArgs;
@@ -9,40 +13,88 @@ use super::say;
 
 #[derive(clap::Args)]
 pub struct Args {
+    /// Whose shapes to try, and whether it fits: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, small
+    /// (4 layers, 256 wide), or a directory of whose files only config.json is read
+    #[arg(long, value_name = "NAME|DIR", default_value = "gpt2")]
+    model: String,
+    /// Write everything found as JSON, to be sent along with a report
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let mut engine = args.device.open()?;
-    let name = engine.name();
-    if !engine.is_asynchronous() {
+    let Found::Gpu {
+        adapters,
+        index,
+        options,
+    } = args.device.choice().find()?
+    else {
         return Err(Error::Device {
             what: "the CPU engine is the twins themselves: there is nothing to compare".into(),
             help: "name a GPU with --device; `gpt2-dpo devices` lists them, software ones too"
                 .into(),
         });
+    };
+    let subject = Subject {
+        adapter: adapters.report(index),
+        open: &|options| adapters.open(index, options),
+        options,
+    };
+    say!("device  {}", subject.adapter);
+    say!("driver  {}\n", subject.adapter.driver);
+    let report = selftest::run(&subject, &args.model, &mut show)?;
+    if let Some(path) = &args.json {
+        checkpoint::write_atomically(path, |file| {
+            serde_json::to_writer_pretty(&mut *file, &report)?;
+            writeln!(file)
+        })?;
     }
-    say!("device  {name}\n");
-    say!("op           cases  worst relative L2  worst max  verdict");
-    let good = gpt2_dpo::selftest::run(engine.as_mut(), args.device.precision, |row| {
-        let verdict = if row.misses.is_empty() { "ok" } else { "MISS" };
-        say!(
-            "{:12} {:5}  {:17.1e}  {:9.1e}  {verdict}",
-            row.op,
-            row.cases,
-            row.worst.relative_l2,
-            row.worst.relative_max
-        );
-        for miss in &row.misses {
-            say!("    {miss}");
-        }
-    })?;
-    if good {
-        say!("\nevery kernel agrees with its CPU twin on {name}");
-        Ok(ExitCode::SUCCESS)
-    } else {
-        say!("\ndo not trust {name}: use --device cpu, or try with --checked and report this");
-        Ok(ExitCode::FAILURE)
+    conclude(&report);
+    match report.is_trusted() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// A line a check, and one for each of its first misses.
+fn show(check: &Check) {
+    const SHOWN: usize = 5;
+    let verdict = match check.misses.len() {
+        0 => "ok  ",
+        _ => "MISS",
+    };
+    say!("{verdict}  {:20}  {}", check.name, check.found);
+    for miss in check.misses.iter().take(SHOWN) {
+        say!("      {miss}");
+    }
+    if check.misses.len() > SHOWN {
+        say!("      and {} more", check.misses.len() - SHOWN);
+    }
+}
+
+fn conclude(report: &Report) {
+    let Report {
+        adapter,
+        version,
+        platform,
+        ..
+    } = report;
+    let who = format!(
+        "{adapter}, driver {}, gpt2-dpo {version}, {platform}",
+        adapter.driver
+    );
+    let mixed = match report.is_trusted_mixed() {
+        Some(true) => "; --precision mixed too",
+        Some(false) if report.is_trusted() => "; but not with --precision mixed",
+        _ => "",
+    };
+    match report.is_trusted() {
+        true => say!("\ntrust this device{mixed}: {who}"),
+        false => say!(
+            "\ndo NOT trust this device: use --device cpu, or see whether --checked helps. To report \
+             it, send what `selftest --json FILE` writes, and this: {who}"
+        ),
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gpt2_dpo::ceilings::Ceilings;
-use gpt2_dpo::checkpoint::{self, Config, Model, Weights};
+use gpt2_dpo::checkpoint::{self, Config, Weights};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::device::DeviceChoice;
@@ -33,6 +33,9 @@ pub struct Args {
     options: TrainOptions,
 }
 
+/// What a model is beside its weights: sizes, and what turns text into ids.
+type Words<'a> = (&'a Config, Option<&'a Tokenizer>);
+
 /// The longest answer shown.
 const SHOWN_TOKENS: usize = 40;
 
@@ -55,7 +58,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         None => starter::outline()?,
     };
     let dims = model_config.dims;
-    let (train, eval) = read_data(&config, (&model_config, tokenizer.as_ref()))?;
+    let words = (&model_config, tokenizer.as_ref());
+    let (train, eval) = read_data(&config, words)?;
     if args.plan {
         let engine = open(&config)?;
         let plan = Plan::new(engine.as_ref(), &config, &dims, (&train, eval.as_ref()))?;
@@ -63,13 +67,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         plan::show(&plan);
         return Ok(ExitCode::SUCCESS);
     }
-    let model = Model {
-        weights: match &config.model {
-            Some(dir) => Weights::load(dir, &dims)?,
-            None => starter::weights(&dims)?,
-        },
-        config: model_config,
-        tokenizer,
+    let weights = match &config.model {
+        Some(dir) => Weights::load(dir, &dims)?,
+        None => starter::weights(&dims)?,
     };
     let mut engine = open(&config)?;
     let engine = engine.as_mut();
@@ -78,24 +78,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
     say!("output  {}", out.display());
 
     let inputs = Inputs {
-        model: &model,
+        dims: &dims,
+        weights,
         train: &train,
         eval: eval.as_ref(),
     };
     let (outcome, profile) = match config.profile {
         true => {
-            let (outcome, profile) = profiled(engine, &config, inputs, &out)?;
+            let (outcome, profile) = profiled(engine, &config, words, inputs, &out)?;
             (outcome, Some(profile))
         }
-        false => (learn(engine, &config, inputs, &out)?, None),
+        false => (learn(engine, &config, words, inputs, &out)?, None),
     };
     write_run_file(&config, &out)?;
-    model.save_with(&out, &outcome.weights)?;
+    checkpoint::save_whole(&out, words, &outcome.weights)?;
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
         show_change(before, after);
     }
     if config.model.is_none() && !own_data {
-        show_answers(engine, &config, &model, &outcome.weights)?;
+        show_answers(engine, &config, words, &outcome.weights)?;
     }
     if let Some((profile, ceilings)) = &profile {
         write_trace(profile, &out)?;
@@ -132,10 +133,7 @@ fn introduce(engine: &dyn Engine, config: &TrainConfig, data: (&Dataset, Option<
     say!("pairs   {train} to train on, {held_out} held out");
 }
 
-fn read_data(
-    config: &TrainConfig,
-    words: (&Config, Option<&Tokenizer>),
-) -> Result<(Dataset, Option<Dataset>)> {
+fn read_data(config: &TrainConfig, words: Words) -> Result<(Dataset, Option<Dataset>)> {
     let options = config.data_options();
     if let Some(path) = &config.data {
         let train = args::read_pairs(path, words, &options)?;
@@ -189,13 +187,20 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
 fn profiled(
     engine: &mut dyn Engine,
     config: &TrainConfig,
+    words: Words,
     inputs: Inputs,
     out: &Path,
 ) -> Result<(Outcome, (Profile, Ceilings))> {
     let ceilings = Ceilings::measure(engine).inspect_err(|_| checkpoint::abandon(out))?;
     let mut profile = Profile::new(engine);
     let mut on_run = |engine: &mut dyn Engine, rec: &Recording| profile.run(engine, rec);
-    let outcome = learn(&mut Tap::new(engine, &mut on_run), config, inputs, out)?;
+    let outcome = learn(
+        &mut Tap::new(engine, &mut on_run),
+        config,
+        words,
+        inputs,
+        out,
+    )?;
     Ok((outcome, (profile, ceilings)))
 }
 
@@ -225,10 +230,10 @@ fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
 fn learn(
     engine: &mut dyn Engine,
     config: &TrainConfig,
+    words: Words,
     inputs: Inputs,
     out: &Path,
 ) -> Result<Outcome> {
-    let model = inputs.model;
     let mut progress = Progress::default();
     let mut tell = |event: Event| show(&mut progress, event);
     let mut good: Option<Weights> = None;
@@ -244,7 +249,7 @@ fn learn(
         match good {
             Some(weights) => {
                 write_run_file(config, out)?;
-                model.save_with(out, &weights)?;
+                checkpoint::save_whole(out, words, &weights)?;
                 eprintln!("note: {} holds the last good weights", out.display());
             }
             None => checkpoint::abandon(out),
@@ -304,11 +309,12 @@ fn show_change(before: &Summary, after: &Summary) {
 fn show_answers(
     engine: &mut dyn Engine,
     config: &TrainConfig,
-    model: &Model,
+    words: Words,
     after: &Weights,
 ) -> Result<()> {
-    let before = answers(engine, config, model, &model.weights)?;
-    let after = answers(engine, config, model, after)?;
+    let before = starter::weights(&words.0.dims)?;
+    let before = answers(engine, config, words, &before)?;
+    let after = answers(engine, config, words, after)?;
     for ((prompt, before), after) in starter::SHOWN_PROMPTS.iter().zip(before).zip(after) {
         say!("\n{prompt}\n  before: {before}\n  after:  {after}");
     }
@@ -319,18 +325,18 @@ fn show_answers(
 fn answers(
     engine: &mut dyn Engine,
     config: &TrainConfig,
-    model: &Model,
+    (model, tokenizer): Words,
     weights: &Weights,
 ) -> Result<Vec<String>> {
-    let Some(tokenizer) = &model.tokenizer else {
+    let Some(tokenizer) = tokenizer else {
         return Ok(Vec::new());
     };
-    let dims = &model.config.dims;
+    let dims = &model.dims;
     let generator = Generator::new(engine, dims, weights, dims.n_positions)?;
     let mut answers = Vec::new();
     for prompt in starter::SHOWN_PROMPTS {
         let prompt = tokenizer.encode(&data::fill(&config.template, prompt))?;
-        let (eos, greedy) = (model.eos(), Sampling::GREEDY);
+        let (eos, greedy) = (model.eos(Some(tokenizer)), Sampling::GREEDY);
         let mut ids = Vec::new();
         generator.generate(engine, &prompt, SHOWN_TOKENS, eos, greedy, |id| {
             ids.push(id);

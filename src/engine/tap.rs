@@ -1,7 +1,9 @@
 //! An engine with a listener in between.
 
-use super::{Clock, Engine, Ticket, Timing, Usage};
+use super::{Clock, Engine, Memory, Ticket, Timing, Usage};
+use crate::distance::Distance;
 use crate::error::Result;
+use crate::kernel::Kernel;
 use crate::recording::{Buffer, Recording, Step};
 
 /// What a [`Tap`] does with a recording: it is to run it on the engine, in whatever way.
@@ -30,12 +32,24 @@ impl Engine for Tap<'_> {
         self.engine.identity()
     }
 
+    fn identity_for(&mut self, recording: &Recording) -> Result<String> {
+        self.engine.identity_for(recording)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        self.engine.notes()
+    }
+
     fn is_asynchronous(&self) -> bool {
         self.engine.is_asynchronous()
     }
 
     fn max_binding_bytes(&self) -> usize {
         self.engine.max_binding_bytes()
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        self.engine.memory()
     }
 
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
@@ -48,6 +62,10 @@ impl Engine for Tap<'_> {
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
         self.engine.write(buffer, offset, data)
+    }
+
+    fn recording(&self) -> Recording {
+        self.engine.recording()
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
@@ -68,6 +86,10 @@ impl Engine for Tap<'_> {
 
     fn variant(&self, step: &Step) -> &'static str {
         self.engine.variant(step)
+    }
+
+    fn compare(&mut self, step: &Step) -> Result<Vec<(&'static Kernel, Option<Distance>)>> {
+        self.engine.compare(step)
     }
 
     fn clock(&self) -> Clock {

@@ -37,8 +37,8 @@ impl Backends {
 pub struct OpenOptions {
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
-    /// Open the device with WebGPU's default limits and no optional feature, whatever the adapter has.
-    pub default_limits: bool,
+    /// What to ask of the adapter.
+    pub ask: Ask,
     /// Refuse buffers above this, so that weights split earlier.
     pub max_binding_bytes: Option<usize>,
     /// Which variant of a kernel runs where there are several.
@@ -48,6 +48,18 @@ pub struct OpenOptions {
     /// Measure variants at first use, and keep what was found in this file, which is for one device,
     /// driver and set of kernels. `None` = take those that rate highest.
     pub tuning: Option<PathBuf>,
+}
+
+/// What to ask of an adapter when it is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ask {
+    /// Larger bindings mean fewer shards, timestamps tell times.
+    #[default]
+    Useful,
+    /// WebGPU's default limits and no optional feature, whatever the adapter has.
+    Defaults,
+    /// Every limit and every feature that it has, experimental ones left out: nothing may change.
+    Everything,
 }
 
 /// The adapters of this machine, best first: discrete, integrated, virtual, other, software. Their
@@ -208,14 +220,20 @@ impl Adapters {
             // workgroup memory, at places that do not depend on data, and whole subgroups reach them.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
-        // Larger bindings mean fewer shards, timestamps tell times; nothing else beyond the defaults is
-        // asked for. What an adapter has less of than the defaults, textures and the like, no compute shader meets.
+        // What an adapter has less of than the defaults, textures and the like, no compute shader meets.
         let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
-        if !options.default_limits {
-            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
-            let has = adapter.limits();
-            limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
-            limits.max_buffer_size = has.max_buffer_size;
+        let has = adapter.limits();
+        match options.ask {
+            Ask::Defaults => {}
+            Ask::Useful => {
+                features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+                limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
+                limits.max_buffer_size = has.max_buffer_size;
+            }
+            Ask::Everything => {
+                features |= adapter.features() - wgpu::Features::all_experimental_mask();
+                limits = has;
+            }
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpt2-dpo"),

@@ -1,13 +1,16 @@
 //! Runs recordings on a GPU.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use super::pace::{self, Pace};
 use super::timer::Timer;
 use super::tuner::Tuner;
 use super::variants::{Choices, bound, partials};
 use super::{AdapterReport, OpenOptions};
+use crate::distance::Distance;
 use crate::engine::{self, Clock, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Target};
@@ -15,11 +18,6 @@ use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
 
 /// Steps of one submission at most, each with its slot in the params ring.
 const RING_SLOTS: usize = 1024;
-
-/// Windows and macOS end work that keeps a GPU busy for seconds. A submission of this many operations
-/// takes 100 ms at 200 GFLOP/s, and half a second on a GPU as slow as 40 GFLOP/s. No matrix product's
-/// step is more than a quarter of it: see `recording::MAX_STEP_FLOPS`.
-const MAX_SUBMISSION_FLOPS: u64 = 4 * MAX_STEP_FLOPS;
 
 /// Submissions under way at most: each holds the host's copies of what was written for it.
 const MAX_IN_FLIGHT: usize = 64;
@@ -49,6 +47,10 @@ pub struct GpuEngine {
     partials: Option<wgpu::Buffer>,
     readbacks: Readbacks,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    pace: Pace,
+    /// When submissions of steps were seen to be done, since `opened`.
+    finished: (Sender<f64>, Receiver<f64>),
+    opened: Instant,
     unsubmitted_bytes: usize,
     /// The passes since [`Engine::watch`], where the device has timestamps.
     watch: Option<Timer>,
@@ -132,6 +134,9 @@ impl GpuEngine {
             partials: None,
             readbacks: Readbacks::default(),
             in_flight: VecDeque::new(),
+            pace: Pace::new(),
+            finished: channel(),
+            opened: Instant::now(),
             unsubmitted_bytes: 0,
             watch: None,
             failure,
@@ -356,7 +361,15 @@ impl GpuEngine {
                 }
             }
         }
+        let work = steps.iter().map(|(step, _)| pace::work(step)).sum();
+        self.pace
+            .submitted(self.opened.elapsed().as_secs_f64(), work);
         self.hand_over(Some(encoder.finish()));
+        let (finished, opened) = (self.finished.0.clone(), self.opened);
+        self.queue.on_submitted_work_done(move || {
+            // The receiver is gone only when the engine is.
+            let _ = finished.send(opened.elapsed().as_secs_f64());
+        });
         self.check()
     }
 
@@ -390,11 +403,17 @@ impl GpuEngine {
         alone: bool,
         mut timer: Option<&mut Timer>,
     ) -> Result<()> {
-        for steps in submissions(steps) {
+        let mut rest = steps;
+        while !rest.is_empty() {
+            while let Ok(seconds) = self.finished.1.try_recv() {
+                self.pace.finished(seconds);
+            }
+            let next;
+            (next, rest) = rest.split_at(submission(rest, self.pace.limit()));
             let chosen = |step: &Step| (*step, self.choices.get(step).unwrap_or(step.kernel));
-            let steps: Vec<_> = steps.iter().map(chosen).collect();
-            let pass_steps = if alone { 1 } else { steps.len() };
-            self.submit(&steps, pass_steps, timer.as_deref_mut())?;
+            let next: Vec<_> = next.iter().map(chosen).collect();
+            let pass_steps = if alone { 1 } else { next.len() };
+            self.submit(&next, pass_steps, timer.as_deref_mut())?;
         }
         Ok(())
     }
@@ -482,22 +501,16 @@ fn max_binding_bytes(device: &wgpu::Device, options: &OpenOptions) -> usize {
         .map_or(device, |max| max.min(device))
 }
 
-/// Cuts steps where a submission would hold too many or too much.
-fn submissions(steps: &[Step]) -> Vec<&[Step]> {
-    let mut out = Vec::new();
-    let (mut start, mut flops) = (0, 0);
-    for (i, step) in steps.iter().enumerate() {
-        let full = i - start == RING_SLOTS || flops + step.flops > MAX_SUBMISSION_FLOPS;
-        if full && i > start {
-            out.push(&steps[start..i]);
-            (start, flops) = (i, 0);
-        }
-        flops += step.flops;
-    }
-    if start < steps.len() {
-        out.push(&steps[start..]);
-    }
-    out
+/// How many of these steps the next submission holds: no more than have a slot, nor more work than
+/// `limit`, but always one.
+fn submission(steps: &[Step], limit: f64) -> usize {
+    let mut sum = 0.0;
+    let fits = |step: &&Step| {
+        sum += pace::work(step);
+        sum <= limit
+    };
+    let count = steps.iter().take(RING_SLOTS).take_while(fits).count();
+    count.max(1)
 }
 
 impl Engine for GpuEngine {
@@ -547,6 +560,11 @@ impl Engine for GpuEngine {
             .retain(|(_, ids), _| !ids.contains(&buffer.id));
         self.buffers[buffer.id as usize] = None;
         self.held.sub(buffer.words);
+    }
+
+    /// Steps are cut smaller where the device turned out to be slow.
+    fn recording(&self) -> Recording {
+        Recording::with_max_step_flops(MAX_STEP_FLOPS.min(self.pace.limit() as u64))
     }
 
     fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
@@ -606,6 +624,17 @@ impl Engine for GpuEngine {
 
     fn variant(&self, step: &Step) -> &'static str {
         self.choices.get(step).map_or("", |way| way.variant)
+    }
+
+    fn compare(&mut self, step: &Step) -> Result<Vec<(&'static Kernel, Option<Distance>)>> {
+        let candidates = self.choices.candidates(step);
+        let expected = self.expect(step, candidates[0])?;
+        let mut found = Vec::new();
+        for way in candidates {
+            found.push((way, self.try_out(step, way, &expected)?));
+        }
+        self.restore(step, &expected)?;
+        Ok(found)
     }
 
     fn clock(&self) -> Clock {

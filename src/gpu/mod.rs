@@ -2,10 +2,12 @@
 
 mod device;
 mod engine;
+mod pace;
 mod timer;
 mod tuner;
+mod twin;
 mod variants;
 
-pub use device::{AdapterReport, Adapters, Backends, OpenOptions};
+pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions};
 pub use engine::GpuEngine;
 pub use variants::Variant;

@@ -11,18 +11,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::GpuEngine;
-use crate::distance::{Distance, distance};
+use crate::distance::Distance;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::kernel::{Class, Kernel};
 use crate::recording::Step;
-
-/// A wrong kernel is off in the leading digits. Real data may cancel, so the rounding of a right one can
-/// show more than in the made-up cases that `selftest` runs.
-const BOUND: Distance = Distance {
-    relative_l2: 1e-4,
-    relative_max: 1e-3,
-};
 
 /// A round of runs lasts about this long, or one run.
 const ROUND_SECONDS: f64 = 4e-3;
@@ -131,27 +124,13 @@ impl GpuEngine {
             milliseconds: BTreeMap::new(),
             failed: BTreeMap::new(),
         };
-        let mut before = Vec::new();
-        for &buffer in step.buffers() {
-            before.push(self.read(buffer, buffer.words)?);
-        }
         let candidates = self.choices.candidates(step);
-        // All of one precision.
-        let expected = written(step, &step.twin(candidates[0], before.clone()));
+        let expected = self.expect(step, candidates[0])?;
         let mut best: Option<(f64, &'static Kernel)> = None;
         for way in candidates {
-            self.restore(step, &before)?;
-            self.submit(&[(*step, way)], 1, None)?;
-            let mut after = Vec::new();
-            for &buffer in step.buffers() {
-                after.push(self.read(buffer, buffer.words)?);
-            }
-            let off = distance(&written(step, &after), &expected);
-            if !off.within(&BOUND) {
-                let reason = format!(
-                    "relative L2 {:.1e}, max {:.1e} from the CPU",
-                    off.relative_l2, off.relative_max
-                );
+            let off = self.try_out(step, way, &expected)?.unwrap_or_default();
+            if !off.within(&Distance::REAL) {
+                let reason = format!("{off} from the CPU");
                 self.notes.push(format!(
                     "{} [{}] is wrong on this device ({reason}) and not used",
                     entry.kernel, way.variant
@@ -169,7 +148,7 @@ impl GpuEngine {
                 best = Some((seconds, way));
             }
         }
-        self.restore(step, &before)?;
+        self.restore(step, &expected)?;
         let Some((_, way)) = best else {
             return Err(Error::device(
                 format!(
@@ -184,16 +163,6 @@ impl GpuEngine {
         self.choices.take(step, way);
         if let Some(tuner) = &mut self.choices.tuner {
             tuner.learn(entry, began.elapsed().as_secs_f64());
-        }
-        Ok(())
-    }
-
-    fn restore(&mut self, step: &Step, words: &[Vec<u32>]) -> Result<()> {
-        let storage = &step.kernel.reflection().storage;
-        for ((binding, &buffer), words) in storage.iter().zip(step.buffers()).zip(words) {
-            if binding.written {
-                self.write(buffer, 0, words)?;
-            }
         }
         Ok(())
     }
@@ -219,14 +188,4 @@ impl GpuEngine {
         self.wait()?;
         Ok(began.elapsed().as_secs_f64() / runs as f64)
     }
-}
-
-/// What the kernel may have written, of the contents of all of a step's buffers.
-fn written(step: &Step, buffers: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let storage = step.kernel.reflection().storage.iter();
-    storage
-        .zip(buffers)
-        .filter(|(binding, _)| binding.written)
-        .map(|(_, words)| bytemuck::cast_slice(words).to_vec())
-        .collect()
 }

@@ -15,7 +15,10 @@ pub mod layernorm;
 pub mod linear;
 pub mod sft;
 
-use crate::kernel::Kernel;
+use std::collections::BTreeSet;
+
+use crate::distance::Distance;
+use crate::kernel::{Kernel, Precision};
 use case::Case;
 
 /// Calls a macro with the stem of every op: the one list that registry, tests and benches are made
@@ -38,6 +41,28 @@ pub struct Op {
     pub kernels: &'static [&'static Kernel],
     /// What holds a device to the twins.
     pub cases: fn() -> Vec<Case>,
+}
+
+impl Op {
+    /// The names of the variants of this precision that its kernels have; in f32 `""` alone if there are
+    /// none.
+    pub fn variants(&self, precision: Precision) -> BTreeSet<&'static str> {
+        let ways = self.kernels.iter().flat_map(|kernel| kernel.ways());
+        let ways = ways.filter(|way| way.precision == precision);
+        let mut names: BTreeSet<&str> = ways.map(|way| way.variant).collect();
+        if names.len() > 1 {
+            names.remove("");
+        }
+        names
+    }
+
+    /// What its cases are held to on a device opened for this precision.
+    pub fn bound(&self, precision: Precision) -> Distance {
+        match precision == Precision::Mixed && !self.variants(precision).is_empty() {
+            true => Distance::MATRIX_UNITS,
+            false => Distance::BOUND,
+        }
+    }
 }
 
 macro_rules! declare {

@@ -4,20 +4,28 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use gpt2_dpo::gpu::{Adapters, Backends, GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::kernel::{MatrixUnits, Precision};
-use gpt2_dpo::ops::Op;
+use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
 
 /// Every runtime check on, WebGPU's default limits.
 pub const CHECKED: OpenOptions = OpenOptions {
     checked: true,
-    default_limits: true,
+    ask: Ask::Defaults,
     max_binding_bytes: None,
     variant: Variant::Best,
     precision: Precision::F32,
     tuning: None,
 };
+
+/// As users have it, but with everything that the adapter offers.
+pub fn everything() -> OpenOptions {
+    OpenOptions {
+        ask: Ask::Everything,
+        ..OpenOptions::default()
+    }
+}
 
 /// A GPU opened so. A test that needs one fails without one: software Vulkan counts.
 pub fn gpu() -> GpuEngine {
@@ -61,15 +69,13 @@ pub fn mixed_gpu(
     Some((engine, bound))
 }
 
-/// The names of the variants that kernels of these ops have in f32; `""` alone if there are none.
-pub fn variants<'a>(ops: impl Iterator<Item = &'a Op>) -> BTreeSet<&'static str> {
-    let kernels = ops.flat_map(|op| op.kernels.iter());
-    let ways = kernels.flat_map(|kernel| kernel.ways());
-    let exact = ways.filter(|way| way.precision == Precision::F32);
-    let mut names: BTreeSet<&str> = exact.map(|way| way.variant).collect();
-    if names.len() > 1 {
-        names.remove("");
-    }
+/// The names of all variants in f32.
+pub fn variants() -> BTreeSet<&'static str> {
+    let mut names: BTreeSet<&str> = OPS
+        .iter()
+        .flat_map(|op| op.variants(Precision::F32))
+        .collect();
+    names.remove("");
     names
 }
 
