@@ -1,0 +1,55 @@
+# Sourced by the other scripts: where tools come from, and what is said at the end.
+# What is unpacked lies in target/tools; nothing is installed on the machine but what `install` says.
+
+tools="$PWD/target/tools"
+# Lines of the summary that `scripts/test` prints last.
+export SUMMARY="${SUMMARY:-$PWD/target/test-summary.txt}"
+
+report() {
+    echo "$*" | tee -a "$SUMMARY"
+}
+
+# What could not run must not pass for something that did.
+not_run() {
+    report "NOT RUN  $*"
+}
+
+has_apt() {
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_lists() {
+    if [ ! -e "$tools/apt-lists" ]; then
+        as_root apt-get update -qq
+        mkdir -p "$tools"
+        touch "$tools/apt-lists"
+    fi
+}
+
+# Installs packages, as root.
+install() {
+    echo "installing $*"
+    apt_lists
+    as_root apt-get install -y -qq "$@" >/dev/null
+}
+
+# Unpacks packages, without what they depend on, into target/tools/FOLDER, which it prints.
+unpack() {
+    local folder="$tools/$1"
+    shift
+    if [ ! -e "$folder/done" ]; then
+        apt_lists >&2
+        mkdir -p "$folder"
+        (cd "$folder" && apt-get download -qq "$@" >&2)
+        for package in "$folder"/*.deb; do
+            dpkg-deb --extract "$package" "$folder"
+            rm "$package"
+        done
+        touch "$folder/done"
+    fi
+    echo "$folder"
+}
