@@ -181,10 +181,11 @@ fn class_of_rows(p: &Params, buffers: &[Buffer]) -> Class {
     [p.cols, p.inner, about(p, buffers[buffers.len() - 1])]
 }
 
-/// Products whose sums run over a micro-batch's rows: the weight's sizes, and about how large the
-/// buffer of rows is.
+/// Products whose sums run over a micro-batch's rows: the weight's sizes, however many of its rows this
+/// step has, and about how large the buffer of rows is.
 fn class_of_sum(p: &Params, buffers: &[Buffer]) -> Class {
-    [p.rows, p.cols, about(p, buffers[0])]
+    let weight_rows = buffers[buffers.len() - 1].words as u32 / p.c_row;
+    [weight_rows, p.cols, about(p, buffers[0])]
 }
 
 /// The magnitude of a buffer; and apart from it, what decides whether some variants can run.
