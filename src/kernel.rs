@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::distance::Distance;
 use crate::recording::Buffer;
 use crate::reflect::{Reflection, reflect};
 
@@ -103,6 +104,14 @@ impl Kernel {
             reflect(self.source, self.entry, self.precision)
                 .unwrap_or_else(|e| panic!("{}: {e}", self.name()))
         })
+    }
+
+    /// What it is held to.
+    pub fn bound(&self) -> Distance {
+        match self.precision {
+            Precision::F32 => Distance::BOUND,
+            Precision::Mixed => Distance::MATRIX_UNITS,
+        }
     }
 
     /// All ways to run it: itself first.

@@ -347,6 +347,13 @@ impl Learner {
         self.policy.ws.backward.as_ref().expect("made for training")
     }
 
+    /// Frees what only training needs, gradients and the optimizer's; the policy stays.
+    pub fn release_optimizer(&mut self, engine: &mut dyn Engine) {
+        for tensors in [&mut self.grads, &mut self.first, &mut self.second] {
+            std::mem::take(tensors).release(engine);
+        }
+    }
+
     /// Forward and backward over one micro-batch: adds its share of the gradient of the mean loss over
     /// the `place.of` pairs of the optimizer step.
     ///

@@ -63,8 +63,8 @@ pub struct Calls {
     pub bytes: u64,
     /// How long they take.
     pub seconds: f64,
-    /// How far the device is from the twin; `None` if nobody looked.
-    pub distance: Option<Distance>,
+    /// How far the device is from the twin, and how far it may be; `None` if nobody looked.
+    pub distance: Option<(Distance, Distance)>,
 }
 
 impl Calls {
@@ -78,7 +78,7 @@ impl Calls {
     /// True if the device computes something else than the twin.
     pub fn is_wrong(&self) -> bool {
         self.distance
-            .is_some_and(|distance| !distance.within(&Distance::BOUND))
+            .is_some_and(|(distance, bound)| !distance.within(&bound))
     }
 }
 
@@ -140,7 +140,7 @@ pub fn rows(all: impl IntoIterator<Item = (Label, Calls)>, ceilings: &Ceilings) 
             calls: calls.count,
             flops: calls.flops as f64 / count,
             bytes: calls.bytes as f64 / count,
-            distance: calls.distance,
+            distance: calls.distance.map(|(distance, _)| distance),
             speed: (!calls.is_wrong()).then_some(speed),
         }
     };

@@ -264,6 +264,9 @@ impl<'a> Run<'a> {
     /// `Error::Device`; `Error::Io` for `metrics.jsonl`; `Error::Option` as in [`Run::new`];
     /// `Error::NotFinite` if a loss, a gradient or a trained weight is NaN or infinite. After a gradient
     /// that is, [`Run::weights`] are those of the last good step.
+    ///
+    /// # Panics
+    /// If it was called before, and came to the end.
     pub fn train(&mut self) -> Result<Outcome> {
         let examples = &self.train.examples;
         let per_step = self.config.pairs_per_step();
@@ -330,6 +333,11 @@ impl<'a> Run<'a> {
                 after = self.evaluate(step + 1, epoch)?;
                 clock = Instant::now();
             }
+        }
+        // The host's copy of the weights then takes no more memory than training did.
+        self.learner.release_optimizer(self.engine);
+        if let Some(frozen) = self.frozen.take() {
+            frozen.release(self.engine);
         }
         Ok(Outcome {
             weights: self.weights()?,

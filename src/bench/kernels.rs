@@ -46,7 +46,7 @@ pub(super) fn measure(
     let mut on_run = |engine: &mut dyn Engine, rec: &Recording| bench.run(engine, rec);
     let ticket = work.update(&mut Tap::new(engine, &mut on_run))?;
     work.report(engine, ticket)?;
-    Ok(bench.met.into_iter().collect())
+    Ok(bench.met.into_values().collect())
 }
 
 struct Bench<'a> {
@@ -54,7 +54,8 @@ struct Bench<'a> {
     seconds: f64,
     /// Do not run what was met before.
     counts_only: bool,
-    met: HashMap<Label, Calls>,
+    /// By kernel and sizes: which variant runs is settled when a step first does.
+    met: HashMap<(String, Vec<u32>), (Label, Calls)>,
     observe: &'a mut dyn FnMut(Progress),
 }
 
@@ -63,8 +64,8 @@ impl Bench<'_> {
     fn run(&mut self, engine: &mut dyn Engine, recording: &Recording) -> Result<()> {
         let mut known = Recording::new();
         for step in &recording.steps {
-            let label = Label::of(engine, step);
-            if let Some(calls) = self.met.get_mut(&label) {
+            let kind = (step.kernel.name(), step.sizes());
+            if let Some((_, calls)) = self.met.get_mut(&kind) {
                 let each = calls.seconds / calls.count as f64;
                 calls.add(step);
                 calls.seconds += each;
@@ -74,13 +75,14 @@ impl Bench<'_> {
             self.run_known(engine, &mut known)?;
             (self.observe)(Progress {
                 phase: "kernels",
-                what: label.to_string(),
+                what: kind.0.clone(),
                 done: self.met.len(),
                 total: 0,
             });
             let mut calls = measure_step(engine, step, self.seconds)?;
             calls.add(step);
-            self.met.insert(label, calls);
+            let label = Label::of(engine, step);
+            self.met.insert(kind, (label, calls));
         }
         self.run_known(engine, &mut known)
     }
@@ -107,7 +109,8 @@ fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Ca
         let runs = engine.variant(step);
         let way = step.kernel.ways().find(|way| way.variant == runs);
         let way = way.unwrap_or(step.kernel);
-        calls.distance = Some(distance_from_twin(step, way, &before, &after));
+        let distance = distance_from_twin(step, way, &before, &after);
+        calls.distance = Some((distance, way.bound()));
         if calls.is_wrong() {
             return Ok(calls);
         }

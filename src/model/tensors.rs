@@ -131,7 +131,7 @@ impl Tensor {
 
 /// All tensors of a model on a device, in the order of the parameter table: weights, gradients, or
 /// what the optimizer keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tensors {
     /// As [`params::table`] lists them.
     pub all: Vec<Tensor>,
