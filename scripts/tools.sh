@@ -44,7 +44,7 @@ unpack() {
     if [ ! -e "$folder/done" ]; then
         apt_lists >&2
         mkdir -p "$folder"
-        (cd "$folder" && apt-get download -qq "$@" >&2)
+        (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$@" >&2)
         for package in "$folder"/*.deb; do
             dpkg-deb --extract "$package" "$folder"
             rm "$package"

@@ -84,6 +84,9 @@ impl From<BackendName> for Backends {
 /// for `--device` where that is `auto`.
 pub const ADAPTER_NAME: &str = "WGPU_ADAPTER_NAME";
 
+/// The environment variable by which programs on wgpu look in some graphics APIs alone.
+const BACKEND: &str = "WGPU_BACKEND";
+
 const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; --device cpu always works";
 
 impl DeviceChoice {
@@ -114,7 +117,7 @@ impl DeviceChoice {
         }
         let adapters = Adapters::enumerate(self.backend.into());
         let index = match self.device.as_str() {
-            "auto" => match self.auto(&adapters)? {
+            "auto" => match auto(self.backend, &adapters)? {
                 Some(index) => index,
                 None => {
                     let note = "no discrete or integrated GPU found: using the CPU engine";
@@ -197,21 +200,25 @@ impl DeviceChoice {
         let dir = cache::dir(self.cache_dir.as_deref())?;
         Some(dir.join(cache::file_name(hash, "tuning", "json")))
     }
+}
 
-    /// What `auto` takes among the adapters; `None` = the CPU engine.
-    fn auto(&self, adapters: &Adapters) -> Result<Option<usize>> {
-        if let Ok(name) = std::env::var(ADAPTER_NAME)
-            && !name.is_empty()
-        {
-            return by_name(adapters, ADAPTER_NAME, &name).map(Some);
-        }
-        match adapters.best_gpu() {
-            None if self.backend != BackendName::Auto => Err(Error::device(
-                format!("no discrete or integrated {:?} GPU found", self.backend),
-                SEE_DEVICES,
-            )),
-            best => Ok(best),
-        }
+/// What `auto` takes among the adapters, which were found with this backend; `None` = the CPU engine.
+///
+/// # Errors
+/// `Error::Device` if [`ADAPTER_NAME`] names none, or if a backend is named and has no GPU;
+/// `Error::Option` if the name fits several.
+pub fn auto(backend: BackendName, adapters: &Adapters) -> Result<Option<usize>> {
+    if let Ok(name) = std::env::var(ADAPTER_NAME)
+        && !name.is_empty()
+    {
+        return by_name(adapters, ADAPTER_NAME, &name).map(Some);
+    }
+    match adapters.best_gpu() {
+        None if backend != BackendName::Auto => Err(Error::device(
+            format!("no discrete or integrated {backend:?} GPU found"),
+            SEE_DEVICES,
+        )),
+        best => Ok(best),
     }
 }
 
@@ -222,8 +229,12 @@ fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
     if index < adapters.len() {
         return Ok(index);
     }
+    let narrowed = match std::env::var_os(BACKEND) {
+        Some(_) => format!(", and {BACKEND} is set"),
+        None => String::new(),
+    };
     Err(Error::device(
-        format!("no device {index}: there are {}", adapters.len()),
+        format!("no device {index}: there are {}{narrowed}", adapters.len()),
         SEE_DEVICES,
     ))
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::device::BackendName;
+use gpt2_dpo::device::{self, BackendName};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::Adapters;
 
@@ -62,12 +62,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
     }
     say!("cpu: {}", CpuEngine::new().name());
-    match adapters.best_gpu() {
-        Some(index) => say!("`--device auto` takes {index}: {}", adapters.report(index)),
-        None => say!(
+    match device::auto(args.backend, &adapters) {
+        Ok(Some(index)) => say!("`--device auto` takes {index}: {}", adapters.report(index)),
+        Ok(None) => say!(
             "`--device auto` takes cpu: no GPU found (software Vulkan is slower than the CPU \
              engine and is taken only by name)"
         ),
+        Err(e) => say!("`--device auto` takes none: {e}"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,8 @@
 //! Devices: what there is, that they agree, and weights split to fit one.
 
+use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::ops::OPS;
+use serde_json::Value;
 
 use crate::models::untrained;
 use crate::sandbox::{GPU, LN_2, Row, Sandbox, assert_same_losses, number, numbers, steps};
@@ -108,15 +110,52 @@ fn devices_lists_adapters_and_what_auto_takes() {
 }
 
 #[test]
-fn selftest_has_a_row_an_op() {
-    let command = format!("selftest --device {GPU}");
-    let ran = Sandbox::new().run(&command).ok();
+fn selftest_has_a_line_a_check_and_a_verdict() {
+    let sandbox = Sandbox::new();
+    let command = format!("selftest --device {GPU} --model small --json found.json");
+    let ran = sandbox.run(&command).ok();
+    let has = |name: &str| {
+        let named = |line: &str| {
+            line.strip_prefix("ok    ")
+                .is_some_and(|l| l.starts_with(name))
+        };
+        assert!(ran.stdout.lines().any(named), "no line for {name}: {ran:?}");
+    };
     for op in OPS {
-        let mut rows = ran.stdout.lines();
-        let row = rows.find(|row| row.split_whitespace().next() == Some(op.name));
-        let row = row.unwrap_or_else(|| panic!("no row for {}: {ran:?}", op.name));
-        assert!(row.ends_with("ok"), "{row}");
+        for variant in op.variants(Precision::F32) {
+            match variant {
+                "" => has(op.name),
+                _ => has(&format!("{} [{variant}]", op.name)),
+            }
+        }
     }
+    for check in ["limits", "real shapes", "first loss", "same bits"] {
+        has(check);
+    }
+    let verdict = ran.stdout.lines().last().unwrap();
+    assert!(verdict.starts_with("trust this device"), "{verdict}");
+
+    let found: Value = serde_json::from_slice(&sandbox.read("found.json")).unwrap();
+    let driver = found["adapter"]["driver"].as_str().unwrap();
+    assert!(verdict.contains(driver), "{verdict}");
+    assert!(verdict.contains(found["version"].as_str().unwrap()));
+    let checks = found["checks"].as_array().unwrap();
+    assert!(checks.len() >= OPS.len() + 4);
+    for check in checks {
+        assert!(check["misses"].as_array().unwrap().is_empty(), "{check}");
+    }
+}
+
+/// A model that no device binds is a line of its own, and the rest is looked at all the same.
+#[test]
+fn selftest_says_what_does_not_fit() {
+    let command = format!("selftest --device {GPU} --model gpt2 --max-binding-mib 1");
+    let ran = Sandbox::new().run(&command);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let miss = |line: &str| line.starts_with("MISS") && line.contains("limits");
+    assert!(ran.stdout.lines().any(miss), "{ran:?}");
+    let verdict = ran.stdout.lines().last().unwrap();
+    assert!(verdict.starts_with("do NOT trust"), "{verdict}");
 }
 
 #[test]
@@ -147,4 +186,59 @@ fn what_is_no_device_is_refused() {
             sandbox.refuses(&options, &["error: no "]);
         }
     }
+}
+
+/// One software driver, listed twice under one name.
+#[cfg(target_os = "linux")]
+fn twins() -> Option<Sandbox> {
+    let sandbox = Sandbox::new();
+    let folder = std::path::Path::new("/usr/share/vulkan/icd.d");
+    let mut files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    let lavapipe = files.find(|f| f.file_name().to_string_lossy().starts_with("lvp_icd"))?;
+    let again = sandbox.path("again.json");
+    std::fs::copy(lavapipe.path(), &again).ok()?;
+    let both = format!("{}:{}", lavapipe.path().display(), again.display());
+    Some(sandbox.with_env("VK_DRIVER_FILES", both))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn adapters_of_one_name_go_by_their_index() {
+    let Some(sandbox) = twins() else {
+        eprintln!("NOT RUN: adapters_of_one_name_go_by_their_index: no lavapipe");
+        return;
+    };
+    for device in ["0", "1"] {
+        let plan = format!("train --plan --device {device} --no-autotune");
+        let ran = sandbox.run(&plan).ok();
+        assert!(ran.stdout.contains("llvmpipe"), "{ran:?}");
+    }
+    let both = ["0: llvmpipe", "1: llvmpipe", "index"];
+    let ran = sandbox.run("train --plan --device llvmpipe");
+    ran.refused(&both);
+    let sandbox = sandbox.with_env("WGPU_ADAPTER_NAME", "llvmpipe");
+    sandbox.run("train --plan").refused(&both);
+    // An index, and any other word of the user's, is stronger.
+    sandbox.run("train --plan --device 1 --no-autotune").ok();
+    let cpu = sandbox.run("train --plan --device cpu").ok();
+    assert!(cpu.stdout.contains("device  CPU"), "{cpu:?}");
+}
+
+#[test]
+fn the_environment_names_adapter_and_backend() {
+    let name = |name: &str| Sandbox::new().with_env("WGPU_ADAPTER_NAME", name);
+    let refused = name("nonsense").run("train --plan");
+    refused.refused(&["WGPU_ADAPTER_NAME", "nonsense", "gpt2-dpo devices"]);
+    let empty = name("").run("train --plan").ok();
+    assert!(empty.stdout.contains("device  "), "{empty:?}");
+
+    let elsewhere = match cfg!(windows) {
+        true => "metal",
+        false => "dx12",
+    };
+    let sandbox = Sandbox::new().with_env("WGPU_BACKEND", elsewhere);
+    let none = sandbox.run(&format!("train --plan --device {GPU}"));
+    none.refused(&["no device 0", "WGPU_BACKEND"]);
+    let cpu = sandbox.run("train --plan").ok();
+    assert!(cpu.stdout.contains("device  CPU"), "{cpu:?}");
 }

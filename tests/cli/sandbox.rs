@@ -23,6 +23,7 @@ pub type Row = Map<String, Value>;
 /// A temporary folder, in which the program runs; relative paths are relative to it.
 pub struct Sandbox {
     dir: TempDir,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Sandbox {
@@ -30,10 +31,17 @@ impl Sandbox {
     pub fn new() -> Sandbox {
         let sandbox = Sandbox {
             dir: TempDir::new().unwrap(),
+            env: Vec::new(),
         };
         sandbox.write("d.jsonl", starter_lines("train.jsonl", 6));
         sandbox.write("e.jsonl", starter_lines("eval.jsonl", 4));
         sandbox
+    }
+
+    /// The same, the program running with this in its environment.
+    pub fn with_env(mut self, name: &'static str, value: impl Into<String>) -> Sandbox {
+        self.env.push((name, value.into()));
+        self
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -86,6 +94,7 @@ impl Sandbox {
             // What Mesa compiled serves the other tests too.
             .env("MESA_SHADER_CACHE_DIR", env!("CARGO_TARGET_TMPDIR"))
             .env_remove("RUST_BACKTRACE")
+            .envs(self.env.iter().cloned())
             .output()
             .unwrap();
         Ran {
