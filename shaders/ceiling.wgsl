@@ -2,13 +2,14 @@
 // No part of training: what the other kernels reach is held against these.
 
 struct Params {
-    count: u32,   // elements of y; in `copy` of x too
-    rounds: u32,  // of UNROLL multiply-adds of each sum
+    count: u32,   // elements of y; in `copy` of x too; matrices: parts in all
+    rounds: u32,  // of UNROLL multiply-adds of each sum; matrices: of products
+    side: u32,    // matrices: see there
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // [STARTS]; copy: [count]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [count]: an element a lane
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // [STARTS]; copy: [count]; matrices: both
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [count]: an element a lane; matrices: [groups, PARTS, 2 side, 2 side]
 
 const WORKGROUP: u32 = 64u;
 const UNROLL: u32 = 4u;
@@ -116,5 +117,32 @@ fn copy(
     let end = min(first + stretch, params.count);
     for (var i = first + lane % CELL; i < end; i += CELL) {
         y[i] = x[i];
+    }
+}
+
+const MATRIX_WORKGROUP: u32 = 128u;
+const PARTS: u32 = 4u;  // that a workgroup computes, all the same
+
+// For each part left [2 side, side] · right [side, 2 side], which x holds in this order, added up `rounds`
+// times. What matrix units do is in ceiling_matrix.wgsl; this says what comes out.
+@compute @workgroup_size(MATRIX_WORKGROUP)
+fn matrices(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let side = params.side;
+    let row_vectors = side / 2u;
+    let vectors = 2u * side * row_vectors;
+    for (var v = lane; v < PARTS * vectors; v += MATRIX_WORKGROUP) {
+        let row = v % vectors / row_vectors;
+        let col = v % row_vectors;
+        var sum = vec4(0.0);
+        for (var i = 0u; i < params.rounds; i++) {
+            for (var k = 0u; k < side; k++) {
+                let left = x[(row * side + k) / 4u][k % 4u];
+                sum = fma(vec4(left), x[vectors / 2u + k * row_vectors + col], sum);
+            }
+        }
+        y[group.x * PARTS * vectors + v] = sum;
     }
 }

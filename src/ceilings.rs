@@ -10,8 +10,9 @@ use serde::Serialize;
 use crate::cpu::CpuEngine;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::kernel::Precision;
 use crate::ops::case::{Distance, distance};
-use crate::ops::ceiling::{self, LANES, Sums};
+use crate::ops::ceiling::{self, LANES, SIDES, Sums};
 use crate::ops::linear::{self, Shape};
 use crate::recording::{Buffer, Recording};
 
@@ -31,6 +32,8 @@ pub struct Ceilings {
     pub compute: Ceiling,
     /// Bytes read and written.
     pub copy: Ceiling,
+    /// Floating-point operations by matrix units; `None` where none were asked for.
+    pub matrices: Option<Ceiling>,
 }
 
 /// Which of the ceilings a kernel is nearer to.
@@ -41,6 +44,8 @@ pub enum Nearer {
     Compute,
     /// [`Ceilings::copy`].
     Copy,
+    /// [`Ceilings::matrices`].
+    Matrices,
 }
 
 impl Ceilings {
@@ -55,18 +60,28 @@ impl Ceilings {
         } else {
             product(engine)?
         };
-        let copy = copies(engine)?;
-        Ok(Ceilings { compute, copy })
+        Ok(Ceilings {
+            compute,
+            copy: copies(engine)?,
+            matrices: matrices(engine)?,
+        })
     }
 
-    /// The ceiling that these speeds are nearer to, and what share of it they are.
-    pub fn nearer(&self, flops_per_second: f64, bytes_per_second: f64) -> (Nearer, f64) {
-        let compute = flops_per_second / self.compute.per_second;
-        let copy = bytes_per_second / self.copy.per_second;
-        match compute > copy {
-            true => (Nearer::Compute, compute),
-            false => (Nearer::Copy, copy),
-        }
+    /// The ceiling that these speeds of a kernel of this precision are nearer to, and what share of it they
+    /// are.
+    pub fn nearer(
+        &self,
+        precision: Precision,
+        flops_per_second: f64,
+        bytes_per_second: f64,
+    ) -> (Nearer, f64) {
+        let (math, ceiling) = match (&self.matrices, precision) {
+            (Some(matrices), Precision::Mixed) => (Nearer::Matrices, matrices),
+            _ => (Nearer::Compute, &self.compute),
+        };
+        let math = (math, flops_per_second / ceiling.per_second);
+        let copy = (Nearer::Copy, bytes_per_second / self.copy.per_second);
+        if math.1 > copy.1 { math } else { copy }
     }
 }
 
@@ -97,15 +112,16 @@ fn release<const N: usize>(engine: &mut dyn Engine, buffers: [Buffer; N]) {
     }
 }
 
-/// A kernel that computes something else has no speed.
+/// A kernel that computes something else has no speed. Matrix units were held to their twins when the
+/// device was opened for them.
 fn check(engine: &mut dyn Engine) -> Result<()> {
     let mut cpu = CpuEngine::new();
-    for case in ceiling::cases() {
+    for case in ceiling::plain_cases() {
         let (ours, twin) = (case.run(engine)?, case.run(&mut cpu)?);
-        let d = distance(&ours.outputs, &twin.outputs);
-        if !ours.broken.is_empty() || !d.within(&Distance::BOUND) {
+        let off = distance(&ours.outputs, &twin.outputs);
+        if !ours.broken.is_empty() || !off.within(&Distance::BOUND) {
             return Err(Error::device(
-                format!("{}: {} comes out wrong: {d:?}", engine.name(), case.label),
+                format!("{}: {} comes out wrong: {off}", engine.name(), case.label),
                 "do not trust this device; `gpt2-dpo selftest` tells more",
             ));
         }
@@ -149,6 +165,43 @@ fn multiply_adds(engine: &mut dyn Engine) -> Result<Ceiling> {
         }
     }
     release(engine, [x, y]);
+    Ok(fastest)
+}
+
+/// What matrix units make of products that touch no memory; `None` where the plain kernel runs instead.
+fn matrices(engine: &mut dyn Engine) -> Result<Option<Ceiling>> {
+    const SECONDS: f64 = 0.01;
+    const GROUPS: usize = 1 << 11;
+    const MAX_ROUNDS: usize = 1 << 16;
+    let mut fastest: Option<Ceiling> = None;
+    for side in SIDES {
+        let x = random(engine, ceiling::matrix_inputs(side))?;
+        let y = engine.create("ceiling", ceiling::matrix_outputs(side, GROUPS))?;
+        let record = |groups: usize, rounds: usize| {
+            let mut rec = Recording::new();
+            ceiling::matrices(&mut rec, (x, y), side, groups, rounds);
+            rec
+        };
+        let first = record(1, 1);
+        engine.run(&first)?;
+        let step = &first.steps[0];
+        let rounds_operands = step.way(engine.variant(step)).precision == Precision::Mixed;
+        let mut rounds = 16;
+        while rounds_operands {
+            let rec = record(GROUPS, rounds);
+            let seconds = best(engine, &rec)?;
+            let per_second = rec.steps[0].flops as f64 / seconds;
+            if fastest.as_ref().is_none_or(|f| per_second > f.per_second) {
+                let what = format!("matrix units of {side} × {side} × {side}, f16 to f32");
+                fastest = Some(Ceiling { what, per_second });
+            }
+            if seconds >= SECONDS || rounds == MAX_ROUNDS {
+                break;
+            }
+            rounds = (4 * rounds).min(MAX_ROUNDS);
+        }
+        release(engine, [x, y]);
+    }
     Ok(fastest)
 }
 
@@ -209,9 +262,13 @@ mod tests {
         let ceilings = Ceilings {
             compute: ceiling(100.0),
             copy: ceiling(10.0),
+            matrices: Some(ceiling(1000.0)),
         };
-        assert_eq!(ceilings.nearer(50.0, 1.0), (Nearer::Compute, 0.5));
-        assert_eq!(ceilings.nearer(50.0, 8.0), (Nearer::Copy, 0.8));
-        assert_eq!(ceilings.nearer(0.0, 0.0), (Nearer::Copy, 0.0));
+        let nearer = |flops, bytes| ceilings.nearer(Precision::F32, flops, bytes);
+        assert_eq!(nearer(50.0, 1.0), (Nearer::Compute, 0.5));
+        assert_eq!(nearer(50.0, 8.0), (Nearer::Copy, 0.8));
+        assert_eq!(nearer(0.0, 0.0), (Nearer::Copy, 0.0));
+        let mixed = ceilings.nearer(Precision::Mixed, 500.0, 1.0);
+        assert_eq!(mixed, (Nearer::Matrices, 0.5));
     }
 }

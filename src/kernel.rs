@@ -73,6 +73,18 @@ pub struct Target {
     pub matrix_units: MatrixUnits,
 }
 
+impl Target {
+    /// True if matrix units of this side were asked for and are there.
+    pub fn multiplies_by(&self, side: u32) -> bool {
+        let has = match side {
+            8 => self.matrix_units.eight,
+            16 => self.matrix_units.sixteen,
+            _ => false,
+        };
+        self.precision == Precision::Mixed && has
+    }
+}
+
 /// Matrix units that multiply f16 and sum in f32, by their shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MatrixUnits {

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::ceilings::{Ceilings, Nearer};
 use crate::engine::{Engine, Timing};
 use crate::error::Result;
+use crate::kernel::Precision;
 use crate::ops::case::Distance;
 use crate::recording::{Recording, Step};
 
@@ -63,6 +64,8 @@ pub struct Calls {
     pub bytes: u64,
     /// How long they take.
     pub seconds: f64,
+    /// What the variant multiplies in.
+    pub precision: Precision,
     /// How far the device is from the twin, and how far it may be; `None` if nobody looked.
     pub distance: Option<(Distance, Distance)>,
 }
@@ -126,7 +129,8 @@ pub fn rows(all: impl IntoIterator<Item = (Label, Calls)>, ceilings: &Ceilings) 
         let count = calls.count as f64;
         let flops_per_second = calls.flops as f64 / calls.seconds;
         let bytes_per_second = calls.bytes as f64 / calls.seconds;
-        let (nearer, of_ceiling) = ceilings.nearer(flops_per_second, bytes_per_second);
+        let (nearer, of_ceiling) =
+            ceilings.nearer(calls.precision, flops_per_second, bytes_per_second);
         let speed = Speed {
             seconds: calls.seconds / count,
             gflops: 1e-9 * flops_per_second,
@@ -201,6 +205,7 @@ impl Profile {
             };
             let calls = self.calls.entry(every_shape).or_default();
             calls.add(step);
+            calls.precision = step.way(engine.variant(step)).precision;
             calls.seconds += time.seconds;
             if self.trace.len() < MAX_TRACED {
                 self.trace.push(Traced {

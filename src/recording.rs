@@ -44,6 +44,13 @@ impl Step {
         self.grid.groups(kernel)
     }
 
+    /// The way to run its kernel that has this variant's name; the kernel itself if none has.
+    pub fn way(&self, variant: &str) -> &'static Kernel {
+        let mut ways = self.kernel.ways();
+        ways.find(|way| way.variant == variant)
+            .unwrap_or(self.kernel)
+    }
+
     /// How well `way`, a variant of the step's kernel, suits the step on a device; `None` = not at all.
     pub fn rate(&self, way: &Kernel, target: &Target) -> Option<u32> {
         (way.rate)(self.params(), self.buffers(), target)

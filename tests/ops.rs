@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::kernel::{MatrixUnits, Precision};
-use gpt2_dpo::ops::Op;
+use gpt2_dpo::ops::{OPS, Op};
 use gpt2_dpo::ops::case::{Distance, distance};
 
 /// With WebGPU's defaults and every check; and with all that the adapter has, and no check.
 fn gpu_equals_twin(op: &str) {
-    let op = gpt2_dpo::ops::OPS.iter().find(|o| o.name == op).unwrap();
+    let op = OPS.iter().find(|o| o.name == op).unwrap();
     for variant in op.variants(Precision::F32) {
         for options in [common::CHECKED, common::everything()] {
             let gpu = common::gpu_with(OpenOptions {
@@ -56,30 +56,31 @@ fn equals_twin(
 }
 
 fn matrix_units_equal_twin(variant: &'static str, has: fn(MatrixUnits) -> bool) {
-    let op = gpt2_dpo::ops::OPS
-        .iter()
-        .find(|o| o.name == "linear")
-        .unwrap();
-    for checked in [true, false] {
-        let options = OpenOptions {
-            checked,
-            variant: Variant::Named(variant),
-            ..common::CHECKED
-        };
-        if let Some((gpu, bound)) = common::mixed_gpu(variant, has, options) {
-            let cpu = CpuEngine::new().with_precision(Precision::Mixed);
-            equals_twin(op, variant, gpu, cpu, &bound);
+    for op in OPS {
+        if !op.variants(Precision::Mixed).contains(variant) {
+            continue;
+        }
+        for checked in [true, false] {
+            let options = OpenOptions {
+                checked,
+                variant: Variant::Named(variant),
+                ..common::CHECKED
+            };
+            if let Some((gpu, bound)) = common::mixed_gpu(variant, has, options) {
+                let cpu = CpuEngine::new().with_precision(Precision::Mixed);
+                equals_twin(op, variant, gpu, cpu, &bound);
+            }
         }
     }
 }
 
 #[test]
-fn linear_on_matrix_units_of_8() {
+fn matrix_units_of_8() {
     matrix_units_equal_twin("matrix8", |units| units.eight);
 }
 
 #[test]
-fn linear_on_matrix_units_of_16() {
+fn matrix_units_of_16() {
     matrix_units_equal_twin("matrix16", |units| units.sixteen);
 }
 

@@ -102,13 +102,14 @@ fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Ca
     let alone = Recording::from(vec![*step]);
     let before = read(engine, step.buffers().iter().copied())?;
     engine.run(&alone)?;
-    let mut calls = Calls::default();
+    let way = step.way(engine.variant(step));
+    let mut calls = Calls {
+        precision: way.precision,
+        ..Calls::default()
+    };
     // The CPU engine is the twins themselves.
     if engine.is_asynchronous() {
         let after = read(engine, written(step).map(|(_, buffer)| buffer))?;
-        let runs = engine.variant(step);
-        let way = step.kernel.ways().find(|way| way.variant == runs);
-        let way = way.unwrap_or(step.kernel);
         let distance = distance_from_twin(step, way, &before, &after);
         calls.distance = Some((distance, way.bound()));
         if calls.is_wrong() {

@@ -13,9 +13,16 @@ pub fn ceilings(ceilings: &Ceilings) {
     let line = |name: &str, per_second: f64, unit: &str, what: &str| {
         say!("{name:8}{:9.1} {unit:8}  {what}", per_second * 1e-9);
     };
-    let Ceilings { compute, copy } = ceilings;
+    let Ceilings {
+        compute,
+        copy,
+        matrices,
+    } = ceilings;
     line("compute", compute.per_second, "GFLOP/s", &compute.what);
     line("copy", copy.per_second, "GB/s", &copy.what);
+    if let Some(matrices) = matrices {
+        line("units", matrices.per_second, "GFLOP/s", &matrices.what);
+    }
 }
 
 /// The rows, the largest share first; `time` heads the column of a call's time.
@@ -51,6 +58,7 @@ fn figures(speed: &Speed) -> String {
     let nearer = match speed.nearer {
         Nearer::Compute => "math",
         Nearer::Copy => "copy",
+        Nearer::Matrices => "unit",
     };
     format!(
         "{:>9} {:7.1} {:6.1} {:3.0} % {nearer:4} {:4.1} %",
@@ -63,12 +71,7 @@ fn figures(speed: &Speed) -> String {
 }
 
 fn distance(row: &Row) -> String {
-    row.distance.map_or_else(String::new, |d| {
-        format!(
-            ": relative L2 {:.1e}, max {:.1e}",
-            d.relative_l2, d.relative_max
-        )
-    })
+    row.distance.map_or_else(String::new, |d| format!(": {d}"))
 }
 
 /// A time in the unit that suits it.

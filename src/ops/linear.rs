@@ -147,15 +147,11 @@ fn rate_split(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
 
 /// On matrix units; the larger the better.
 fn rate_matrix8(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    (is_mixed(p, target) && target.matrix_units.eight).then_some(4)
+    (is_in_fours(p) && target.multiplies_by(8)).then_some(4)
 }
 
 fn rate_matrix16(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    (is_mixed(p, target) && target.matrix_units.sixteen).then_some(5)
-}
-
-fn is_mixed(p: &Params, target: &Target) -> bool {
-    target.precision == Precision::Mixed && is_in_fours(p)
+    (is_in_fours(p) && target.multiplies_by(16)).then_some(5)
 }
 
 /// Rows and columns of outputs that a workgroup of the wide variant owns.
