@@ -53,3 +53,28 @@ unpack() {
     fi
     echo "$folder"
 }
+
+debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# Unpacks packages of another Debian with all that they depend on, its C library too, into
+# target/tools/FOLDER, which it prints. Programs in there are run by the loader in there. Needs no root.
+# Fails if they cannot be had.
+unpack_whole() {
+    local folder="$tools/$1" apt="$tools/$1.apt"
+    if [ ! -e "$folder/done" ]; then
+        mkdir -p "$folder" "$apt"/{lists/partial,archives/partial}
+        : >"$apt/status" # nothing is installed: all dependencies come too
+        echo "deb [signed-by=$debian_keyring] http://deb.debian.org/debian $2 main" >"$apt/sources.list"
+        local options=(-qq -o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
+            -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+            -o Dir::Etc::preferencesparts=/dev/null)
+        apt-get "${options[@]}" update >&2 || return 1
+        apt-get "${options[@]}" install --yes --download-only --no-install-recommends "${@:3}" >&2 || return 1
+        for package in "$apt"/archives/*.deb; do
+            dpkg-deb --extract "$package" "$folder" || return 1
+        done
+        rm -r "$apt"
+        touch "$folder/done"
+    fi
+    echo "$folder"
+}

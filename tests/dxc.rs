@@ -1,0 +1,84 @@
+//! Microsoft's DXC, the compiler of shaders on DX12, over the HLSL that `tests/translations.rs` wrote.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use hassle_rs::{Dxc, DxcCompiler, DxcLibrary};
+
+/// As wgpu-hal calls it.
+const ARGUMENTS: [&str; 4] = ["-HV", "2018", "-no-warnings", "-Ges"];
+
+#[test]
+#[ignore = "needs DXC: scripts/check_shaders brings it"]
+fn compiles_every_file() {
+    let path = std::env::var_os("DXC").expect("DXC = where libdxcompiler.so is");
+    let dxc = Dxc::new(Some(PathBuf::from(path))).unwrap();
+    let (compiler, library) = (
+        dxc.create_compiler().unwrap(),
+        dxc.create_library().unwrap(),
+    );
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("translations/hlsl");
+    let (mut compiled, mut same) = (0, 0);
+    let (mut failures, mut seen) = (Vec::new(), HashSet::new());
+    for version in entries(&folder) {
+        // DXC begins with 6.0; what is written for 5.1 it takes as that.
+        let model = version.file_name().unwrap().to_str().unwrap();
+        let profile = format!("cs_{}", if model == "5_1" { "6_0" } else { model });
+        for file in entries(&version) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            if !seen.insert((text.clone(), profile.clone())) {
+                same += 1;
+                continue;
+            }
+            match compile(&compiler, &library, &text, &profile) {
+                Ok(()) => compiled += 1,
+                Err(message) => failures.push(format!("{}: {message}", file.display())),
+            }
+        }
+    }
+    println!(
+        "compiled {compiled} of {} files; {same} more are the same as one of them",
+        compiled + failures.len()
+    );
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(compiled > 0, "run tests/translations.rs first");
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("run tests/translations.rs first");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn compile(
+    compiler: &DxcCompiler,
+    library: &DxcLibrary,
+    text: &str,
+    profile: &str,
+) -> Result<(), String> {
+    let after = text
+        .rsplit_once(")]\nvoid ")
+        .expect("[numthreads(…)] void ENTRY(…")
+        .1;
+    let entry = after.split('(').next().unwrap();
+    let blob = library.create_blob_with_encoding_from_str(text).unwrap();
+    match compiler.compile(&blob, "", entry, profile, &ARGUMENTS, None, &[]) {
+        Ok(result) => {
+            let code = result.get_result().map_err(|e| e.to_string())?;
+            let code: &[u8] = code.as_slice();
+            match code.starts_with(b"DXBC") {
+                true => Ok(()),
+                false => Err(format!("{} bytes that are no shader", code.len())),
+            }
+        }
+        Err((result, code)) => {
+            let message = result
+                .get_error_buffer()
+                .map_err(|e| format!("{code:?}: {e}"))?;
+            let message = library.get_blob_as_string(&message.into());
+            Err(message.map_err(|e| e.to_string())?)
+        }
+    }
+}
