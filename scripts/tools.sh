@@ -37,16 +37,17 @@ install() {
     as_root apt-get install -y -qq "$@" >/dev/null
 }
 
-# Unpacks packages, without what they depend on, into target/tools/FOLDER, which it prints.
+# unpack FOLDER PACKAGE…: unpacks packages, without what they depend on, into target/tools/FOLDER, which
+# it prints. Fails if they cannot be had.
 unpack() {
     local folder="$tools/$1"
     shift
     if [ ! -e "$folder/done" ]; then
-        apt_lists >&2
+        apt_lists >&2 || return 1
         mkdir -p "$folder"
-        (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$@" >&2)
+        (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$@" >&2) || return 1
         for package in "$folder"/*.deb; do
-            dpkg-deb --extract "$package" "$folder"
+            dpkg-deb --extract "$package" "$folder" || return 1
             rm "$package"
         done
         touch "$folder/done"
@@ -56,20 +57,24 @@ unpack() {
 
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# Unpacks packages of another Debian with all that they depend on, its C library too, into
-# target/tools/FOLDER, which it prints. Programs in there are run by the loader in there. Needs no root.
-# Fails if they cannot be had.
+# unpack_whole FOLDER SUITES PACKAGE…: unpacks packages of another Debian, from the last of its suites, with
+# all that they depend on, its C library too, into target/tools/FOLDER, which it prints. Programs in there
+# are run by the loader in there. Needs no root. Fails if they cannot be had.
 unpack_whole() {
     local folder="$tools/$1" apt="$tools/$1.apt"
     if [ ! -e "$folder/done" ]; then
         mkdir -p "$folder" "$apt"/{lists/partial,archives/partial}
         : >"$apt/status" # nothing is installed: all dependencies come too
-        echo "deb [signed-by=$debian_keyring] http://deb.debian.org/debian $2 main" >"$apt/sources.list"
+        local suite
+        for suite in $2; do
+            echo "deb [signed-by=$debian_keyring] http://deb.debian.org/debian $suite main"
+        done >"$apt/sources.list"
         local options=(-qq -o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
             -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
             -o Dir::Etc::preferencesparts=/dev/null)
         apt-get "${options[@]}" update >&2 || return 1
-        apt-get "${options[@]}" install --yes --download-only --no-install-recommends "${@:3}" >&2 || return 1
+        apt-get "${options[@]}" install --yes --download-only --no-install-recommends \
+            --target-release "$suite" "${@:3}" >&2 || return 1
         for package in "$apt"/archives/*.deb; do
             dpkg-deb --extract "$package" "$folder" || return 1
         done

@@ -8,11 +8,13 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::bench::{self, Work};
+use crate::config::TrainConfig;
 use crate::cpu::CpuEngine;
 use crate::engine::{Engine, Tap};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, GpuEngine, OpenOptions, Variant};
 use crate::kernel::Precision;
+use crate::model::Dims;
 use crate::ops::case::{Distance, distance};
 use crate::ops::{OPS, Op};
 use crate::plan::Planner;
@@ -103,7 +105,10 @@ pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> 
         }
     }
     done(limits(subject, &dims, &recipe));
-    done(real_shapes(subject, &dims, &recipe));
+    done(real_shapes(subject, &dims, &recipe, Precision::F32));
+    if subject.adapter.matrix_units.any() {
+        done(real_shapes(subject, &dims, &recipe, Precision::Mixed));
+    }
     done(first_loss(subject));
     done(determinism(subject));
     Ok(Report {
@@ -211,9 +216,9 @@ pub fn matrix_units(engine: &mut dyn Engine) -> Result<()> {
 }
 
 /// Whether the recipe for the model fits what the device can bind.
-fn limits(subject: &Subject, dims: &crate::model::Dims, one_pair: &bench::Options) -> Check {
+fn limits(subject: &Subject, dims: &Dims, one_pair: &bench::Options) -> Check {
     let recipe = bench::Options {
-        batch_size: crate::config::TrainConfig::default().batch_size,
+        batch_size: TrainConfig::default().batch_size,
         ..one_pair.clone()
     };
     let count = || {
@@ -232,9 +237,18 @@ fn limits(subject: &Subject, dims: &crate::model::Dims, one_pair: &bench::Option
 }
 
 /// Every kernel of an optimizer step of the model, by every variant, on the step's own data.
-fn real_shapes(subject: &Subject, dims: &crate::model::Dims, recipe: &bench::Options) -> Check {
+fn real_shapes(
+    subject: &Subject,
+    dims: &Dims,
+    recipe: &bench::Options,
+    precision: Precision,
+) -> Check {
+    let name = match precision {
+        Precision::F32 => "real shapes",
+        Precision::Mixed => "real shapes [mixed]",
+    };
     let compare = || {
-        let mut engine = subject.usual()?;
+        let mut engine = subject.engine(Variant::Best, precision)?;
         let mut work = Work::new(&mut engine, dims, recipe)?;
         let (mut met, mut worst, mut misses) = (Vec::new(), Distance::default(), Vec::new());
         let mut count = 0;
@@ -268,7 +282,10 @@ fn real_shapes(subject: &Subject, dims: &crate::model::Dims, recipe: &bench::Opt
         );
         Ok((found, misses))
     };
-    Check::new("real shapes", compare())
+    Check {
+        mixed: precision == Precision::Mixed,
+        ..Check::new(name, compare())
+    }
 }
 
 /// The model on which whole steps are tried.
