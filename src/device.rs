@@ -131,6 +131,7 @@ impl DeviceChoice {
             max_binding_bytes: self.max_binding_bytes(),
             precision: self.precision,
             tuning: self.tuning_file(&adapters.report(index)),
+            measure: !self.no_autotune,
             ..OpenOptions::default()
         };
         Ok(Found::Gpu {
@@ -186,9 +187,6 @@ impl DeviceChoice {
 
     /// One for each adapter, driver, set of kernels and precision, and for shaders with checks and without.
     fn tuning_file(&self, adapter: &AdapterReport) -> Option<PathBuf> {
-        if self.no_autotune {
-            return None;
-        }
         let mut hash = cache::key();
         let Self {
             checked, precision, ..

@@ -61,6 +61,20 @@ const fn kernel(
 }
 
 static WRONG: Kernel = kernel(doubling!("2.1 * x[id.x]"), "wrong", &[], |_, _, _| Some(9));
+/// No device takes such workgroups: making the pipeline fails.
+static TOO_LARGE: Kernel = kernel(
+    "struct Params { count: u32 }
+    @group(0) @binding(0) var<uniform> params: Params;
+    @group(0) @binding(1) var<storage, read> x: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+    @compute @workgroup_size(4096)
+    fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+        if id.x < params.count { y[id.x] = x[id.x] + x[id.x]; }
+    }",
+    "too large",
+    &[],
+    |_, _, _| Some(8),
+);
 static NOT_HERE: Kernel = kernel(doubling!("0.0"), "not here", &[], |_, _, _| None);
 static SUM: Kernel = kernel(doubling!("x[id.x] + x[id.x]"), "sum", &[], |_, _, _| {
     Some(2)
@@ -68,7 +82,7 @@ static SUM: Kernel = kernel(doubling!("x[id.x] + x[id.x]"), "sum", &[], |_, _, _
 static DOUBLE: Kernel = kernel(
     doubling!("2.0 * x[id.x]"),
     "product",
-    &[&WRONG, &NOT_HERE, &SUM],
+    &[&WRONG, &TOO_LARGE, &NOT_HERE, &SUM],
     |_, _, _| Some(1),
 );
 
@@ -94,6 +108,7 @@ fn chosen(engine: &GpuEngine) -> &'static str {
 fn tuned(path: &Path) -> GpuEngine {
     common::gpu_with(OpenOptions {
         tuning: Some(path.to_owned()),
+        measure: true,
         ..OpenOptions::default()
     })
 }
@@ -131,12 +146,13 @@ fn measuring_leaves_out_what_is_wrong_and_says_so_once() {
     let best = chosen(&engine);
     assert!(["sum", "product"].contains(&best), "{best}");
     let notes = engine.notes();
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes.len(), 3, "{notes:?}");
     assert!(
         notes[0].contains("double/forward [wrong] is wrong"),
         "{notes:?}"
     );
-    assert!(notes[1].contains("measured 1 kernel shapes"), "{notes:?}");
+    assert!(notes[1].contains("double/forward [too large]"), "{notes:?}");
+    assert!(notes[2].contains("measured 1 kernel shapes"), "{notes:?}");
 
     let table: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let entry = &table["entries"][0];
@@ -147,7 +163,10 @@ fn measuring_leaves_out_what_is_wrong_and_says_so_once() {
             .unwrap()
             .contains("relative")
     );
-    assert!(entry["milliseconds"]["wrong"].is_null());
+    assert!(!entry["failed"]["too large"].as_str().unwrap().is_empty());
+    for failed in ["wrong", "too large"] {
+        assert!(entry["milliseconds"][failed].is_null());
+    }
     for right in ["sum", "product"] {
         assert!(entry["milliseconds"][right].as_f64().unwrap() > 0.0);
     }
@@ -159,6 +178,15 @@ fn measuring_leaves_out_what_is_wrong_and_says_so_once() {
     assert_eq!(chosen(&engine), best);
     assert!(engine.notes().is_empty());
     assert_eq!(engine.identity(), identity);
+
+    // Nor is what was wrong taken where nothing is to be measured, though it rates highest.
+    let mut engine = common::gpu_with(OpenOptions {
+        tuning: Some(path),
+        ..OpenOptions::default()
+    });
+    assert!(doubles(&mut engine));
+    assert_eq!(chosen(&engine), "sum");
+    assert!(engine.notes().is_empty());
 }
 
 #[test]
@@ -201,7 +229,7 @@ fn a_table_that_cannot_be_written_costs_a_note() {
     let mut engine = tuned(&file.join("tuning.json"));
     assert!(doubles(&mut engine));
     let notes = engine.notes();
-    assert!(notes[1].contains("not kept"), "{notes:?}");
+    assert!(notes[2].contains("not kept"), "{notes:?}");
 }
 
 #[test]

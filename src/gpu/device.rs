@@ -45,9 +45,11 @@ pub struct OpenOptions {
     pub variant: Variant,
     /// In what matrix products are multiplied.
     pub precision: Precision,
-    /// Measure variants at first use, and keep what was found in this file, which is for one device,
-    /// driver and set of kernels. `None` = take those that rate highest.
+    /// What was found out about variants, kept in a file that is for one device, driver and set of kernels:
+    /// those that were wrong are not taken.
     pub tuning: Option<PathBuf>,
+    /// Measure variants at first use, for that file, instead of taking those that rate highest.
+    pub measure: bool,
 }
 
 /// What to ask of an adapter when it is opened.

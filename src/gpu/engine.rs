@@ -120,7 +120,7 @@ impl GpuEngine {
                 "{report}, {}, {:?}, {:?}",
                 report.driver, options.variant, options.precision
             ),
-            choices: Choices::new(options.variant, target, max_words, tuner),
+            choices: Choices::new(options.variant, target, max_words, (tuner, options.measure)),
             notes: Vec::new(),
             device,
             queue,

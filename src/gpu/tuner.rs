@@ -73,6 +73,12 @@ impl Tuner {
         Some(&entry.variant)
     }
 
+    /// True if this variant of the kernel was found wrong, at whatever shape.
+    pub fn has_failed(&self, kernel: &str, variant: &str) -> bool {
+        let mut entries = self.table.entries.iter().filter(|e| e.kernel == kernel);
+        entries.any(|e| e.failed.contains_key(variant))
+    }
+
     /// Takes an entry in, in place of one that names a variant that is no more.
     fn learn(&mut self, entry: Entry, seconds: f64) {
         let same = |e: &Entry| e.kernel == entry.kernel && e.class == entry.class;
@@ -128,9 +134,15 @@ impl GpuEngine {
         let expected = self.expect(step, candidates[0])?;
         let mut best: Option<(f64, &'static Kernel)> = None;
         for way in candidates {
-            let off = self.try_out(step, way, &expected)?.unwrap_or_default();
-            if !off.within(&Distance::REAL) {
-                let reason = format!("{off} from the CPU");
+            let failed = match self.try_out(step, way, &expected) {
+                Ok(off) => {
+                    let off = off.unwrap_or_default();
+                    (!off.within(&Distance::REAL)).then(|| format!("{off} from the CPU"))
+                }
+                // A driver that cannot compile it, say.
+                Err(e) => Some(e.to_string()),
+            };
+            if let Some(reason) = failed {
                 self.notes.push(format!(
                     "{} [{}] is wrong on this device ({reason}) and not used",
                     entry.kernel, way.variant
@@ -152,9 +164,10 @@ impl GpuEngine {
         let Some((_, way)) = best else {
             return Err(Error::device(
                 format!(
-                    "{}: no variant of {} is right here",
+                    "{}: no variant of {} is right here: {:?}",
                     self.name(),
-                    entry.kernel
+                    entry.kernel,
+                    entry.failed
                 ),
                 "update the driver, or use --device cpu; `gpt2-dpo selftest` tells more",
             ));

@@ -24,8 +24,10 @@ pub(super) struct Choices {
     variant: Variant,
     target: Target,
     max_binding_words: usize,
-    /// Measures; none where the choice is static.
+    /// What was measured before, and what is; none where nothing is kept.
     pub tuner: Option<Tuner>,
+    /// Measure what was not yet.
+    measures: bool,
     made: BTreeMap<Key, &'static Kernel>,
 }
 
@@ -34,12 +36,13 @@ impl Choices {
         variant: Variant,
         target: Target,
         max_binding_words: usize,
-        tuner: Option<Tuner>,
+        (tuner, measures): (Option<Tuner>, bool),
     ) -> Choices {
         Choices {
             variant,
             target,
             max_binding_words,
+            measures: measures && tuner.is_some(),
             tuner,
             made: BTreeMap::new(),
         }
@@ -68,8 +71,8 @@ impl Choices {
         let chosen = match (self.variant, &self.tuner) {
             (Variant::Named(name), _) => named(name).unwrap_or(step.kernel),
             _ if candidates.len() == 1 => candidates[0],
-            (Variant::Best, None) => candidates[0],
-            (Variant::Best, Some(tuner)) => named(tuner.recall(step)?)?,
+            (Variant::Best, Some(tuner)) if self.measures => named(tuner.recall(step)?)?,
+            (Variant::Best, _) => candidates[0],
         };
         self.take(step, chosen);
         Some(chosen)
@@ -80,7 +83,8 @@ impl Choices {
         self.made.insert(Self::key(step), chosen);
     }
 
-    /// What can run, best rating first; never empty, as the step's own kernel always can. Of the ways that
+    /// What can run and was not found wrong here, best rating first; never empty: where all were, they are
+    /// all there to be tried again. Of the ways that
     /// round what they multiply, if one can run, the others are left out: numbers do not depend on
     /// what is faster by more than the order of sums.
     pub fn candidates(&self, step: &Step) -> Vec<&'static Kernel> {
@@ -94,6 +98,13 @@ impl Choices {
         if rated.iter().any(rounds) {
             rated.retain(rounds);
         }
+        if let Some(tuner) = &self.tuner {
+            let name = step.kernel.name();
+            let stands = |(_, way): &(u32, &Kernel)| !tuner.has_failed(&name, way.variant);
+            if rated.iter().any(stands) {
+                rated.retain(stands);
+            }
+        }
         rated.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
         rated.into_iter().map(|(_, way)| way).collect()
     }
@@ -105,7 +116,7 @@ impl Choices {
 
     /// What was chosen by measuring, in words, for what results depend on; empty if nothing was.
     pub fn measured(&self) -> String {
-        if self.tuner.is_none() {
+        if !self.measures {
             return String::new();
         }
         let line = |((op, entry, class), way): (&Key, &&Kernel)| {

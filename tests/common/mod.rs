@@ -17,6 +17,7 @@ pub const CHECKED: OpenOptions = OpenOptions {
     variant: Variant::Best,
     precision: Precision::F32,
     tuning: None,
+    measure: false,
 };
 
 /// As users have it, but with everything that the adapter offers.
