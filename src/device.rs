@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
 use crate::kernel::Precision;
-use crate::selftest;
+use crate::twins;
 
 /// Which graphics API to use: `auto` looks in all that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -170,7 +170,7 @@ impl DeviceChoice {
                         tuning: None,
                         ..options.clone()
                     };
-                    selftest::matrix_units(&mut adapters.open(index, untuned)?)?;
+                    twins::hold_matrix_units(&mut adapters.open(index, untuned)?)?;
                 }
                 Ok(Opened {
                     engine: Box::new(adapters.open(index, options)?),

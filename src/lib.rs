@@ -18,8 +18,8 @@
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
 //! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
-//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs and [`selftest`] holds a device to the
-//! twins. How fast all of it is: [`ceilings`] are what a device does at best, [`profile`] tells where the
+//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs. [`twins`] holds a device to the
+//! CPU's, and [`selftest`] tells from that and more whether to trust it. How fast all of it is: [`ceilings`] are what a device does at best, [`profile`] tells where the
 //! time of recordings goes, and [`mod@bench`] measures every kernel and a whole step.
 
 #![warn(missing_docs)]
@@ -53,5 +53,6 @@ pub mod schedule;
 pub mod selftest;
 pub mod tokenizer;
 pub mod train;
+pub mod twins;
 
 pub use error::{Error, Result};

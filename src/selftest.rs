@@ -9,16 +9,16 @@ use serde::Serialize;
 
 use crate::bench::{self, Work};
 use crate::config::TrainConfig;
-use crate::cpu::CpuEngine;
+use crate::distance::Distance;
 use crate::engine::{Engine, Tap};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{AdapterReport, GpuEngine, OpenOptions, Variant};
 use crate::kernel::Precision;
 use crate::model::Dims;
-use crate::ops::case::{Distance, distance};
 use crate::ops::{OPS, Op};
 use crate::plan::Planner;
 use crate::recording::Recording;
+use crate::twins;
 
 /// What one line says.
 #[derive(Clone, Debug, Serialize)]
@@ -161,58 +161,15 @@ fn cases(subject: &Subject, op: &Op, variant: &'static str, precision: Precision
     let mut ran = true;
     let mut compare = || {
         let mut engine = subject.engine(Variant::Named(variant), precision)?;
-        let found = hold_to_twins(&mut engine, op, precision);
+        let held = twins::hold(&mut engine, op, precision)?;
         ran = variant.is_empty() || engine.chosen().any(|(_, way)| way == variant);
-        found
+        Ok((format!("{} cases, {}", held.cases, held.worst), held.misses))
     };
     let check = Check {
         mixed: precision == Precision::Mixed,
         ..Check::new(name, compare())
     };
     ran.then_some(check)
-}
-
-fn hold_to_twins(
-    engine: &mut dyn Engine,
-    op: &Op,
-    precision: Precision,
-) -> Result<(String, Vec<String>)> {
-    let mut cpu = CpuEngine::new().with_precision(precision);
-    let bound = op.bound(precision);
-    let (mut count, mut worst, mut misses) = (0, Distance::default(), Vec::new());
-    for case in (op.cases)() {
-        let ours = case.run(engine)?;
-        let twin = case.run(&mut cpu)?;
-        let off = distance(&ours.outputs, &twin.outputs);
-        count += 1;
-        worst = worst.worse(off);
-        if !off.within(&bound) {
-            misses.push(format!("{}: {off}", case.label));
-        }
-        misses.extend(ours.broken.iter().map(|b| format!("{}: {b}", case.label)));
-    }
-    Ok((format!("{count} cases, {worst}"), misses))
-}
-
-/// Holds the matrix units of a device, opened for mixed precision, to their twins: some drivers have
-/// them and compute something else.
-///
-/// # Errors
-/// `Error::Device` if they do.
-pub fn matrix_units(engine: &mut dyn Engine) -> Result<()> {
-    for op in OPS {
-        if op.variants(Precision::Mixed).is_empty() {
-            continue;
-        }
-        let (_, misses) = hold_to_twins(engine, op, Precision::Mixed)?;
-        if let Some(miss) = misses.first() {
-            return Err(Error::device(
-                format!("{}: the matrix units are wrong: {miss}", engine.name()),
-                "use --precision f32, or update the driver",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Whether the recipe for the model fits what the device can bind.

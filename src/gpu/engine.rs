@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::pace::{self, Pace};
+use super::pipeline::Pipeline;
 use super::timer::Timer;
 use super::tuner::Tuner;
 use super::variants::{Choices, bound, partials};
@@ -59,11 +60,6 @@ pub struct GpuEngine {
 
 /// A kernel and the buffers of the step that it runs for.
 type BindGroupKey = (*const Kernel, [u32; Step::MAX_BUFFERS]);
-
-struct Pipeline {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
-}
 
 /// Copies to the host under way, and staging buffers to use again.
 #[derive(Default)]
@@ -172,70 +168,6 @@ impl GpuEngine {
             .expect("the buffer was released")
     }
 
-    fn make_pipeline(&self, kernel: &'static Kernel) -> Pipeline {
-        let name = kernel.name();
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.op),
-            source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
-        };
-        let module = if self.options.checked {
-            self.device.create_shader_module(descriptor)
-        } else {
-            // SAFETY: the shaders are this program's own; their loops end, and every index stays in the
-            // buffers that a recording binds as long as sizes fit (the ops make both from the same
-            // numbers) and ids and positions are in their tables (`Workspace::upload` checks).
-            unsafe {
-                let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
-                self.device
-                    .create_shader_module_trusted(descriptor, unchecked)
-            }
-        };
-        let entry =
-            |binding: u32, ty: wgpu::BufferBindingType, dynamic: bool| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty,
-                    has_dynamic_offset: dynamic,
-                    min_binding_size: None,
-                },
-                count: None,
-            };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-        for b in &kernel.reflection().storage {
-            let read_only = !b.written;
-            let ty = wgpu::BufferBindingType::Storage { read_only };
-            entries.push(entry(b.binding, ty, false));
-        }
-        let layout = self
-            .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(&name),
-                entries: &entries,
-            });
-        let pipeline_layout = self
-            .device
-            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(&name),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-        let pipeline = self
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&name),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some(kernel.entry),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: self.options.checked,
-                    ..Default::default()
-                },
-                cache: None,
-            });
-        Pipeline { pipeline, layout }
-    }
-
     /// Name and variant of every kernel chosen so far among several.
     pub fn chosen(&self) -> impl Iterator<Item = (String, &'static str)> {
         self.choices.all().map(|way| (way.name(), way.variant))
@@ -252,7 +184,7 @@ impl GpuEngine {
     /// Makes what a pass of a step needs and has not met before.
     fn prepare(&mut self, step: &Step, kernel: &'static Kernel) {
         if !self.pipelines.contains_key(&(kernel as *const Kernel)) {
-            let pipeline = self.make_pipeline(kernel);
+            let pipeline = Pipeline::new(&self.device, kernel, self.options.checked);
             self.pipelines.insert(kernel, pipeline);
         }
         let key = Self::bind_group_key(step, kernel);

@@ -3,6 +3,7 @@
 mod device;
 mod engine;
 mod pace;
+mod pipeline;
 mod timer;
 mod tuner;
 mod twin;

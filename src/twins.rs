@@ -1,0 +1,65 @@
+//! Holds a device to the kernels' CPU twins, on the ops' made-up cases.
+
+use crate::cpu::CpuEngine;
+use crate::distance::{Distance, distance};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::kernel::Precision;
+use crate::ops::{OPS, Op};
+
+/// How a device did on the cases of an op.
+pub struct Held {
+    /// How many were run.
+    pub cases: usize,
+    /// From the twins, over all cases.
+    pub worst: Distance,
+    /// What is wrong, each in words.
+    pub misses: Vec<String>,
+}
+
+/// Runs every case of an op on `engine`, which was opened for this precision, and on the CPU.
+///
+/// # Errors
+/// `Error::Device`. A kernel that disagrees with its twin is no error, but a miss.
+pub fn hold(engine: &mut dyn Engine, op: &Op, precision: Precision) -> Result<Held> {
+    let mut cpu = CpuEngine::new().with_precision(precision);
+    let bound = op.bound(precision);
+    let mut held = Held {
+        cases: 0,
+        worst: Distance::default(),
+        misses: Vec::new(),
+    };
+    for case in (op.cases)() {
+        let ours = case.run(engine)?;
+        let twin = case.run(&mut cpu)?;
+        let off = distance(&ours.outputs, &twin.outputs);
+        held.cases += 1;
+        held.worst = held.worst.worse(off);
+        if !off.within(&bound) {
+            held.misses.push(format!("{}: {off}", case.label));
+        }
+        let broken = ours.broken.iter().map(|b| format!("{}: {b}", case.label));
+        held.misses.extend(broken);
+    }
+    Ok(held)
+}
+
+/// The same for the matrix units of a device that was opened for mixed precision: some drivers have them
+/// and compute something else.
+///
+/// # Errors
+/// `Error::Device` if they do.
+pub fn hold_matrix_units(engine: &mut dyn Engine) -> Result<()> {
+    for op in OPS {
+        if op.variants(Precision::Mixed).is_empty() {
+            continue;
+        }
+        if let Some(miss) = hold(engine, op, Precision::Mixed)?.misses.first() {
+            return Err(Error::device(
+                format!("{}: the matrix units are wrong: {miss}", engine.name()),
+                "use --precision f32, or update the driver",
+            ));
+        }
+    }
+    Ok(())
+}
