@@ -30,8 +30,8 @@ pub struct Kernel {
     pub variant: &'static str,
     /// The other ways, in files of their own, `shaders/OP_*.wgsl`. Empty for a variant.
     pub variants: &'static [&'static Kernel],
-    /// How well it suits a step and a device: the highest is taken where nothing was measured; `None` =
-    /// it cannot run there. Does not depend on how many rows a micro-batch has: see [`Kernel::class`].
+    /// How well it suits a step and a device: the highest is taken where nothing was measured; 0 = so ill
+    /// that it is not worth measuring; `None` = it cannot run there. Does not depend on how many rows a micro-batch has: see [`Kernel::class`].
     pub rate: fn(&[u8], &[Buffer], &Target) -> Option<u32>,
     /// Steps of one class run the same variant. The class says nothing of how many rows a micro-batch
     /// has, so that a row's numbers do not depend on the rows beside it.

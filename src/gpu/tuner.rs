@@ -130,7 +130,7 @@ impl GpuEngine {
             milliseconds: BTreeMap::new(),
             failed: BTreeMap::new(),
         };
-        let candidates = self.choices.candidates(step);
+        let candidates = self.choices.contenders(step);
         let expected = self.expect(step, candidates[0])?;
         let mut best: Option<(f64, &'static Kernel)> = None;
         for way in candidates {

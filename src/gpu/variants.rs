@@ -88,6 +88,21 @@ impl Choices {
     /// round what they multiply, if one can run, the others are left out: numbers do not depend on
     /// what is faster by more than the order of sums.
     pub fn candidates(&self, step: &Step) -> Vec<&'static Kernel> {
+        let rated = self.rated(step).into_iter();
+        rated.map(|(_, way)| way).collect()
+    }
+
+    /// Those of them that are worth measuring.
+    pub fn contenders(&self, step: &Step) -> Vec<&'static Kernel> {
+        let mut rated = self.rated(step);
+        let hopeful = |(rate, _): &(u32, &Kernel)| *rate > 0;
+        if rated.iter().any(hopeful) {
+            rated.retain(hopeful);
+        }
+        rated.into_iter().map(|(_, way)| way).collect()
+    }
+
+    fn rated(&self, step: &Step) -> Vec<(u32, &'static Kernel)> {
         let mut rated: Vec<(u32, &'static Kernel)> = step
             .kernel
             .ways()
@@ -106,7 +121,7 @@ impl Choices {
             }
         }
         rated.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
-        rated.into_iter().map(|(_, way)| way).collect()
+        rated
     }
 
     /// Everything chosen so far.

@@ -118,7 +118,7 @@ pub const KERNELS: &[&Kernel] = &[
 
 /// Without workgroup memory, four words at a time: best where that is plain memory.
 fn rate_direct(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    is_in_fours(p).then_some(if target.software { 3 } else { 0 })
+    is_in_fours(p).then_some(if target.software { 3 } else { 1 })
 }
 
 /// With the largest tiles, four words at a time: best where enough tiles keep a GPU busy.
@@ -128,10 +128,10 @@ fn rate_wide(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
     }
     let result = buffers[buffers.len() - 1];
     let tiles = result.words / p.c_row as usize / WIDE_TILE * (p.cols as usize / WIDE_TILE);
-    Some(if target.software || tiles < BUSY_TILES {
-        0
-    } else {
-        2
+    Some(match target.software {
+        true => 0,
+        false if tiles < BUSY_TILES => 1,
+        false => 2,
     })
 }
 
