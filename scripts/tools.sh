@@ -63,6 +63,7 @@ debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 unpack_whole() {
     local folder="$tools/$1" apt="$tools/$1.apt"
     if [ ! -e "$folder/done" ]; then
+        [ -e "$debian_keyring" ] || install debian-archive-keyring >&2 || return 1
         mkdir -p "$folder" "$apt"/{lists/partial,archives/partial}
         : >"$apt/status" # nothing is installed: all dependencies come too
         local suite
@@ -82,4 +83,53 @@ unpack_whole() {
         touch "$folder/done"
     fi
     echo "$folder"
+}
+
+# The version of Debian's rustc-web, which comes with the sources of the standard library; nothing where apt has
+# none, or an older one than Cargo.toml asks for.
+debian_rust_version() {
+    has_apt || return 0
+    apt_lists >&2
+    local version least
+    version=$(apt-cache policy rustc-web | sed -n 's/^ *Candidate: \([0-9]*\.[0-9]*\).*/\1/p')
+    least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    if printf '%s\n' "$least" "$version" | sort --version-sort --check=quiet; then
+        echo "$version"
+    fi
+}
+
+# Like cargo, for targets whose standard library rustup has not: it is compiled from Debian's sources.
+cargo_build_std() {
+    local version llvm root
+    version=$(debian_rust_version)
+    llvm=$(apt-cache depends "libstd-rust-web-$version" | sed -n 's/^ *Depends: \(libllvm.*\)/\1/p')
+    root=$(unpack "rust-web-$version" rustc-web "libstd-rust-web-$version" libstd-rust-web-dev rust-web-src \
+        "$llvm")/usr || return
+    ln -sfn "$(echo "$root"/src/rustc-*)" "$root/lib/rustlib/src/rust"
+    # The libraries' folder is given to cargo and not by a wrapper around rustc: a shell may lose variables
+    # such as CARGO_BIN_EXE_gpt2-dpo.
+    RUSTC="$root/bin/rustc" LD_LIBRARY_PATH="$root/lib/x86_64-linux-gnu" RUSTC_BOOTSTRAP=1 \
+        cargo "$1" -Zbuild-std=std "${@:2}"
+}
+
+# Microsoft's shader compilers for DX12, signed, as the npm package of Dawn has them: prints the folder with
+# d3dcompiler_47.dll (FXC), dxcompiler.dll (DXC) and DXC's licence.
+dx12_compilers() {
+    local folder="$tools/dx12" from=package/dist/win32-x64
+    if [ ! -e "$folder/done" ]; then
+        mkdir -p "$folder"
+        (
+            cd "$folder"
+            npm pack --silent webgpu@0.6.2 >&2
+            tar -xzf webgpu-0.6.2.tgz "$from"
+            rm webgpu-0.6.2.tgz
+            printf '%s *%s\n' \
+                04cf618004bf19f789f54e8931c7f7106223bccd354b093c4ff725c748512602 "$from/dxcompiler.dll" \
+                289767b49dc8525bce262ea06fee4ef9fced2e131a55b25654ce871c1f0498b2 "$from/d3dcompiler_47.dll" |
+                if command -v sha256sum >/dev/null; then sha256sum -c; else shasum -a 256 -c; fi >&2 &&
+                touch done
+        ) || return
+        [ -e "$folder/done" ] || return
+    fi
+    echo "$folder/$from"
 }

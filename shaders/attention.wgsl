@@ -60,37 +60,41 @@ fn y_at(row: u32, head: u32) -> u32 {
     return (row * params.heads + head) * params.head_dim;
 }
 
-// Columns d .. d + 4 of the head that begins at `at`; zeros beyond the head.
-fn qkv_four(at: u32, d: u32) -> vec4<f32> {
-    var four = vec4(0.0);
-    if params.head_dim % 4u == 0u {
-        if d < params.head_dim {
-            four = qkv[(at + d) / 4u];
-        }
-    } else {
-        for (var k = 0u; k < 4u; k++) {
-            if d + k < params.head_dim {
-                four[k] = qkv[(at + d + k) / 4u][(at + d + k) % 4u];
-            }
-        }
+// Column d of the head that begins at `at`; zero beyond the head.
+fn qkv_one(at: u32, d: u32) -> f32 {
+    if d < params.head_dim {
+        return qkv[(at + d) / 4u][(at + d) % 4u];
     }
-    return four;
+    return 0.0;
+}
+
+fn dy_one(at: u32, d: u32) -> f32 {
+    if d < params.head_dim {
+        return dy[(at + d) / 4u][(at + d) % 4u];
+    }
+    return 0.0;
+}
+
+// Columns d .. d + 4. No loop that writes to component `k` of a vector: FXC unrolls all loops around such a
+// write, and gives up.
+fn qkv_four(at: u32, d: u32) -> vec4<f32> {
+    if params.head_dim % 4u != 0u {
+        return vec4(qkv_one(at, d), qkv_one(at, d + 1u), qkv_one(at, d + 2u), qkv_one(at, d + 3u));
+    }
+    if d < params.head_dim {
+        return qkv[(at + d) / 4u];
+    }
+    return vec4(0.0);
 }
 
 fn dy_four(at: u32, d: u32) -> vec4<f32> {
-    var four = vec4(0.0);
-    if params.head_dim % 4u == 0u {
-        if d < params.head_dim {
-            four = dy[(at + d) / 4u];
-        }
-    } else {
-        for (var k = 0u; k < 4u; k++) {
-            if d + k < params.head_dim {
-                four[k] = dy[(at + d + k) / 4u][(at + d + k) % 4u];
-            }
-        }
+    if params.head_dim % 4u != 0u {
+        return vec4(dy_one(at, d), dy_one(at, d + 1u), dy_one(at, d + 2u), dy_one(at, d + 3u));
     }
-    return four;
+    if d < params.head_dim {
+        return dy[(at + d) / 4u];
+    }
+    return vec4(0.0);
 }
 
 // The t-th key row that a query with this span sees.

@@ -54,26 +54,28 @@ fn own_load(lane: u32, along_sum: bool) -> vec2<u32> {
     return select(vec2(low, high), vec2(high, low), along_sum);
 }
 
-fn load_a(first_row: u32, k: u32) -> vec4<f32> {
-    var value = vec4(0.0);
-    for (var r = 0u; r < 4u; r++) {
-        let row = first_row + r;
-        if row < params.rows && k < params.inner {
-            value[r] = a[params.a_offset + row * params.a_row + k * params.a_inner];
-        }
+// A cell of an operand; zero outside.
+fn a_at(row: u32, k: u32) -> f32 {
+    if row < params.rows && k < params.inner {
+        return a[params.a_offset + row * params.a_row + k * params.a_inner];
     }
-    return value;
+    return 0.0;
 }
 
-fn load_b(first_col: u32, k: u32) -> vec4<f32> {
-    var value = vec4(0.0);
-    for (var r = 0u; r < 4u; r++) {
-        let col = first_col + r;
-        if col < params.cols && k < params.inner {
-            value[r] = b[k * params.b_inner + col * params.b_col];
-        }
+fn b_at(k: u32, col: u32) -> f32 {
+    if col < params.cols && k < params.inner {
+        return b[k * params.b_inner + col * params.b_col];
     }
-    return value;
+    return 0.0;
+}
+
+// No loop that writes to component `r` of a vector: FXC unrolls all loops around such a write, and gives up.
+fn load_a(r: u32, k: u32) -> vec4<f32> {
+    return vec4(a_at(r, k), a_at(r + 1u, k), a_at(r + 2u, k), a_at(r + 3u, k));
+}
+
+fn load_b(c: u32, k: u32) -> vec4<f32> {
+    return vec4(b_at(k, c), b_at(k, c + 1u), b_at(k, c + 2u), b_at(k, c + 3u));
 }
 
 // The 4 × 4 sums of a lane, a vec4 a row.
