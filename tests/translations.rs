@@ -11,7 +11,10 @@ use gpt2_dpo::ops::OPS;
 use naga::back::{glsl, hlsl, msl, pipeline_constants, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{CooperativeSize, Module, ResourceBinding, ShaderStage, TypeInner};
+use naga::{
+    Block, CooperativeSize, Expression, Handle, Module, ResourceBinding, ShaderStage, Statement,
+    TypeInner,
+};
 
 /// What a device opened for matrix units is asked for: `MATRIX_UNITS` of src/gpu/device.rs.
 const MATRIX_UNITS: Capabilities = Capabilities::COOPERATIVE_MATRIX
@@ -110,6 +113,63 @@ fn valid_where_they_run() {
             } else if api.sides.is_empty() {
                 assert!(valid.is_err(), "{name} can run on {}", api.name);
             }
+        }
+    }
+}
+
+/// FXC, which compiles for DX12 where there is no DXC, unrolls every loop around a write to a vector's component
+/// by a variable index, and gives up. No compiler that runs here does, so the rule is held here.
+#[test]
+fn no_component_is_written_by_a_variable_index() {
+    for kernel in passes() {
+        let module = parse(kernel);
+        let info = validate(&module, capabilities(&VULKAN, kernel.precision)).unwrap();
+        let functions = module.functions.iter();
+        let functions = functions.map(|(handle, function)| (function, &info[handle]));
+        let entries = module.entry_points.iter().enumerate();
+        let entries = entries.map(|(i, entry)| (&entry.function, info.get_entry_point(i)));
+        for (function, info) in functions.chain(entries) {
+            let mut stores = Vec::new();
+            stores_of(&function.body, &mut stores);
+            for pointer in stores {
+                let Expression::Access { base, .. } = function.expressions[pointer] else {
+                    continue;
+                };
+                let written = info[base].ty.inner_with(&module.types);
+                let is_vector = match *written {
+                    TypeInner::Pointer { base, .. } => {
+                        matches!(module.types[base].inner, TypeInner::Vector { .. })
+                    }
+                    TypeInner::ValuePointer { size, .. } => size.is_some(),
+                    _ => false,
+                };
+                let name = function.name.as_deref().unwrap_or(kernel.entry);
+                assert!(!is_vector, "{}: in {name}", label(kernel));
+            }
+        }
+    }
+}
+
+/// What a block stores to.
+fn stores_of(block: &Block, found: &mut Vec<Handle<Expression>>) {
+    for statement in block {
+        match statement {
+            Statement::Store { pointer, .. } => found.push(*pointer),
+            Statement::Block(inner) => stores_of(inner, found),
+            Statement::If { accept, reject, .. } => {
+                stores_of(accept, found);
+                stores_of(reject, found);
+            }
+            Statement::Loop {
+                body, continuing, ..
+            } => {
+                stores_of(body, found);
+                stores_of(continuing, found);
+            }
+            Statement::Switch { cases, .. } => {
+                cases.iter().for_each(|case| stores_of(&case.body, found));
+            }
+            _ => {}
         }
     }
 }
