@@ -24,7 +24,7 @@ as_root() {
 
 apt_lists() {
     if [ ! -e "$tools/apt-lists" ]; then
-        as_root apt-get update -qq
+        as_root apt-get update -qq || return 1
         mkdir -p "$tools"
         touch "$tools/apt-lists"
     fi

@@ -227,6 +227,9 @@ fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
     if index < adapters.len() {
         return Ok(index);
     }
+    if !adapters.matching(name).is_empty() {
+        return by_name(adapters, "--device", name); // "4090"
+    }
     let narrowed = match std::env::var_os(BACKEND) {
         Some(_) => format!(", and {BACKEND} is set"),
         None => String::new(),

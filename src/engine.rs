@@ -99,7 +99,7 @@ pub trait Engine {
 
     /// Holds each variant that can run for a step to the CPU twin, on the buffers as they are, which are left
     /// so: how far each came out, `None` where neither it nor the twin changed anything. Empty on the CPU.
-    fn compare(&mut self, _step: &Step) -> Result<Vec<(&'static Kernel, Option<Distance>)>> {
+    fn compare(&mut self, _step: &Step) -> Result<Vec<Compared>> {
         Ok(Vec::new())
     }
 
@@ -122,6 +122,10 @@ pub trait Engine {
         Ok(Usage::default())
     }
 }
+
+/// A variant, and how far from the twin it came out: see [`Engine::compare`]. `Error::Device` where the
+/// driver could not run it.
+pub type Compared = (&'static Kernel, Result<Option<Distance>>);
 
 /// What a time was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

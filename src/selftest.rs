@@ -29,8 +29,20 @@ pub struct Check {
     pub found: String,
     /// What is wrong, each in words; empty if nothing is.
     pub misses: Vec<String>,
-    /// Only `--precision mixed` stands on it.
-    pub mixed: bool,
+    /// What stands on it.
+    pub about: About,
+}
+
+/// What a check says something of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum About {
+    /// Whether the device computes what it should.
+    Device,
+    /// The same with `--precision mixed`.
+    Mixed,
+    /// Whether the model fits it.
+    Room,
 }
 
 /// Everything found, for people and as JSON.
@@ -55,14 +67,23 @@ pub struct Report {
 impl Report {
     /// True if the device can be trusted in f32.
     pub fn is_trusted(&self) -> bool {
-        self.checks.iter().all(|c| c.mixed || c.misses.is_empty())
+        self.is_well(About::Device)
+    }
+
+    /// True if the model fits.
+    pub fn fits(&self) -> bool {
+        self.is_well(About::Room)
     }
 
     /// True if it can in mixed precision as well; `None` if it has no matrix units for that.
     pub fn is_trusted_mixed(&self) -> Option<bool> {
-        let mut mixed = self.checks.iter().filter(|check| check.mixed).peekable();
-        mixed.peek()?;
-        Some(self.is_trusted() && mixed.all(|check| check.misses.is_empty()))
+        let any = self.checks.iter().any(|check| check.about == About::Mixed);
+        any.then(|| self.is_trusted() && self.is_well(About::Mixed))
+    }
+
+    fn is_well(&self, about: About) -> bool {
+        let mut checks = self.checks.iter().filter(|check| check.about == about);
+        checks.all(|check| check.misses.is_empty())
     }
 }
 
@@ -104,10 +125,16 @@ pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> 
             }
         }
     }
-    done(limits(subject, &dims, &recipe));
-    done(real_shapes(subject, &dims, &recipe, Precision::F32));
+    let limits = limits(subject, &dims, &recipe);
+    // What does not fit says nothing of how the device computes.
+    let (shapes, dims) = match limits.misses.is_empty() {
+        true => (recipe, dims),
+        false => (bench::Options::one_pair(SMALL), bench::dims(SMALL)?),
+    };
+    done(limits);
+    done(real_shapes(subject, &dims, &shapes, Precision::F32));
     if subject.adapter.matrix_units.any() {
-        done(real_shapes(subject, &dims, &recipe, Precision::Mixed));
+        done(real_shapes(subject, &dims, &shapes, Precision::Mixed));
     }
     done(first_loss(subject));
     done(determinism(subject));
@@ -122,15 +149,24 @@ pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> 
     })
 }
 
+impl About {
+    fn of(precision: Precision) -> About {
+        match precision {
+            Precision::F32 => About::Device,
+            Precision::Mixed => About::Mixed,
+        }
+    }
+}
+
 impl Check {
-    /// From what was found, or from what kept it from being found.
+    /// Of the device; from what was found, or from what kept it from being found.
     fn new(name: impl Into<String>, outcome: Result<(String, Vec<String>)>) -> Check {
         let (found, misses) = outcome.unwrap_or_else(|e| (String::new(), vec![e.to_string()]));
         Check {
             name: name.into(),
             found,
             misses,
-            mixed: false,
+            about: About::Device,
         }
     }
 }
@@ -166,22 +202,25 @@ fn cases(subject: &Subject, op: &Op, variant: &'static str, precision: Precision
         Ok((format!("{} cases, {}", held.cases, held.worst), held.misses))
     };
     let check = Check {
-        mixed: precision == Precision::Mixed,
+        about: About::of(precision),
         ..Check::new(name, compare())
     };
     ran.then_some(check)
 }
 
-/// Whether the recipe for the model fits what the device can bind.
+/// Whether the recipe for the model fits what the device can bind and hold.
 fn limits(subject: &Subject, dims: &Dims, one_pair: &bench::Options) -> Check {
     let recipe = bench::Options {
         batch_size: TrainConfig::default().batch_size,
         ..one_pair.clone()
     };
     let count = || {
-        let max = subject.usual()?.max_binding_bytes();
+        let mut engine = subject.usual()?;
+        let max = engine.max_binding_bytes();
         let mut planner = Planner::new(max, usize::MAX);
         let shards = Work::empty(&mut planner, dims, &recipe)?.vocabulary_shards();
+        Work::empty(&mut engine, dims, &recipe)?;
+        engine.wait()?;
         let found = format!(
             "{} takes {} MiB and cached references; largest binding {} MiB, vocabulary in {shards}",
             recipe.model,
@@ -190,7 +229,10 @@ fn limits(subject: &Subject, dims: &Dims, one_pair: &bench::Options) -> Check {
         );
         Ok((found, Vec::new()))
     };
-    Check::new("limits", count())
+    Check {
+        about: About::Room,
+        ..Check::new("limits", count())
+    }
 }
 
 /// Every kernel of an optimizer step of the model, by every variant, on the step's own data.
@@ -215,12 +257,19 @@ fn real_shapes(
                 if !met.contains(&kind) {
                     for (way, off) in engine.compare(step)? {
                         count += 1;
-                        // Of no distance where it neither did nor had to change anything.
-                        let off = off.unwrap_or_default();
-                        worst = worst.worse(off);
-                        if !off.within(&Distance::REAL) {
-                            let (kernel, sizes) = &kind;
-                            misses.push(format!("{kernel} [{}] {sizes:?}: {off}", way.variant));
+                        let (kernel, sizes) = &kind;
+                        let mut miss = |what: String| {
+                            misses.push(format!("{kernel} [{}] {sizes:?}: {what}", way.variant));
+                        };
+                        match off {
+                            Ok(Some(off)) => {
+                                worst = worst.worse(off);
+                                if !off.within(&Distance::REAL) {
+                                    miss(off.to_string());
+                                }
+                            }
+                            Ok(None) => miss("changed nothing, nor did the twin".into()),
+                            Err(e) => miss(e.to_string()),
                         }
                     }
                     met.push(kind);
@@ -240,7 +289,7 @@ fn real_shapes(
         Ok((found, misses))
     };
     Check {
-        mixed: precision == Precision::Mixed,
+        about: About::of(precision),
         ..Check::new(name, compare())
     }
 }
@@ -272,19 +321,29 @@ fn determinism(subject: &Subject) -> Check {
         let mut engine = subject.usual()?;
         let dims = bench::dims(SMALL)?;
         let mut work = Work::new(&mut engine, &dims, &bench::Options::one_pair(SMALL))?;
+        let start = work.weights(&mut engine)?;
         for _ in 0..STEPS {
             work.accumulate(&mut engine, 0)?;
             let ticket = work.update(&mut engine)?;
             work.report(&mut engine, ticket)?;
         }
-        work.weights(&mut engine)
+        Ok((start, work.weights(&mut engine)?))
     };
     let twice = || {
-        let (first, second) = (train()?, train()?);
-        let values = first.iter().flatten().zip(second.iter().flatten());
-        let different = values.filter(|(a, b)| a.to_bits() != b.to_bits()).count();
-        let miss = format!("{different} weights differ");
-        let misses = if different == 0 { vec![] } else { vec![miss] };
+        let ((start, first), (_, second)) = (train()?, train()?);
+        let different = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+            let pairs = a.iter().flatten().zip(b.iter().flatten());
+            pairs.filter(|(a, b)| a.to_bits() != b.to_bits()).count()
+        };
+        let mut misses = Vec::new();
+        match different(&first, &second) {
+            0 => {}
+            count => misses.push(format!("{count} weights differ")),
+        }
+        // Equal bits are worth nothing if no step was taken.
+        if first.iter().flatten().any(|w| !w.is_finite()) || different(&start, &first) == 0 {
+            misses.push("the steps were not taken".into());
+        }
         Ok((format!("{STEPS} steps twice"), misses))
     };
     Check::new("same bits", twice())

@@ -370,7 +370,7 @@ impl<'a> Run<'a> {
         Ok(Weights { tensors })
     }
 
-    /// Optimizer steps whose metrics came back finite.
+    /// Optimizer steps that were taken, and whose metrics came back finite.
     pub fn good_steps(&self) -> usize {
         self.metrics.good_steps
     }
@@ -463,7 +463,9 @@ impl<'a> Run<'a> {
             pairs_per_second: flight.pairs as f64 / seconds,
             tokens_per_second: flight.tokens as f64 / seconds,
         };
-        self.metrics.good_steps = flight.step;
+        if report.broken.is_none() {
+            self.metrics.good_steps += 1;
+        }
         self.metrics.write(&row)?;
         (self.observe)(Event::Step { row: &row, total });
         Ok(())

@@ -5,7 +5,8 @@ use crate::distance::{Distance, distance};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
-use crate::ops::{OPS, Op};
+use crate::ops::{OPS, Op, linear};
+use crate::recording::Recording;
 
 /// How a device did on the cases of an op.
 pub struct Held {
@@ -55,11 +56,51 @@ pub fn hold_matrix_units(engine: &mut dyn Engine) -> Result<()> {
             continue;
         }
         if let Some(miss) = hold(engine, op, Precision::Mixed)?.misses.first() {
-            return Err(Error::device(
-                format!("{}: the matrix units are wrong: {miss}", engine.name()),
-                "use --precision f32, or update the driver",
-            ));
+            return Err(wrong_units(engine, miss));
         }
     }
-    Ok(())
+    match overflows(engine)? {
+        true => Ok(()),
+        false => Err(wrong_units(
+            engine,
+            "what f16 cannot hold does not come out infinite",
+        )),
+    }
+}
+
+fn wrong_units(engine: &dyn Engine, how: &str) -> Error {
+    Error::device(
+        format!("{}: the matrix units are wrong: {how}", engine.name()),
+        "use --precision f32, or update the driver",
+    )
+}
+
+/// Whether a product with an operand beyond f16 is infinite: the loss scale backs off from nothing else.
+fn overflows(engine: &mut dyn Engine) -> Result<bool> {
+    const SIDE: usize = 16;
+    let mut x = [1.0_f32; SIDE * SIDE];
+    x[0] = 70_000.0;
+    let buffers = [
+        engine.upload("x", &x)?,
+        engine.upload("w", &[1.0_f32; SIDE * SIDE])?,
+        engine.create("y", SIDE * SIDE)?,
+    ];
+    let [x, weight, y] = buffers;
+    let mut rec = Recording::new();
+    let product = linear::Forward {
+        x,
+        weight,
+        bias: None,
+        residual: None,
+        y,
+    };
+    let shape = linear::Shape::whole(SIDE, SIDE, SIDE);
+    linear::forward(&mut rec, &product, shape, 0, false);
+    engine.run(&rec)?;
+    let sums = engine.read_f32(y)?;
+    for buffer in buffers {
+        engine.release(buffer);
+    }
+    let (first, rest) = sums.split_at(SIDE);
+    Ok(first.iter().all(|v| *v == f32::INFINITY) && rest.iter().all(|v| *v == SIDE as f32))
 }

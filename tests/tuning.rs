@@ -246,3 +246,52 @@ fn measuring_leaves_buffers_as_they_were() {
     assert_eq!(engine.read_f32(x).unwrap(), [5.0, 5.0]);
     assert_eq!(engine.read_f32(y).unwrap(), [10.0, 7.0], "run once");
 }
+
+/// Runs the kernel over x, y being 7 before; what comes out.
+fn doubled(engine: &mut GpuEngine, x: f32) -> gpt2_dpo::Result<f32> {
+    let engine: &mut dyn Engine = engine;
+    let x = engine.upload("x", &[x]).unwrap();
+    let y = engine.upload("y", &[7.0_f32]).unwrap();
+    let mut rec = Recording::new();
+    rec.push(&DOUBLE, &[x, y], 1_u32, Grid::Items(1), 0);
+    engine.run(&rec)?;
+    Ok(engine.read_f32(y)?[0])
+}
+
+/// A gradient that overflowed is no fault of the variants; and what changes nothing shows none.
+#[test]
+fn data_that_tell_nothing_decide_nothing() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tuning.json");
+    let mut engine = tuned(&path);
+    assert_eq!(doubled(&mut engine, f32::INFINITY).unwrap(), f32::INFINITY);
+    assert!(doubled(&mut engine, f32::NAN).unwrap().is_nan());
+    assert_eq!(doubled(&mut engine, 3.5).unwrap(), 7.0, "as it was before");
+    assert_eq!(engine.chosen().count(), 0);
+    assert!(engine.notes().is_empty());
+    assert!(!path.exists());
+    assert_eq!(doubled(&mut engine, 4.0).unwrap(), 8.0);
+    assert!(["sum", "product"].contains(&chosen(&engine)));
+}
+
+#[test]
+fn where_all_were_wrong_nothing_runs() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tuning.json");
+    doubled(&mut tuned(&path), 4.0).unwrap();
+    let mut table: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for variant in ["sum", "product"] {
+        table["entries"][0]["failed"][variant] = "made up".into();
+    }
+    std::fs::write(&path, table.to_string()).unwrap();
+    for measure in [true, false] {
+        let mut engine = common::gpu_with(OpenOptions {
+            tuning: Some(path.clone()),
+            measure,
+            ..OpenOptions::default()
+        });
+        let error = doubled(&mut engine, 4.0).unwrap_err().to_string();
+        assert!(error.contains("no variant of double/forward"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use gpt2_dpo::checkpoint;
 use gpt2_dpo::device::Found;
+use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::selftest::{self, Check, Report, Subject};
 use gpt2_dpo::{Error, Result};
 
@@ -52,7 +53,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         })?;
     }
     conclude(&report);
-    match report.is_trusted() {
+    let trusted = match args.device.precision {
+        Precision::F32 => report.is_trusted(),
+        Precision::Mixed => report.is_trusted_mixed() == Some(true),
+    };
+    match trusted && report.fits() {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
     }
@@ -87,11 +92,15 @@ fn conclude(report: &Report) {
     );
     let mixed = match report.is_trusted_mixed() {
         Some(true) => "; --precision mixed too",
-        Some(false) if report.is_trusted() => "; but not with --precision mixed",
-        _ => "",
+        Some(false) => ", but not with --precision mixed",
+        None => "; it has no matrix units for --precision mixed",
+    };
+    let room = match report.fits() {
+        true => String::new(),
+        false => format!("; {} does not fit it", report.model),
     };
     match report.is_trusted() {
-        true => say!("\ntrust this device{mixed}: {who}"),
+        true => say!("\ntrust this device{mixed}{room}: {who}"),
         false => say!(
             "\ndo NOT trust this device: use --device cpu, or see whether --checked helps. To report \
              it, send what `selftest --json FILE` writes, and this: {who}"

@@ -1,9 +1,7 @@
 //! An engine with a listener in between.
 
-use super::{Clock, Engine, Memory, Ticket, Timing, Usage};
-use crate::distance::Distance;
+use super::{Clock, Compared, Engine, Memory, Ticket, Timing, Usage};
 use crate::error::Result;
-use crate::kernel::Kernel;
 use crate::recording::{Buffer, Recording, Step};
 
 /// What a [`Tap`] does with a recording: it is to run it on the engine, in whatever way.
@@ -88,7 +86,7 @@ impl Engine for Tap<'_> {
         self.engine.variant(step)
     }
 
-    fn compare(&mut self, step: &Step) -> Result<Vec<(&'static Kernel, Option<Distance>)>> {
+    fn compare(&mut self, step: &Step) -> Result<Vec<Compared>> {
         self.engine.compare(step)
     }
 

@@ -11,8 +11,7 @@ use super::timer::Timer;
 use super::tuner::Tuner;
 use super::variants::{Choices, bound, partials};
 use super::{AdapterReport, OpenOptions};
-use crate::distance::Distance;
-use crate::engine::{self, Clock, Engine, Held, Ticket, Timing, Usage};
+use crate::engine::{self, Clock, Compared, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Target};
 use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
@@ -220,7 +219,7 @@ impl GpuEngine {
     }
 
     /// Room for `words` words of partial results.
-    fn reserve_partials(&mut self, words: usize) -> Result<()> {
+    pub(super) fn reserve_partials(&mut self, words: usize) -> Result<()> {
         let bytes = 4 * words as u64;
         if self.partials.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
             let buffer = self.create_buffer("partial results", words)?;
@@ -293,6 +292,7 @@ impl GpuEngine {
                 }
             }
         }
+        self.note_finished();
         let work = steps.iter().map(|(step, _)| pace::work(step)).sum();
         self.pace
             .submitted(self.opened.elapsed().as_secs_f64(), work);
@@ -337,9 +337,7 @@ impl GpuEngine {
     ) -> Result<()> {
         let mut rest = steps;
         while !rest.is_empty() {
-            while let Ok(seconds) = self.finished.1.try_recv() {
-                self.pace.finished(seconds);
-            }
+            self.note_finished();
             let next;
             (next, rest) = rest.split_at(submission(rest, self.pace.limit()));
             let chosen = |step: &Step| (*step, self.choices.get(step).unwrap_or(step.kernel));
@@ -348,6 +346,14 @@ impl GpuEngine {
             self.submit(&next, pass_steps, timer.as_deref_mut())?;
         }
         Ok(())
+    }
+
+    /// Tells the pace what was seen to be done: all that one look at the device showed, together.
+    fn note_finished(&mut self) {
+        let seen: Vec<f64> = self.finished.1.try_iter().collect();
+        if let Some(&latest) = seen.last() {
+            self.pace.finished(latest, seen.len());
+        }
     }
 
     /// Submits, waiting first if too much is under way.
@@ -558,12 +564,15 @@ impl Engine for GpuEngine {
         self.choices.get(step).map_or("", |way| way.variant)
     }
 
-    fn compare(&mut self, step: &Step) -> Result<Vec<(&'static Kernel, Option<Distance>)>> {
+    fn compare(&mut self, step: &Step) -> Result<Vec<Compared>> {
         let candidates = self.choices.candidates(step);
-        let expected = self.expect(step, candidates[0])?;
+        let Some(first) = candidates.first() else {
+            return Ok(Vec::new());
+        };
+        let expected = self.expect(step, first)?;
         let mut found = Vec::new();
         for way in candidates {
-            found.push((way, self.try_out(step, way, &expected)?));
+            found.push((way, self.try_out(step, way, &expected)));
         }
         self.restore(step, &expected)?;
         Ok(found)

@@ -70,11 +70,12 @@ impl Pace {
         self.under_way.push_back(work);
     }
 
-    /// The oldest submission under way was seen to be done. Being late to see it makes the device seem
-    /// slower, never faster.
-    pub fn finished(&mut self, now: f64) {
+    /// The `count` oldest submissions under way were seen to be done, all those that are by `now`. Being late
+    /// to see it makes the device seem slower, never faster.
+    pub fn finished(&mut self, now: f64, count: usize) {
         self.last = now;
-        self.done += self.under_way.pop_front().unwrap_or(0.0);
+        let count = count.min(self.under_way.len());
+        self.done += self.under_way.drain(..count).sum::<f64>();
         let seconds = now - self.began;
         if seconds < SHORTEST {
             return;
@@ -104,9 +105,10 @@ mod tests {
         let (mut left, mut now, mut free) = (total, 0.0_f64, 0.0_f64);
         let (mut took, mut ends) = (Vec::new(), VecDeque::new());
         while left > 0.0 || !ends.is_empty() {
-            while ends.front().is_some_and(|&end| end <= now) {
-                ends.pop_front();
-                pace.finished(now);
+            let count = ends.iter().take_while(|&&end| end <= now).count();
+            if count > 0 {
+                ends.drain(..count);
+                pace.finished(now, count);
             }
             while left > 0.0 && ends.len() < ahead {
                 let work = pace.limit().min(left);
@@ -120,6 +122,42 @@ mod tests {
             now += look;
         }
         took
+    }
+
+    /// A host that hands over whole steps of `step` work and waits for each but the last: it sees all of a
+    /// step's submissions at once.
+    #[test]
+    fn a_host_that_waits_for_steps_changes_little() {
+        for speed in SPEEDS {
+            for seconds in [0.5, 2.0, 6.0, 20.0] {
+                let mut pace = Pace::new();
+                let (mut now, mut free, mut last) = (0.0_f64, 0.0_f64, 0.0_f64);
+                let mut flights = VecDeque::new();
+                for _ in 0..30 {
+                    let (mut left, mut count) = (seconds * speed, 0);
+                    while left > 0.0 {
+                        let work = pace.limit().min(left);
+                        pace.submitted(now, work);
+                        free = free.max(now) + work / speed;
+                        last = work / speed;
+                        left -= work;
+                        count += 1;
+                    }
+                    flights.push_back((free, count));
+                    if flights.len() > 1 {
+                        let (end, count) = flights.pop_front().unwrap();
+                        now = now.max(end);
+                        pace.finished(now, count);
+                    }
+                    now += 0.1;
+                }
+                let limit = pace.limit() / speed;
+                assert!(
+                    (0.2 * SECONDS..1.5 * SECONDS).contains(&limit) || pace.limit >= RANGE.1,
+                    "{speed:e}, steps of {seconds} s: {limit} s, {last} s"
+                );
+            }
+        }
     }
 
     const SPEEDS: [f64; 5] = [3e9, 2e10, 1e11, 1e12, 3e13];
@@ -160,13 +198,13 @@ mod tests {
         simulate(&mut pace, 3e13, |_| 1e12, (3, 1e-3));
         let before = pace.limit();
         pace.submitted(100.0, 1e9);
-        pace.finished(107.0);
+        pace.finished(107.0, 1);
         assert!(pace.limit() >= 0.5 * before);
         // Small work says nothing.
         for i in 0..100 {
             let now = 200.0 + f64::from(i);
             pace.submitted(now, 1e6);
-            pace.finished(now + 1e-3);
+            pace.finished(now + 1e-3, 1);
         }
         assert!(pace.limit() >= 0.5 * before);
     }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::GpuEngine;
+use super::variants::partials;
 use crate::distance::Distance;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -130,10 +131,20 @@ impl GpuEngine {
             milliseconds: BTreeMap::new(),
             failed: BTreeMap::new(),
         };
-        let candidates = self.choices.contenders(step);
-        let expected = self.expect(step, candidates[0])?;
+        let contenders = self.choices.contenders(step);
+        let Some(first) = contenders.first() else {
+            return Err(self.none_right(&entry.kernel));
+        };
+        let expected = self.expect(step, first)?;
+        if !expected.tells(step) {
+            // An overflowed gradient, say: the usual way runs, and another step's data decide.
+            return Ok(());
+        }
         let mut best: Option<(f64, &'static Kernel)> = None;
-        for way in candidates {
+        for way in contenders {
+            if self.reserve_partials(partials(step, way)).is_err() {
+                continue; // no memory for it now: that says nothing of later runs
+            }
             let failed = match self.try_out(step, way, &expected) {
                 Ok(off) => {
                     let off = off.unwrap_or_default();
@@ -162,15 +173,7 @@ impl GpuEngine {
         }
         self.restore(step, &expected)?;
         let Some((_, way)) = best else {
-            return Err(Error::device(
-                format!(
-                    "{}: no variant of {} is right here: {:?}",
-                    self.name(),
-                    entry.kernel,
-                    entry.failed
-                ),
-                "update the driver, or use --device cpu; `gpt2-dpo selftest` tells more",
-            ));
+            return Err(self.none_right(&entry.kernel));
         };
         entry.variant = way.variant.to_owned();
         self.choices.take(step, way);
@@ -178,6 +181,13 @@ impl GpuEngine {
             tuner.learn(entry, began.elapsed().as_secs_f64());
         }
         Ok(())
+    }
+
+    fn none_right(&self, kernel: &str) -> Error {
+        Error::device(
+            format!("{}: no variant of {kernel} is right here", self.name()),
+            "update the driver, or use --device cpu; `gpt2-dpo selftest` tells more",
+        )
     }
 
     /// Seconds of one run: the least of a few rounds, or of the first run alone if that is over `limit`.

@@ -13,6 +13,15 @@ pub(super) struct Expected {
     twin: Vec<Vec<u32>>,
 }
 
+impl Expected {
+    /// True if it tells right variants from wrong ones: all finite, and something changed.
+    pub fn tells(&self, step: &Step) -> bool {
+        let (before, twin) = (written(step, &self.before), written(step, &self.twin));
+        let off = distance_of_changes(before, twin, written(step, &self.twin));
+        off.is_some_and(|off| off.within(&Distance::default()))
+    }
+}
+
 impl GpuEngine {
     /// Reads a step's buffers, and runs the twin of `way` and of all of its precision.
     pub(super) fn expect(&mut self, step: &Step, way: &Kernel) -> Result<Expected> {

@@ -60,8 +60,8 @@ impl Choices {
         }
     }
 
-    /// Chooses without measuring: by name, from what was measured before, or, without a tuner, by
-    /// rating. `None` = measure the candidates.
+    /// Chooses without measuring: by name, from what was measured before, or, where nothing is to be
+    /// measured, by rating. `None` = measure, or fail: every way was found wrong here.
     pub fn settle(&mut self, step: &Step) -> Option<&'static Kernel> {
         if let Some(chosen) = self.get(step) {
             return Some(chosen);
@@ -70,9 +70,10 @@ impl Choices {
         let named = |name: &str| candidates.iter().copied().find(|way| way.variant == name);
         let chosen = match (self.variant, &self.tuner) {
             (Variant::Named(name), _) => named(name).unwrap_or(step.kernel),
-            _ if candidates.len() == 1 => candidates[0],
-            (Variant::Best, Some(tuner)) if self.measures => named(tuner.recall(step)?)?,
-            (Variant::Best, _) => candidates[0],
+            (Variant::Best, Some(tuner)) if self.measures && self.able(step).len() > 1 => {
+                named(tuner.recall(step)?)?
+            }
+            (Variant::Best, _) => *candidates.first()?,
         };
         self.take(step, chosen);
         Some(chosen)
@@ -83,10 +84,7 @@ impl Choices {
         self.made.insert(Self::key(step), chosen);
     }
 
-    /// What can run and was not found wrong here, best rating first; never empty: where all were, they are
-    /// all there to be tried again. Of the ways that
-    /// round what they multiply, if one can run, the others are left out: numbers do not depend on
-    /// what is faster by more than the order of sums.
+    /// What can run and was not found wrong here, best rating first.
     pub fn candidates(&self, step: &Step) -> Vec<&'static Kernel> {
         let rated = self.rated(step).into_iter();
         rated.map(|(_, way)| way).collect()
@@ -103,6 +101,18 @@ impl Choices {
     }
 
     fn rated(&self, step: &Step) -> Vec<(u32, &'static Kernel)> {
+        let mut rated = self.able(step);
+        if let Some(tuner) = &self.tuner {
+            let name = step.kernel.name();
+            rated.retain(|(_, way)| !tuner.has_failed(&name, way.variant));
+        }
+        rated
+    }
+
+    /// What can run, best rating first; never empty, as the step's own kernel always can. Of the ways that
+    /// round what they multiply, if one can run, the others are left out: numbers do not depend on what is
+    /// faster by more than the order of sums.
+    fn able(&self, step: &Step) -> Vec<(u32, &'static Kernel)> {
         let mut rated: Vec<(u32, &'static Kernel)> = step
             .kernel
             .ways()
@@ -113,13 +123,6 @@ impl Choices {
         if rated.iter().any(rounds) {
             rated.retain(rounds);
         }
-        if let Some(tuner) = &self.tuner {
-            let name = step.kernel.name();
-            let stands = |(_, way): &(u32, &Kernel)| !tuner.has_failed(&name, way.variant);
-            if rated.iter().any(stands) {
-                rated.retain(stands);
-            }
-        }
         rated.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
         rated
     }
@@ -129,9 +132,9 @@ impl Choices {
         self.made.values().copied()
     }
 
-    /// What was chosen by measuring, in words, for what results depend on; empty if nothing was.
+    /// What was chosen by what was measured, now or before, in words, for what results depend on.
     pub fn measured(&self) -> String {
-        if !self.measures {
+        if self.tuner.is_none() {
             return String::new();
         }
         let line = |((op, entry, class), way): (&Key, &&Kernel)| {

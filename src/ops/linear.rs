@@ -117,13 +117,13 @@ pub const KERNELS: &[&Kernel] = &[
 ];
 
 /// Without workgroup memory, four words at a time: best where that is plain memory.
-fn rate_direct(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    is_in_fours(p).then_some(if target.software { 3 } else { 1 })
+fn rate_direct(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
+    is_in_fours(p, buffers).then_some(if target.software { 3 } else { 1 })
 }
 
 /// With the largest tiles, four words at a time: best where enough tiles keep a GPU busy.
 fn rate_wide(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
-    if !is_in_fours(p) {
+    if !is_in_fours(p, buffers) {
         return None;
     }
     let result = buffers[buffers.len() - 1];
@@ -139,19 +139,19 @@ fn rate_wide(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
 /// that their parts would round more than other variants' do.
 fn rate_split(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
     let rows = buffers[0].words / p.a_inner.max(1) as usize;
-    if !is_in_fours(p) || rows > MAX_SPLIT_ROWS {
+    if !is_in_fours(p, buffers) || rows > MAX_SPLIT_ROWS {
         return None;
     }
     Some(if target.software { 0 } else { 2 })
 }
 
 /// On matrix units; the larger the better.
-fn rate_matrix8(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    (is_in_fours(p) && target.multiplies_by(8)).then_some(4)
+fn rate_matrix8(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
+    (is_in_fours(p, buffers) && target.multiplies_by(8)).then_some(4)
 }
 
-fn rate_matrix16(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    (is_in_fours(p) && target.multiplies_by(16)).then_some(5)
+fn rate_matrix16(p: &Params, buffers: &[Buffer], target: &Target) -> Option<u32> {
+    (is_in_fours(p, buffers) && target.multiplies_by(16)).then_some(5)
 }
 
 /// Rows and columns of outputs that a workgroup of the wide variant owns.
@@ -160,9 +160,11 @@ const WIDE_TILE: usize = 128;
 const BUSY_TILES: usize = 96;
 const MAX_SPLIT_ROWS: usize = 8192;
 
-/// True if vec4s of operands and results never straddle a row.
-fn is_in_fours(p: &Params) -> bool {
-    let a_dense = if p.a_inner == 1 { p.inner } else { p.rows };
+/// True if vec4s of operands and results never straddle a row: of the whole product, of which this step may
+/// be a part.
+fn is_in_fours(p: &Params, buffers: &[Buffer]) -> bool {
+    let rows = buffers[buffers.len() - 1].words as u32 / p.c_row;
+    let a_dense = if p.a_inner == 1 { p.inner } else { rows };
     let b_dense = if p.b_inner == 1 { p.inner } else { p.cols };
     let strides = [p.a_row.max(p.a_inner), p.b_col.max(p.b_inner), p.c_row];
     let sizes = [a_dense, b_dense, p.cols, p.a_offset, p.c_offset];
@@ -174,19 +176,23 @@ fn is_in_fours(p: &Params) -> bool {
 /// Products whose rows are a micro-batch's: the weight's sizes, and about how large the buffer of
 /// results is.
 fn class_of_rows(p: &Params, buffers: &[Buffer]) -> Class {
-    [p.cols, p.inner, about(p, buffers[buffers.len() - 1])]
+    [
+        p.cols,
+        p.inner,
+        about(p, buffers, buffers[buffers.len() - 1]),
+    ]
 }
 
 /// Products whose sums run over a micro-batch's rows: the weight's sizes, however many of its rows this
 /// step has, and about how large the buffer of rows is.
 fn class_of_sum(p: &Params, buffers: &[Buffer]) -> Class {
     let weight_rows = buffers[buffers.len() - 1].words as u32 / p.c_row;
-    [weight_rows, p.cols, about(p, buffers[0])]
+    [weight_rows, p.cols, about(p, buffers, buffers[0])]
 }
 
 /// The magnitude of a buffer; and apart from it, what decides whether some variants can run.
-fn about(p: &Params, buffer: Buffer) -> u32 {
-    2 * buffer.words.next_power_of_two().ilog2() + u32::from(is_in_fours(p))
+fn about(p: &Params, buffers: &[Buffer], buffer: Buffer) -> u32 {
+    2 * buffer.words.next_power_of_two().ilog2() + u32::from(is_in_fours(p, buffers))
 }
 
 /// One weight matrix or one row shard of it, and what it is multiplied with.

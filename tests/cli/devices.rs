@@ -155,7 +155,8 @@ fn selftest_says_what_does_not_fit() {
     let miss = |line: &str| line.starts_with("MISS") && line.contains("limits");
     assert!(ran.stdout.lines().any(miss), "{ran:?}");
     let verdict = ran.stdout.lines().last().unwrap();
-    assert!(verdict.starts_with("do NOT trust"), "{verdict}");
+    assert!(verdict.starts_with("trust this device"), "{verdict}");
+    assert!(verdict.contains("gpt2 does not fit"), "{verdict}");
 }
 
 #[test]
