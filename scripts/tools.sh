@@ -85,6 +85,11 @@ unpack_whole() {
     echo "$folder"
 }
 
+# Whether rustup has the standard library for a target.
+has_target() {
+    command -v rustup >/dev/null && rustup target list --installed | grep -qx "$1"
+}
+
 # The version of Debian's rustc-web, which comes with the sources of the standard library; nothing where apt has
 # none, or an older one than Cargo.toml asks for.
 debian_rust_version() {
