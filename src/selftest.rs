@@ -196,7 +196,14 @@ fn cases(subject: &Subject, op: &Op, variant: &'static str, precision: Precision
     };
     let mut ran = true;
     let mut compare = || {
-        let mut engine = subject.engine(Variant::Named(variant), precision)?;
+        // A narrower binding is for a model's weights: the cases have theirs as they are.
+        let mut engine = (subject.open)(OpenOptions {
+            variant: Variant::Named(variant),
+            precision,
+            tuning: None,
+            max_binding_bytes: None,
+            ..subject.options.clone()
+        })?;
         let held = twins::hold(&mut engine, op, precision)?;
         ran = variant.is_empty() || engine.chosen().any(|(_, way)| way == variant);
         Ok((format!("{} cases, {}", held.cases, held.worst), held.misses))

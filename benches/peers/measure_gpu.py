@@ -10,7 +10,7 @@ where they were built. The last line above is a trial without a GPU.
 
 Each part has a time limit, and one that fails is shown as failed while the others still run; none begins after
 --budget seconds. OUT gets report.md (the tables, which are printed too), results.json, log.txt (all output of all
-programs) and what `gpt2-dpo bench` wrote.
+programs) and what `gpt2-dpo bench` and `selftest` wrote.
 """
 
 import argparse
@@ -125,7 +125,8 @@ class Session:
         if precision != "f32" and not self.offers("selftest", "--precision"):
             raise Failed("this gpt2-dpo has no --precision")
         options = () if precision == "f32" else ("--precision", precision)
-        done = self.ours("selftest", "--device", self.args.adapter, *options, limit=90)
+        found = self.out / f"selftest-{precision}.json"
+        done = self.ours("selftest", "--device", self.args.adapter, "--json", found, *options, limit=90)
         return done.output.splitlines()[-1]
 
     def test(self, binary):
