@@ -22,6 +22,8 @@ struct Scale {
     room: usize,
     buffers: usize,
     bytes: usize,
+    /// Bytes, and buffers, when they were most.
+    most: (usize, usize),
 }
 
 impl Scale {
@@ -31,6 +33,7 @@ impl Scale {
             room,
             buffers: 0,
             bytes: 0,
+            most: (0, 0),
         }
     }
 }
@@ -55,6 +58,7 @@ impl Engine for Scale {
         let buffer = self.engine.create(label, words)?;
         self.buffers += 1;
         self.bytes += 4 * words;
+        self.most = self.most.max((self.bytes, self.buffers));
         Ok(buffer)
     }
     fn release(&mut self, buffer: Buffer) {
@@ -150,9 +154,8 @@ fn a_run_takes_what_the_plan_says() {
                 let plan = plan(&engine, &config);
                 let mut scale = Scale::new(engine, usize::MAX);
                 train(&mut scale, &config).unwrap();
-                assert_eq!(scale.bytes, plan.bytes());
                 let buffers: usize = plan.shares.iter().map(|share| share.buffers).sum();
-                assert_eq!(scale.buffers, buffers);
+                assert_eq!(scale.most, (plan.bytes(), buffers));
                 assert_eq!(plan.vocabulary_shards > 1, max_binding < 1 << 30);
                 bytes.push((plan.bytes(), plan.checkpointed_bytes));
             }
@@ -182,7 +185,7 @@ fn a_micro_batch_that_does_not_fit_is_halved() {
         let error = relative_l2(&losses, &whole);
         assert!(error <= 1e-6, "{error}");
         // What was made before something did not fit has been given back.
-        assert!(scale.bytes <= room);
+        assert!(scale.most.0 <= room);
     }
 }
 
