@@ -15,6 +15,12 @@ pub struct Distance {
 }
 
 impl Distance {
+    /// Within no bound.
+    pub const NAN: Distance = Distance {
+        relative_l2: f64::NAN,
+        relative_max: f64::NAN,
+    };
+
     /// The bound that every kernel is held to on every device: a few roundings of f32 over sums of
     /// some hundred terms.
     pub const BOUND: Distance = Distance {
@@ -87,17 +93,13 @@ pub(crate) fn distance_of_changes<'a>(
 /// Compares `ours` with `reference`. A NaN or an infinity in either makes the distance NaN, unless both
 /// still hold in that place what [`Case::output`](crate::ops::case::Case::output) put there; so does a difference in length.
 pub fn distance(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> Distance {
-    let worst = Distance {
-        relative_l2: f64::NAN,
-        relative_max: f64::NAN,
-    };
     if ours.len() != reference.len() {
-        return worst;
+        return Distance::NAN;
     }
     let mut total = Distance::default();
     for (a, b) in ours.iter().zip(reference) {
         if a.len() != b.len() {
-            return worst;
+            return Distance::NAN;
         }
         let (mut error, mut norm, mut max_error, mut max) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
         for (&a, &b) in a.iter().zip(b) {
@@ -108,7 +110,7 @@ pub fn distance(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> Distance {
             let (a, b) = (f64::from(a), f64::from(b));
             let d = a - b;
             if !d.is_finite() {
-                return worst;
+                return Distance::NAN;
             }
             error += d * d;
             norm += b * b;

@@ -9,7 +9,7 @@ use super::{Options, Progress};
 use crate::distance::{Distance, distance_of_changes};
 use crate::engine::{Engine, Tap};
 use crate::error::Result;
-use crate::kernel::{Bindings, Kernel, Slot};
+use crate::kernel::Kernel;
 use crate::profile::{Calls, Label};
 use crate::recording::{Buffer, Recording, Step};
 
@@ -152,25 +152,10 @@ fn distance_from_twin(
     before: &[Vec<u32>],
     after: &[Vec<u32>],
 ) -> Distance {
-    let mut made: Vec<Vec<u32>> = written(step).map(|(i, _)| before[i].clone()).collect();
-    let mut outputs = made.iter_mut();
-    let bindings = &step.kernel.reflection().storage;
-    let slots = bindings.iter().zip(before).map(|(binding, words)| {
-        let output = binding.written.then(|| outputs.next()).flatten();
-        output.map_or(Slot::Read(words), |words| Slot::Write(words))
-    });
-    (way.twin)(step.params(), Bindings::new(slots.collect()));
-
-    let nothing = Distance {
-        relative_l2: f64::NAN,
-        relative_max: f64::NAN,
-    };
-    let before = written(step).map(|(i, _)| &before[i][..]);
-    let (after, made) = (
-        after.iter().map(Vec::as_slice),
-        made.iter().map(Vec::as_slice),
-    );
-    distance_of_changes(before, after, made).unwrap_or(nothing)
+    let made = step.twin(way, before.to_vec());
+    let was = written(step).map(|(i, _)| &before[i][..]);
+    let made = written(step).map(|(i, _)| &made[i][..]);
+    distance_of_changes(was, after.iter().map(Vec::as_slice), made).unwrap_or(Distance::NAN)
 }
 
 #[cfg(test)]

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::bench::{self, Options, Report};
-use gpt2_dpo::checkpoint;
 use gpt2_dpo::config::TrainConfig;
 
 use super::args::DeviceArgs;
 use super::progress::Progress;
-use super::{say, table};
+use super::{say, table, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -62,10 +61,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let report = report?;
     print(&report);
     if let Some(path) = &args.json {
-        checkpoint::write_atomically(path, |file| {
-            serde_json::to_writer_pretty(&mut *file, &report)?;
-            writeln!(file)
-        })?;
+        write_json(path, &report)?;
     }
     match report.wrong().count() {
         0 => Ok(ExitCode::SUCCESS),

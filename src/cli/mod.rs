@@ -12,11 +12,13 @@ mod starter;
 mod table;
 mod train;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
+use gpt2_dpo::{Result, checkpoint};
+use serde::Serialize;
 
 /// Prints a line on standard output. A reader that has seen enough (`| head`) does not end a run.
 macro_rules! say {
@@ -66,6 +68,14 @@ pub fn run() -> Result<ExitCode> {
         Command::Selftest(args) => selftest::run(args),
         Command::Bench(args) => bench::run(args),
     }
+}
+
+/// Writes everything that a command found, for sharing.
+fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
+    checkpoint::write_atomically(path, |file| {
+        serde_json::to_writer_pretty(&mut *file, report)?;
+        writeln!(file)
+    })
 }
 
 /// Writes the defaults of `train`, which stand in `TrainConfig` alone, into its help.

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gpt2_dpo::checkpoint;
 use gpt2_dpo::device::Found;
 use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::selftest::{self, Check, Report, Subject};
 use gpt2_dpo::{Error, Result};
 
 use super::args::DeviceArgs;
-use super::say;
+use super::{say, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -47,10 +46,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     say!("driver  {}\n", subject.adapter.driver);
     let report = selftest::run(&subject, &args.model, &mut show)?;
     if let Some(path) = &args.json {
-        checkpoint::write_atomically(path, |file| {
-            serde_json::to_writer_pretty(&mut *file, &report)?;
-            writeln!(file)
-        })?;
+        write_json(path, &report)?;
     }
     conclude(&report);
     let trusted = match args.device.precision {
