@@ -6,12 +6,11 @@ mod common;
 
 use std::path::Path;
 
-use common::relative_l2;
+use common::{model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Stream};
-use gpt2_dpo::checkpoint::{Model, Weights};
+use gpt2_dpo::checkpoint::Weights;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::error::Error;
 use gpt2_dpo::gpu::OpenOptions;
@@ -105,17 +104,6 @@ fn what_f16_cannot_hold_is_infinite_and_not_clamped() {
     x[2] = 70_000.0;
     let y = product(&mut mixed_cpu(), shape, &x, &[1.0; 16]);
     assert_eq!(y, [f32::INFINITY; 4]);
-}
-
-fn model() -> Model {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
-    Model::load(&dir).unwrap()
-}
-
-fn pairs(model: &Model) -> Dataset {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
-    let options = TrainConfig::default().data_options();
-    data::read(&path, None, None, &options, &model.config.dims).unwrap()
 }
 
 /// A model in supervised training on four pairs, the same ones at every step.

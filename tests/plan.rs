@@ -2,13 +2,10 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::relative_l2;
-use gpt2_dpo::checkpoint::Model;
+use common::{model, pairs, relative_l2};
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{self, Dataset, Example};
+use gpt2_dpo::data::{Dataset, Example};
 use gpt2_dpo::engine::{Engine, Ticket};
 use gpt2_dpo::model::{Dims, Kind};
 use gpt2_dpo::plan::{Plan, Planner, Share};
@@ -81,17 +78,6 @@ impl Engine for Scale {
     fn wait(&mut self) -> Result<()> {
         self.engine.wait()
     }
-}
-
-fn model() -> Model {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
-    Model::load(&dir).unwrap()
-}
-
-fn pairs(model: &Model) -> Dataset {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
-    let options = TrainConfig::default().data_options();
-    data::read(&path, None, None, &options, &model.config.dims).unwrap()
 }
 
 /// Two steps over the seven pairs; nothing is kept on disk.

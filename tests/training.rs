@@ -4,12 +4,12 @@ mod common;
 
 use std::path::Path;
 
-use common::relative_l2;
+use common::{model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::checkpoint::{Model, Weights};
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::data;
 use gpt2_dpo::dpo::PairMetrics;
 use gpt2_dpo::engine::{Engine, Ticket};
 use gpt2_dpo::error::Result;
@@ -18,17 +18,6 @@ use gpt2_dpo::learner::{Objective, Place, Reference, Scorer};
 use gpt2_dpo::model::Layout;
 use gpt2_dpo::recording::{Buffer, Recording};
 use gpt2_dpo::train::{Inputs, Run};
-
-fn model() -> Model {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
-    Model::load(&dir).unwrap()
-}
-
-fn pairs(model: &Model) -> Dataset {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
-    let options = TrainConfig::default().data_options();
-    data::read(&path, None, None, &options, &model.config.dims).unwrap()
-}
 
 /// Two epochs of steps of 2 × 2 pairs, the last of each epoch a short one.
 fn config(cache: &Path) -> TrainConfig {

@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 
+use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::config::TrainConfig;
+use gpt2_dpo::data::{self, Dataset};
 use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::OPS;
@@ -68,6 +72,19 @@ pub fn mixed_gpu(
     };
     let engine = adapters.open(index, options).expect("the adapter opens");
     Some((engine, bound))
+}
+
+/// The golden fixture's policy.
+pub fn model() -> Model {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
+    Model::load(&dir).unwrap()
+}
+
+/// Its seven pairs.
+pub fn pairs(model: &Model) -> Dataset {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
+    let options = TrainConfig::default().data_options();
+    data::read(&path, None, None, &options, &model.config.dims).unwrap()
 }
 
 /// The names of all variants in f32.
