@@ -109,8 +109,9 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         };
         let (chosen, rejected) = (gain(start..middle), gain(middle..end));
         let margin = p.beta * (chosen - rejected);
+        let z = f64::from(margin);
         metrics[(p.first_slot + pair) as usize] = [
-            (-margin).max(0.0) + (-margin.abs()).exp().ln_1p(),
+            ((-z).max(0.0) + (-z.abs()).exp().ln_1p()) as f32,
             margin,
             p.beta * chosen,
             p.beta * rejected,
@@ -126,9 +127,8 @@ fn backward_twin(p: &Params, mut b: Bindings) {
     for pair in p.first_pair..p.first_pair + p.count {
         let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
         let margin = metrics[(p.first_slot + pair) as usize][1];
-        let e = (-margin.abs()).exp();
-        let sigma = if margin > 0.0 { e } else { 1.0 } / (1.0 + e); // σ(-margin)
-        let slope = p.beta * sigma * p.scale * norm.scale;
+        let sigma = 1.0 / (1.0 + f64::from(margin).exp()); // σ(-margin)
+        let slope = p.beta * sigma as f32 * p.scale * norm.scale;
         drows[start..middle].fill(-slope);
         drows[middle..end].fill(slope);
     }
