@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::model::params::{self, Param};
 
-/// The head, which old files store beside the `wte` that it is.
+/// The head, which is `wte`: some files store both, some only the one, some only the other.
 const HEAD: &str = "lm_head.weight";
 
 // Saved files and fingerprints take the values' bytes as they lie in memory.
@@ -31,7 +31,8 @@ pub struct Weights {
 
 impl Weights {
     /// Reads `model.safetensors`, or the shards of `model.safetensors.index.json`, from the model
-    /// folder `dir`. F32, F16 and BF16 are read, names with and without `transformer.`.
+    /// folder `dir`. F32, F16 and BF16 are read, names with and without `transformer.`, and the head
+    /// where `wte`, which it is tied to, is not there.
     ///
     /// # Errors
     /// `Error::Tensor`, naming file and tensor, if a parameter is missing, stored twice, misshapen, of
@@ -86,7 +87,12 @@ pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
 
 fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Result<Weights> {
     let table = params::table(dims);
-    let head = stored.remove(HEAD);
+    let wte = &table[0].name;
+    let mut head = stored.remove(HEAD);
+    if !stored.contains_key(wte) {
+        // `safetensors.torch.save_model` keeps of equal tensors the first by name, which is the head.
+        stored.extend(head.take().map(|head| (wte.clone(), head)));
+    }
     refuse_unknown(&stored, &table, dims)?;
 
     let convert = |param: &Param| match stored.get(&param.name) {
@@ -105,7 +111,7 @@ fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Resul
     let converted: Vec<Result<Vec<f32>>> = table.par_iter().map(convert).collect();
     let tensors = converted.into_iter().collect::<Result<_>>()?;
 
-    if let (Some(head), Some(wte)) = (head, stored.get(&table[0].name)) {
+    if let (Some(head), Some(wte)) = (head, stored.get(wte)) {
         refuse_untied(&head, wte)?;
     }
     Ok(Weights { tensors })

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs;
 
 use safetensors::tensor::TensorView;
@@ -30,11 +31,15 @@ fn entry<'a>(entries: &'a mut [Entry], name: &str) -> &'a mut Entry {
 }
 
 fn file(entries: &[Entry]) -> Vec<u8> {
+    file_saying(entries, None)
+}
+
+fn file_saying(entries: &[Entry], metadata: Option<HashMap<String, String>>) -> Vec<u8> {
     let views = entries.iter().map(|(name, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
         (name, view)
     });
-    safetensors::serialize(views, None).unwrap()
+    safetensors::serialize(views, metadata).unwrap()
 }
 
 fn parse(entries: &[Entry]) -> Result<Weights> {
@@ -104,6 +109,39 @@ fn masks_and_a_tied_head_are_passed_over() {
     let masked = "transformer.h.0.attn.masked_bias";
     entries.push((masked.into(), Dtype::F32, vec![], vec![0; 4]));
     assert_eq!(parse(&entries).unwrap(), initial(&tiny_dims(), 5));
+}
+
+/// The parameters as `safetensors.torch.save_model(GPT2LMHeadModel)` names them (safetensors 0.8.0): of the
+/// two names of one tensor it keeps the head's.
+fn entries_with_head_alone(prefix: &str) -> Vec<Entry> {
+    let mut entries = entries(prefix);
+    entry(&mut entries, &format!("{prefix}wte.weight")).0 = HEAD.into();
+    entries
+}
+
+#[test]
+fn a_head_alone_is_the_embedding() {
+    let expected = initial(&tiny_dims(), 5);
+    for prefix in ["transformer.", ""] {
+        let entries = entries_with_head_alone(prefix);
+        assert_eq!(parse(&entries).unwrap(), expected);
+    }
+    // As that function says what it left out.
+    let alias = HashMap::from([("transformer.wte.weight".into(), HEAD.into())]);
+    let file = file_saying(&entries_with_head_alone("transformer."), Some(alias));
+    let weights = Weights::parse(&file, Path::new("w.safetensors"), &tiny_dims());
+    assert_eq!(weights.unwrap(), expected);
+}
+
+#[test]
+fn a_head_alone_is_held_to_what_the_embedding_is() {
+    let mut entries = entries_with_head_alone("");
+    let head = entry(&mut entries, HEAD);
+    head.2 = vec![12, 6];
+    head.3.extend([0; 24]);
+    assert_refused(&entries, HEAD, "its shape is [12, 6]");
+    entries.retain(|entry| entry.0 != HEAD);
+    assert_refused(&entries, "wte.weight", "missing");
 }
 
 #[test]
@@ -203,17 +241,18 @@ fn a_damaged_file_is_one_clear_error() {
 #[test]
 fn shards_are_read_as_one() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = entries("transformer.");
-    let (first, second) = entries.split_at(9);
-    let mut map = BTreeMap::new();
-    for (name, part) in [("a.safetensors", first), ("b.safetensors", second)] {
-        fs::write(dir.path().join(name), file(part)).unwrap();
-        map.extend(part.iter().map(|entry| (&entry.0, name)));
+    for entries in [entries("transformer."), entries_with_head_alone("")] {
+        let (first, second) = entries.split_at(9);
+        let mut map = BTreeMap::new();
+        for (name, part) in [("a.safetensors", first), ("b.safetensors", second)] {
+            fs::write(dir.path().join(name), file(part)).unwrap();
+            map.extend(part.iter().map(|entry| (&entry.0, name)));
+        }
+        let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+        fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+        let weights = Weights::load(dir.path(), &tiny_dims()).unwrap();
+        assert_eq!(weights, initial(&tiny_dims(), 5));
     }
-    let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
-    fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
-    let weights = Weights::load(dir.path(), &tiny_dims()).unwrap();
-    assert_eq!(weights, initial(&tiny_dims(), 5));
 
     fs::remove_file(dir.path().join("b.safetensors")).unwrap();
     let error = Weights::load(dir.path(), &tiny_dims()).unwrap_err();
