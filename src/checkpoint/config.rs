@@ -13,7 +13,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::CONFIG_FILE;
+use super::generation::{BOS, EOS};
+use super::{CONFIG_FILE, EndOfText, GenerationConfig};
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::tokenizer::Tokenizer;
@@ -26,19 +27,24 @@ const MAX_LAYERS: u64 = 1024;
 /// `<|endoftext|>` of GPT-2's vocabulary, transformers' default for an absent `eos_token_id`.
 const GPT2_EOS: u32 = 50256;
 
-/// What a `config.json` says.
+/// What the model class is called whose weights and config are saved here, whichever was read.
+const ARCHITECTURE: &str = "GPT2LMHeadModel";
+
+/// What a `config.json` says, and the `generation_config.json` beside it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The sizes of the model.
     pub dims: Dims,
-    /// The token that ends a text; below `dims.vocab_size` when read from a file.
-    pub eos_token_id: Option<u32>,
+    /// What `eos_token_id` says; below `dims.vocab_size` when read from a file.
+    pub end_of_text: EndOfText,
+    /// `None` for a folder without one.
+    pub generation: Option<GenerationConfig>,
     /// The whole file, so that saving loses nothing of it.
     raw: Map<String, Value>,
 }
 
 impl Config {
-    /// Reads `config.json` of the model folder `dir`.
+    /// Reads `config.json` and `generation_config.json` of the model folder `dir`.
     ///
     /// # Errors
     /// `Error::Io` if it cannot be read; `Error::File` if it is absent, is not a GPT-2's, or asks for
@@ -57,36 +63,60 @@ impl Config {
             ),
             _ => Error::io("read", &path, source),
         })?;
-        Config::parse(&bytes, &path)
+        Ok(Config {
+            generation: GenerationConfig::load(dir)?,
+            ..Config::parse(&bytes, &path)?
+        })
+    }
+
+    /// The token that ends a text: the first of those that `config.json` names; where it says nothing,
+    /// transformers' default, if the vocabulary has it.
+    pub fn eos_token_id(&self) -> Option<u32> {
+        match &self.end_of_text {
+            EndOfText::Absent => Some(GPT2_EOS).filter(|id| is_token(*id, self.dims.vocab_size)),
+            said => said.ids().first().copied(),
+        }
     }
 
     /// The token that ends a response: this config's, else the tokenizer's.
     pub fn eos(&self, tokenizer: Option<&Tokenizer>) -> Option<u32> {
-        self.eos_token_id.or_else(|| tokenizer?.eos())
+        self.eos_token_id().or_else(|| tokenizer?.eos())
     }
 
-    /// Reads the text of a `config.json`; `origin` is its name in errors.
+    /// Notes that the model learns to end its texts in `id`, so that whoever loads what is saved stops
+    /// there. As transformers' `Trainer` does for a tokenizer's end-of-text (`align_special_tokens`,
+    /// 5.23.0): no id of a list is lost, and a single id of `config.json` is replaced.
+    pub fn end_in(&mut self, id: u32) {
+        if !self.end_of_text.ids().contains(&id) {
+            self.end_of_text = match self.raw.get(EOS) {
+                Some(Value::Array(_)) => self.end_of_text.with(id),
+                _ => EndOfText::Ids(vec![id]),
+            };
+            self.raw.insert(EOS.to_owned(), self.end_of_text.to_json());
+        }
+        if let Some(generation) = &mut self.generation {
+            generation.stop_at(id);
+        }
+    }
+
+    /// Reads the text of a `config.json` without a `generation_config.json`; `origin` is its name in
+    /// errors.
     ///
     /// # Errors
     /// `Error::File` as in [`Config::load`].
     pub fn parse(bytes: &[u8], origin: &Path) -> Result<Config> {
-        let raw: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| {
-            Error::file(
-                origin,
-                format!("not a JSON object: {e}"),
-                "download the file again, or copy it from the model it belongs to",
-            )
-        })?;
+        let raw = super::json_object(bytes, origin)?;
         let keys = Keys {
             raw: &raw,
             path: origin,
         };
         keys.refuse_other_models()?;
         let dims = keys.dims()?;
-        let eos_token_id = keys.eos_token_id(dims.vocab_size)?;
+        let end_of_text = keys.end_of_text(dims.vocab_size)?;
         Ok(Config {
             dims,
-            eos_token_id,
+            end_of_text,
+            generation: None,
             raw,
         })
     }
@@ -96,7 +126,7 @@ impl Config {
         // The shortest decimal that reads back as this f32: 1e-5, not 9.999999747378752e-6.
         let epsilon = dims.epsilon.to_string().parse::<f64>();
         let raw = [
-            ("architectures", json!(["GPT2LMHeadModel"])),
+            ("architectures", json!([ARCHITECTURE])),
             ("model_type", json!("gpt2")),
             ("activation_function", json!("gelu_new")),
             ("vocab_size", json!(dims.vocab_size)),
@@ -111,12 +141,14 @@ impl Config {
             ),
             ("tie_word_embeddings", json!(true)),
             // null where there is none: transformers takes an absent id for GPT-2's 50256.
-            ("bos_token_id", json!(eos_token_id)),
-            ("eos_token_id", json!(eos_token_id)),
+            (BOS, json!(eos_token_id)),
+            (EOS, json!(eos_token_id)),
         ];
+        let end_of_text = eos_token_id.map_or(EndOfText::Null, |id| EndOfText::Ids(vec![id]));
         Config {
             dims: *dims,
-            eos_token_id,
+            generation: None,
+            end_of_text,
             raw: raw
                 .map(|(key, value)| (key.to_owned(), value))
                 .into_iter()
@@ -124,8 +156,9 @@ impl Config {
         }
     }
 
-    /// What to write as `config.json` beside weights in f32: the file as it was read, but for the
-    /// type of the weights, to which transformers would round them.
+    /// What to write as `config.json` beside the weights of a language model in f32: the file as it was
+    /// read, but for the type of the weights, to which transformers would round them, and for the class,
+    /// which of a bare `GPT2Model` has no head.
     pub(super) fn to_json(&self) -> Value {
         let mut raw = self.raw.clone();
         for key in ["dtype", "torch_dtype"] {
@@ -133,15 +166,28 @@ impl Config {
                 *value = json!("float32");
             }
         }
+        raw.insert("architectures".to_owned(), json!([ARCHITECTURE]));
         Value::Object(raw)
     }
 
-    /// What to write as `generation_config.json`; `None` without an end-of-text token.
+    /// What to write as `generation_config.json`: the file that was read; else the least, or `None`
+    /// without an end-of-text token.
     pub(super) fn generation_json(&self) -> Option<Value> {
-        let eos = self.eos_token_id?;
-        let bos = self.raw.get("bos_token_id").cloned().unwrap_or(json!(eos));
-        Some(json!({ "bos_token_id": bos, "eos_token_id": eos }))
+        if let Some(generation) = &self.generation {
+            return Some(generation.to_json());
+        }
+        let eos = self.eos_token_id()?;
+        let bos = self.raw.get(BOS).cloned().unwrap_or(json!(eos));
+        let all = match &self.end_of_text {
+            EndOfText::Absent => json!(eos),
+            said => said.to_json(),
+        };
+        Some(json!({ BOS: bos, EOS: all }))
     }
+}
+
+fn is_token(id: u32, vocab_size: usize) -> bool {
+    (id as usize) < vocab_size
 }
 
 /// The keys of one file, with its path for errors. A key that is null counts as absent, as it does
@@ -225,26 +271,22 @@ impl Keys<'_> {
         }
     }
 
-    /// Null means none; absent means what it means to transformers, if the vocabulary has it.
-    fn eos_token_id(&self, vocab_size: usize) -> Result<Option<u32>> {
-        let in_vocabulary = |id: &u32| (*id as usize) < vocab_size;
-        let value = match self.raw.get("eos_token_id") {
-            None => return Ok(Some(GPT2_EOS).filter(in_vocabulary)),
-            Some(Value::Null) => return Ok(None),
-            Some(value) => value,
+    fn end_of_text(&self, vocab_size: usize) -> Result<EndOfText> {
+        let value = self.raw.get(EOS).unwrap_or(&Value::Null);
+        let Some(said) = EndOfText::read(self.raw) else {
+            return Err(self.refusal(EOS, value, "a token id, a list of them, or null"));
         };
-        let id = match value.as_array().map(Vec::as_slice) {
-            Some([only]) => only,
-            _ => value,
-        };
-        id.as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .filter(in_vocabulary)
-            .map(Some)
-            .ok_or_else(|| {
-                let supported = format!("one token id below vocab_size ({vocab_size}), or null");
-                self.refusal("eos_token_id", value, &supported)
-            })
+        if said.ids().iter().all(|&id| is_token(id, vocab_size)) {
+            return Ok(said);
+        }
+        Err(Error::file(
+            self.path,
+            format!(
+                "`{EOS}` is {value}, and the model has the tokens 0 to {}",
+                vocab_size - 1
+            ),
+            "give the id of the token that ends a text, as the model's tokenizer has it, or null",
+        ))
     }
 
     fn size(&self, key: &str, max: u64) -> Result<usize> {

@@ -1,6 +1,7 @@
 //! A model on disk, as Hugging Face lays it out: `config.json` and `model.safetensors`.
 //!
 //! - [`Config`]: what a `config.json` says, and the refusal of what is not implemented here
+//! - [`GenerationConfig`]: what a `generation_config.json` says; [`EndOfText`]: which tokens end a text
 //! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
 //! - [`initial`]: weights for training from scratch
 //! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`; [`save_whole`]: with the tokenizer
@@ -9,6 +10,7 @@
 //! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
 
 mod config;
+mod generation;
 mod initial;
 mod model;
 mod output;
@@ -16,7 +18,14 @@ mod save;
 mod source;
 mod weights;
 
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
 pub use config::Config;
+pub use generation::{EndOfText, GenerationConfig};
 pub use initial::initial;
 pub use model::{Model, outline, save_whole};
 pub use output::{RUN_FILES, abandon, claim, write_atomically};
@@ -40,6 +49,17 @@ const GENERATION_FILE: &str = "generation_config.json";
 
 /// Before the names of a `GPT2LMHeadModel`; a bare `GPT2Model` is saved without.
 const PREFIX: &str = "transformer.";
+
+/// The keys of a JSON file, in its order; `origin` is its name in errors.
+fn json_object(bytes: &[u8], origin: &Path) -> Result<Map<String, Value>> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        Error::file(
+            origin,
+            format!("not a JSON object: {e}"),
+            "download the file again, or copy it from the model it belongs to",
+        )
+    })
+}
 
 /// A GPT-2 small enough for tests, with every dimension a different number.
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::checkpoint::output::write_atomically;
 use crate::error::Result;
 use crate::model::{Dims, params};
 
-/// Writes `config.json`, `generation_config.json` (where the end-of-text token is known) and
-/// `model.safetensors` (F32) into the existing folder `dir`, over files of these names.
+/// Writes `config.json`, `generation_config.json` (as it was read, or where the end-of-text token is
+/// known) and `model.safetensors` (F32) into the existing folder `dir`, over files of these names.
 ///
 /// Each file appears whole or not at all, the weights last.
 ///
@@ -91,7 +91,10 @@ mod tests {
             // The second round replaces the first.
             let weights = initial(&config.dims, seed);
             save(dir.path(), &config, &weights).unwrap();
-            assert_eq!(Config::load(dir.path()).unwrap(), config);
+            let read = Config::load(dir.path()).unwrap();
+            assert_eq!(read.dims, config.dims);
+            assert_eq!(read.to_json(), config.to_json());
+            assert_eq!(read.generation_json(), config.generation_json());
             assert_eq!(Weights::load(dir.path(), &config.dims).unwrap(), weights);
         }
         let generation = fs::read(dir.path().join(GENERATION_FILE)).unwrap();
@@ -118,6 +121,21 @@ mod tests {
         assert_eq!(tensors["transformer.wte.weight"].shape, [11, 6]);
         assert_eq!(tensors["transformer.h.1.attn.c_attn.bias"].shape, [18]);
         assert!(!tensors.contains_key("lm_head.weight"));
+    }
+
+    #[test]
+    fn a_generation_config_is_kept_whole() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let made = Config::new(&tiny_dims(), Some(10));
+        let weights = initial(&made.dims, 1);
+        save(from.path(), &made, &weights).unwrap();
+        let published = serde_json::json!({
+            "do_sample": true, "temperature": 0.7, "eos_token_id": [10, 3], "pad_token_id": 10
+        });
+        fs::write(from.path().join(GENERATION_FILE), published.to_string()).unwrap();
+        save(to.path(), &Config::load(from.path()).unwrap(), &weights).unwrap();
+        let saved = fs::read(to.path().join(GENERATION_FILE)).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&saved).unwrap(), published);
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn reads_the_published_config() {
         epsilon: 1e-5,
     };
     assert_eq!(config.dims, expected);
-    assert_eq!(config.eos_token_id, Some(50256));
+    assert_eq!(config.end_of_text, EndOfText::Ids(vec![50256]));
     assert_eq!(config.to_json(), published(), "nothing is lost");
 }
 
@@ -66,8 +66,8 @@ fn refuses_what_is_not_implemented_by_name() {
         ("n_positions", json!(u64::MAX)),
         ("layer_norm_epsilon", json!(0)),
         ("layer_norm_epsilon", json!(-1e-5)),
-        ("eos_token_id", json!(50257)),
-        ("eos_token_id", json!([1, 2])),
+        ("eos_token_id", json!("</s>")),
+        ("eos_token_id", json!([1, null])),
     ];
     for (key, value) in cases {
         let error = parse(&with(key, value.clone())).unwrap_err();
@@ -122,14 +122,69 @@ fn accepts_harmless_keys() {
 }
 
 #[test]
-fn the_end_of_text_may_be_absent_null_or_alone_in_a_list() {
-    let eos = |config: &Value| parse(config).unwrap().eos_token_id;
-    assert_eq!(eos(&without(&["eos_token_id"])), Some(50256));
-    assert_eq!(eos(&with("eos_token_id", Value::Null)), None);
-    assert_eq!(eos(&with("eos_token_id", json!([5]))), Some(5));
-    let mut small = without(&["eos_token_id"]);
+fn the_end_of_text_may_be_absent_null_or_a_list() {
+    let read = |config: &Value| {
+        let config = parse(config).unwrap();
+        (config.eos_token_id(), config.end_of_text)
+    };
+    let ids = |ids: &[u32]| EndOfText::Ids(ids.to_owned());
+    let absent = without(&["eos_token_id"]);
+    assert_eq!(read(&absent), (Some(50256), EndOfText::Absent));
+    let null = with("eos_token_id", Value::Null);
+    assert_eq!(read(&null), (None, EndOfText::Null));
+    for (value, first, all) in [
+        (json!(0), 0, ids(&[0])),
+        (json!([5]), 5, ids(&[5])),
+        (json!([7, 5]), 7, ids(&[7, 5])),
+    ] {
+        assert_eq!(read(&with("eos_token_id", value)), (Some(first), all));
+    }
+    let mut small = absent;
     small["vocab_size"] = json!(100);
-    assert_eq!(eos(&small), None);
+    assert_eq!(read(&small), (None, EndOfText::Absent));
+}
+
+#[test]
+fn an_end_of_text_past_the_vocabulary_is_refused() {
+    for value in [json!(50257), json!([0, 50257])] {
+        let text = parse(&with("eos_token_id", value.clone()))
+            .unwrap_err()
+            .to_string();
+        let what = format!("`eos_token_id` is {value}, and the model has the tokens 0 to 50256");
+        assert!(text.contains(&what), "{text}");
+    }
+}
+
+#[test]
+fn what_is_saved_stops_where_training_ended_the_texts() {
+    for (before, after) in [
+        (json!(0), json!(7)),
+        (Value::Null, json!(7)),
+        (json!([0, 5]), json!([7, 0, 5])),
+        (json!([0, 7]), json!([0, 7])),
+    ] {
+        let mut config = parse(&with("eos_token_id", before)).unwrap();
+        config.end_in(7);
+        assert_eq!(config.to_json(), with("eos_token_id", after.clone()));
+        let generation = config.generation_json().unwrap();
+        assert_eq!(generation["eos_token_id"], after);
+        assert_eq!(parse(&config.to_json()).unwrap(), config);
+    }
+}
+
+#[test]
+fn the_saved_class_is_the_language_model() {
+    // Of a bare `GPT2Model`, of a script that wrote none, and of one that is more than is saved.
+    for class in [
+        json!(["GPT2Model"]),
+        Value::Null,
+        json!(["GPT2DoubleHeadsModel"]),
+    ] {
+        let saved = parse(&with("architectures", class)).unwrap().to_json();
+        assert_eq!(saved, published());
+    }
+    let saved = parse(&without(&["architectures"])).unwrap().to_json();
+    assert_eq!(saved["architectures"], json!(["GPT2LMHeadModel"]));
 }
 
 #[test]
