@@ -51,6 +51,7 @@ pub mod reference;
 pub mod reflect;
 pub mod schedule;
 pub mod selftest;
+mod stand_in;
 pub mod tokenizer;
 pub mod train;
 pub mod twins;

@@ -14,7 +14,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::generation::{BOS, EOS};
-use super::{CONFIG_FILE, EndOfText, GenerationConfig};
+use super::{CONFIG_FILE, EndOfText, GenerationConfig, foreign};
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::tokenizer::Tokenizer;
@@ -52,15 +52,7 @@ impl Config {
     pub fn load(dir: &Path) -> Result<Config> {
         let path = dir.join(CONFIG_FILE);
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => Error::file(
-                dir,
-                if dir.is_dir() {
-                    "no config.json here"
-                } else {
-                    "no such folder"
-                },
-                "give the folder of a Hugging Face GPT-2: config.json, model.safetensors, tokenizer.json",
-            ),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => foreign::no_model(dir, CONFIG_FILE),
             _ => Error::io("read", &path, source),
         })?;
         Ok(Config {
@@ -203,21 +195,60 @@ impl Keys<'_> {
     }
 
     fn refuse_other_models(&self) -> Result<()> {
-        if self.get("model_type").is_none() {
-            return Err(self.missing("model_type", "\"gpt2\" is the one supported"));
+        match self.get("model_type") {
+            None => return Err(self.missing("model_type", "of a GPT-2 it is \"gpt2\"")),
+            Some(Value::String(name)) if name == "gpt2" => {}
+            Some(value) => {
+                return Err(Error::file(
+                    self.path,
+                    format!("`model_type` is {value}, and this program trains GPT-2 alone"),
+                    "give a model whose model_type is \"gpt2\": openai-community/gpt2, gpt2-medium, \
+                     gpt2-large, gpt2-xl, or what was trained from one of them",
+                ));
+            }
         }
-        self.only("model_type", &[json!("gpt2")])?;
-        // Two names of one function.
-        self.only(
-            "activation_function",
-            &[json!("gelu_new"), json!("gelu_pytorch_tanh")],
-        )?;
-        self.only("scale_attn_weights", &[json!(true)])?;
-        self.only("scale_attn_by_inverse_layer_idx", &[json!(false)])?;
-        self.only("add_cross_attention", &[json!(false)])?;
-        self.only("tie_word_embeddings", &[json!(true)])?;
-        self.only("pruned_heads", &[json!({})])?;
-        self.only("quantization_config", &[])
+        if let Some(how) = self.get("quantization_config") {
+            let method = how["quant_method"]
+                .as_str()
+                .unwrap_or("`quantization_config`");
+            return Err(Error::file(
+                self.path,
+                format!("the model is quantised ({method}), which is not implemented"),
+                "take the model that it was quantised from, in F32, F16 or BF16",
+            ));
+        }
+        let usual = [
+            (
+                "activation_function",
+                // Two names of one function.
+                vec![json!("gelu_new"), json!("gelu_pytorch_tanh")],
+                "another activation function than GPT-2's gelu_new",
+            ),
+            (
+                "scale_attn_weights",
+                vec![json!(true)],
+                "attention without its scale of 1/√head_dim",
+            ),
+            (
+                "scale_attn_by_inverse_layer_idx",
+                vec![json!(false)],
+                "attention scaled by 1/layer, as the GPT-2s of Stanford's Mistral have it",
+            ),
+            (
+                "add_cross_attention",
+                vec![json!(false)],
+                "attention to an encoder",
+            ),
+            (
+                "tie_word_embeddings",
+                vec![json!(true)],
+                "a head that is not wte",
+            ),
+            ("pruned_heads", vec![json!({})], "attention heads cut out"),
+        ];
+        usual
+            .into_iter()
+            .try_for_each(|(key, usual, otherwise)| self.only(key, &usual, otherwise))
     }
 
     fn dims(&self) -> Result<Dims> {
@@ -299,14 +330,17 @@ impl Keys<'_> {
         }
     }
 
-    /// Refuses a value of `key` other than `supported`; an absent key passes.
-    fn only(&self, key: &str, supported: &[Value]) -> Result<()> {
+    /// Refuses a value of `key` other than the `usual` ones, which an absent key stands for too; the
+    /// others mean `otherwise`. Nothing must suggest a change of the key: the model would then load and
+    /// compute something else than it was trained to.
+    fn only(&self, key: &str, usual: &[Value], otherwise: &str) -> Result<()> {
         match self.get(key) {
-            Some(value) if !supported.contains(value) => {
-                let mut names: Vec<_> = supported.iter().map(Value::to_string).collect();
-                names.push("no such key".to_owned());
-                Err(self.refusal(key, value, &names.join(" or ")))
-            }
+            Some(value) if !usual.contains(value) => Err(Error::file(
+                self.path,
+                format!("`{key}` is {value}: {otherwise}, which is not implemented"),
+                "use another model: this one was trained so, and a config.json that says otherwise would \
+                 not change its weights",
+            )),
             _ => Ok(()),
         }
     }

@@ -10,6 +10,7 @@
 //! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
 
 mod config;
+mod foreign;
 mod generation;
 mod initial;
 mod model;
@@ -23,6 +24,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 pub use config::Config;
 pub use generation::{EndOfText, GenerationConfig};
@@ -44,6 +46,12 @@ pub const RUN_FILE: &str = "run.toml";
 /// When which kernel ran, of a run with `--profile`.
 pub const TRACE_FILE: &str = "trace.json";
 
+/// Which shard holds which tensor, of weights in several files.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// What peft writes beside an adapter's weights.
+const ADAPTER_FILE: &str = "adapter_config.json";
+
 const CONFIG_FILE: &str = "config.json";
 const GENERATION_FILE: &str = "generation_config.json";
 
@@ -52,6 +60,7 @@ const PREFIX: &str = "transformer.";
 
 /// The keys of a JSON file, in its order; `origin` is its name in errors.
 fn json_object(bytes: &[u8], origin: &Path) -> Result<Map<String, Value>> {
+    stand_in::refuse(origin, bytes)?;
     serde_json::from_slice(bytes).map_err(|e| {
         Error::file(
             origin,

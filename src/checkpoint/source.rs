@@ -9,10 +9,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
-use super::{PREFIX, WEIGHTS_FILE};
+use super::foreign::{self, Foreign};
+use super::{ADAPTER_FILE, INDEX_FILE, PREFIX, WEIGHTS_FILE};
 use crate::error::{Error, Result};
-
-const INDEX_FILE: &str = "model.safetensors.index.json";
+use crate::stand_in;
 
 /// A model folder's safetensors files: one, or an index and its shards.
 pub(super) struct Files {
@@ -23,6 +23,10 @@ pub(super) struct Files {
 
 /// Finds the weights in the model folder `dir`; a whole file goes before shards.
 pub(super) fn find(dir: &Path) -> Result<Files> {
+    if exists(&dir.join(ADAPTER_FILE))? {
+        // Beside whole weights too: transformers would load the adapter with its model, not those.
+        return Err(foreign::no_model(dir, WEIGHTS_FILE));
+    }
     let main = dir.join(WEIGHTS_FILE);
     if exists(&main)? {
         let shards = vec![main.clone()];
@@ -30,40 +34,23 @@ pub(super) fn find(dir: &Path) -> Result<Files> {
     }
     let main = dir.join(INDEX_FILE);
     if exists(&main)? {
-        let shards = shards(&main)?.iter().map(|name| dir.join(name)).collect();
+        let shards: Vec<_> = shards(&main)?.iter().map(|name| dir.join(name)).collect();
+        for shard in &shards {
+            if !exists(shard)? {
+                return Err(Error::file(
+                    shard,
+                    format!("not here, and {INDEX_FILE} says that the model has it"),
+                    "download it too: all the files that the index names make the model",
+                ));
+            }
+        }
         return Ok(Files { main, shards });
     }
-    Err(no_weights(dir)?)
+    Err(foreign::no_model(dir, WEIGHTS_FILE))
 }
 
 fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|e| Error::io("read", path, e))
-}
-
-/// What a folder without readable weights holds instead.
-fn no_weights(dir: &Path) -> Result<Error> {
-    for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
-        if exists(&dir.join(pickle))? {
-            return Ok(Error::file(
-                dir,
-                format!("the weights are a Python pickle ({pickle}), which is not read here"),
-                "convert them once, in Python: \
-                 transformers.AutoModelForCausalLM.from_pretrained(\"OLD\").save_pretrained(\"NEW\")",
-            ));
-        }
-    }
-    if exists(&dir.join("adapter_model.safetensors"))? {
-        return Ok(Error::file(
-            dir,
-            "an adapter (adapter_model.safetensors), not a whole model",
-            "merge it first, in Python: peft's merge_and_unload(), then save_pretrained(\"NEW\")",
-        ));
-    }
-    Ok(Error::file(
-        dir,
-        format!("no {WEIGHTS_FILE} here"),
-        "give the folder of a Hugging Face GPT-2: config.json, model.safetensors, tokenizer.json",
-    ))
 }
 
 /// The file names of an index's shards.
@@ -74,6 +61,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     }
     let help = "download the model again, or save it anew with save_pretrained";
     let bytes = fs::read(index).map_err(|e| Error::io("read", index, e))?;
+    stand_in::refuse(index, &bytes)?;
     let parsed: Index = serde_json::from_slice(&bytes)
         .map_err(|e| Error::file(index, format!("not an index of safetensors: {e}"), help))?;
     let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
@@ -113,12 +101,14 @@ pub(super) fn tensors<'a>(
 ) -> Result<BTreeMap<String, Stored<'a>>> {
     let mut all = BTreeMap::new();
     for (path, bytes) in files {
-        let file = SafeTensors::deserialize(bytes).map_err(|e| {
-            Error::file(
+        stand_in::refuse(path, bytes)?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| match foreign::of_bytes(bytes) {
+            Some(Foreign { what, help }) => Error::file(path, what, help),
+            None => Error::file(
                 path,
                 format!("not a whole safetensors file: {e}"),
                 "the file is cut off or damaged: download or save it again",
-            )
+            ),
         })?;
         for (name, view) in file.tensors() {
             let short = name.strip_prefix(PREFIX).unwrap_or(&name).to_owned();
@@ -159,14 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_safetensors_says_what_it_holds() {
+    fn a_file_of_another_kind_under_the_name_of_weights_is_named() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+        for (bytes, expected) in [
+            (pointer.as_bytes(), "a Git LFS pointer"),
+            (b"<!DOCTYPE html>", "a web page"),
+            (b"PK\x03\x04archive/data.pkl", "a Python pickle"),
+            (b"GGUF\x03\0\0\0", "llama.cpp's format"),
+            (b"\x89HDF\r\n\x1a\n", "TensorFlow's"),
+        ] {
+            let text = text(tensors([(Path::new("model.safetensors"), bytes)]));
+            assert!(text.starts_with("model.safetensors: "), "{text}");
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_adapter_beside_the_weights_is_not_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(text(find(dir.path())).contains("no model.safetensors here"));
-        fs::write(dir.path().join("adapter_model.safetensors"), "").unwrap();
-        assert!(text(find(dir.path())).contains("merge_and_unload"));
-        fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
-        assert!(text(find(dir.path())).contains("save_pretrained"));
-        assert!(text(find(&dir.path().join("absent"))).contains("no model.safetensors here"));
+        fs::write(dir.path().join(WEIGHTS_FILE), "").unwrap();
+        assert!(find(dir.path()).is_ok());
+        fs::write(dir.path().join("adapter_config.json"), "").unwrap();
+        assert!(text(find(dir.path())).contains("an adapter"));
     }
 
     #[test]
@@ -178,6 +182,10 @@ mod tests {
             r#"{"weight_map": {"a": "1.st", "b": "2.st", "c": "1.st"}}"#,
         )
         .unwrap();
+        fs::write(dir.path().join("1.st"), "").unwrap();
+        let missing = text(find(dir.path()));
+        assert!(missing.contains("2.st: not here"), "{missing}");
+        fs::write(dir.path().join("2.st"), "").unwrap();
         let files = find(dir.path()).unwrap();
         assert_eq!(files.main, index);
         assert_eq!(
@@ -192,6 +200,9 @@ mod tests {
         }
         fs::write(&index, "{}").unwrap();
         assert!(text(find(dir.path())).contains("weight_map"));
+        let pointer = "version https://git-lfs.github.com/spec/v1\n";
+        fs::write(&index, pointer).unwrap();
+        assert!(text(find(dir.path())).contains("a Git LFS pointer"));
     }
 
     #[test]

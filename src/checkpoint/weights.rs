@@ -8,10 +8,11 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
+use super::foreign::{self, Foreign};
 use super::source::{self, Stored};
 use crate::error::{Error, Result};
 use crate::model::Dims;
-use crate::model::params::{self, Param};
+use crate::model::params::{self, Param, Role};
 
 /// The head, which is `wte`: some files store both, some only the one, some only the other.
 const HEAD: &str = "lm_head.weight";
@@ -119,18 +120,20 @@ fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Resul
 
 fn refuse_unknown(stored: &BTreeMap<String, Stored>, table: &[Param], dims: &Dims) -> Result<()> {
     let known: HashSet<&str> = table.iter().map(|param| param.name.as_str()).collect();
-    match stored.iter().find(|(name, _)| !known.contains(&name[..])) {
-        Some((_, tensor)) => Err(Error::tensor(
-            tensor.path,
-            &tensor.name,
-            format!(
+    let Some((name, tensor)) = stored.iter().find(|(name, _)| !known.contains(&name[..])) else {
+        return Ok(());
+    };
+    let refused = |what: &str, help| Error::tensor(tensor.path, &tensor.name, what, help);
+    Err(match foreign::of_tensor(name) {
+        Some(Foreign { what, help }) => refused(what, help),
+        None => refused(
+            &format!(
                 "no parameter of the GPT-2 of {} layers that config.json describes",
                 dims.n_layer
             ),
             "give the weights of a GPT2LMHeadModel, with the config.json that belongs to them",
-        )),
-        None => Ok(()),
-    }
+        ),
+    })
 }
 
 fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
@@ -152,13 +155,20 @@ fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
 fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
     let fail = |what: String, help: &str| Error::tensor(stored.path, &stored.name, what, help);
     if stored.view.shape() != param.shape() {
+        let transposed: Vec<usize> = param.shape().into_iter().rev().collect();
+        let help = if param.role == Role::Matrix && stored.view.shape() == transposed {
+            "transpose it: GPT-2's matrices are [in, out], transformers' Conv1D, where a torch.nn.Linear \
+             has [out, in]"
+        } else {
+            "use the config.json that belongs to these weights"
+        };
         return Err(fail(
             format!(
                 "its shape is {:?}, but config.json makes it {:?}",
                 stored.view.shape(),
                 param.shape()
             ),
-            "use the config.json that belongs to these weights",
+            help,
         ));
     }
     let bytes = stored.view.data();
@@ -169,7 +179,8 @@ fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
         other => {
             return Err(fail(
                 format!("its type is {other}; read are F32, F16 and BF16"),
-                "save the model anew in one of these types",
+                "save the model anew in one of these types; of a quantised model, take the one that it was \
+             made from",
             ));
         }
     };

@@ -43,6 +43,58 @@ fn files_that_are_not_there() {
     refuses_model(pickle, &["pytorch_model.bin", "save_pretrained"]);
 }
 
+#[test]
+fn a_clone_without_its_large_files() {
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "generation_config.json",
+        "model.safetensors.index.json",
+    ] {
+        let point = |dir: &Path| {
+            if file.ends_with(".index.json") {
+                fs::remove_file(dir.join("model.safetensors")).unwrap();
+            }
+            let pointer = "version https://git-lfs.github.com/spec/v1\n\
+                oid sha256:248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707\n\
+                size 548105171\n";
+            fs::write(dir.join(file), pointer).unwrap();
+        };
+        let place = format!("model/{file}: a Git LFS pointer");
+        refuses_model(
+            point,
+            &[&place, "git lfs pull", "--model openai-community/gpt2"],
+        );
+    }
+}
+
+#[test]
+fn a_folder_above_the_model_and_a_file_in_it() {
+    let down = |dir: &Path| {
+        for step in ["checkpoint-5", "checkpoint-10"] {
+            fs::create_dir(dir.join(step)).unwrap();
+            for file in ["config.json", "model.safetensors"] {
+                fs::copy(dir.join(file), dir.join(step).join(file)).unwrap();
+            }
+        }
+        fs::remove_file(dir.join("config.json")).unwrap();
+        fs::remove_file(dir.join("model.safetensors")).unwrap();
+    };
+    refuses_model(
+        down,
+        &[
+            "checkpoint-5, checkpoint-10",
+            "give one of them, such as model/checkpoint-10",
+        ],
+    );
+    let sandbox = Sandbox::new();
+    sandbox.starter("folder");
+    sandbox.refuses(
+        "--model folder/model.safetensors --data d.jsonl",
+        &["this is a file", "give the folder that it lies in: folder"],
+    );
+}
+
 #[track_caller]
 fn refuses_tensors(spoil: impl FnOnce(&mut BTreeMap<String, Stored>), fragments: &[&str]) {
     let mut all = vec!["model/model.safetensors"];
@@ -103,9 +155,8 @@ fn a_file_that_is_cut_off_or_something_else() {
         };
         refuses_model(cut, &["model/model.safetensors"]);
     }
-    let text =
-        |dir: &Path| fs::write(dir.join("model.safetensors"), "version https://git-lfs").unwrap();
-    refuses_model(text, &["model/model.safetensors"]);
+    let page = |dir: &Path| fs::write(dir.join("model.safetensors"), "<!doctype html>").unwrap();
+    refuses_model(page, &["model/model.safetensors: a web page"]);
 }
 
 #[track_caller]
@@ -122,6 +173,18 @@ fn configs_that_ask_for_another_model() {
         ("scale_attn_by_inverse_layer_idx", json!(true)),
         ("scale_attn_weights", json!(false)),
         ("tie_word_embeddings", json!(false)),
+    ] {
+        let shown = value.to_string();
+        refuses_config(
+            |config| drop(config.insert(key.into(), value)),
+            &[key, &shown, "not implemented", "use another model"],
+        );
+    }
+    refuses_config(
+        |config| drop(config.insert("quantization_config".into(), json!({"quant_method": "awq"}))),
+        &["quantised (awq)"],
+    );
+    for (key, value) in [
         ("model_type", json!("llama")),
         ("n_layer", json!(0)),
         ("n_embd", json!("128")),

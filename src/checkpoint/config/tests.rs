@@ -50,15 +50,49 @@ fn reads_the_published_config() {
 
 #[test]
 fn refuses_what_is_not_implemented_by_name() {
+    for (key, value, otherwise) in [
+        ("activation_function", json!("gelu"), "another activation"),
+        ("scale_attn_weights", json!(false), "1/√head_dim"),
+        (
+            "scale_attn_by_inverse_layer_idx",
+            json!(true),
+            "scaled by 1/layer",
+        ),
+        (
+            "add_cross_attention",
+            json!(true),
+            "attention to an encoder",
+        ),
+        (
+            "tie_word_embeddings",
+            json!(false),
+            "a head that is not wte",
+        ),
+        ("pruned_heads", json!({"0": [1]}), "cut out"),
+    ] {
+        let text = parse(&with(key, value.clone())).unwrap_err().to_string();
+        assert!(text.contains(&format!("`{key}` is {value}: ")), "{text}");
+        assert!(text.contains(otherwise), "{text}");
+        // Without the key the model would load, and be another one.
+        assert!(text.contains("help: use another model"), "{text}");
+        assert!(!text.contains("no such key"), "{text}");
+    }
+    let text = parse(&with("model_type", json!("gpt_neo")))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("`model_type` is \"gpt_neo\""), "{text}");
+    assert!(text.contains("openai-community/gpt2"), "{text}");
+    let quantised = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+    let text = parse(&with("quantization_config", quantised))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("quantised (gptq)"), "{text}");
+    assert!(text.contains("that it was quantised from"), "{text}");
+}
+
+#[test]
+fn refuses_values_that_cannot_be_by_name() {
     let cases = [
-        ("model_type", json!("gpt_neo")),
-        ("activation_function", json!("gelu")),
-        ("scale_attn_weights", json!(false)),
-        ("scale_attn_by_inverse_layer_idx", json!(true)),
-        ("add_cross_attention", json!(true)),
-        ("tie_word_embeddings", json!(false)),
-        ("pruned_heads", json!({"0": [1]})),
-        ("quantization_config", json!({"bits": 4})),
         ("n_layer", json!(0)),
         ("n_embd", json!(-768)),
         ("n_inner", json!(0)),
@@ -210,8 +244,11 @@ fn a_broken_or_absent_file_is_a_clear_error() {
         assert!(error.to_string().contains("not a JSON object"), "{error}");
     }
     let dir = tempfile::tempdir().unwrap();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 665\n";
+    let error = Config::parse(pointer, Path::new("config.json")).unwrap_err();
+    assert!(error.to_string().contains("a Git LFS pointer"), "{error}");
     let error = Config::load(dir.path()).unwrap_err();
-    assert!(error.to_string().contains("no config.json here"), "{error}");
+    assert!(error.to_string().contains("the folder is empty"), "{error}");
     let error = Config::load(&dir.path().join("absent")).unwrap_err();
     assert!(error.to_string().contains("no such folder"), "{error}");
 }

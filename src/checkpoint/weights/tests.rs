@@ -156,9 +156,25 @@ fn a_head_of_its_own_is_refused() {
 #[test]
 fn an_unknown_tensor_is_refused() {
     let mut entries = entries("transformer.");
-    entries.push(("score.weight".into(), Dtype::F32, vec![1], vec![0; 4]));
-    assert_refused(&entries, "score.weight", "no parameter of the GPT-2");
-    entries.pop();
+    for (name, expected) in [
+        ("scores.weight", "no parameter of the GPT-2"),
+        ("score.weight", "the head of a classifier"),
+        (
+            "multiple_choice_head.summary.weight",
+            "GPT2DoubleHeadsModel",
+        ),
+        ("v_head.summary.weight", "value head"),
+        ("h.0.attn.c_attn.qweight", "quantised"),
+        (
+            "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight",
+            "an adapter",
+        ),
+        ("_orig_mod.transformer.wte.weight", "torch.compile's"),
+    ] {
+        entries.push((name.into(), Dtype::F32, vec![1], vec![0; 4]));
+        assert_refused(&entries, name, expected);
+        entries.pop();
+    }
     let name = "transformer.h.2.ln_1.bias";
     entries.push((name.into(), Dtype::F32, vec![6], vec![0; 24]));
     assert_refused(&entries, name, "of 2 layers");
@@ -187,6 +203,7 @@ fn a_wrong_shape_says_both() {
     entry(&mut entries, "h.0.mlp.c_fc.weight").2 = vec![10, 6];
     let expected = "its shape is [10, 6], but config.json makes it [6, 10]";
     assert_refused(&entries, "h.0.mlp.c_fc.weight", expected);
+    assert_refused(&entries, "h.0.mlp.c_fc.weight", "transpose it");
 }
 
 #[test]
