@@ -122,4 +122,11 @@ impl Tokenizer {
             "give the one that is meant with --chat-template FILE, or name it `default`",
         ))
     }
+
+    /// Whether any of the model's chat templates has `text` in it.
+    pub(super) fn templates_mention(&self, text: &str) -> bool {
+        self.templates
+            .iter()
+            .any(|template| template.text.contains(text))
+    }
 }

@@ -31,7 +31,7 @@ const EXTRA: &str = "extra_special_tokens";
 /// Its name before transformers 5.
 const ADDITIONAL: &str = "additional_special_tokens";
 /// The list of all added tokens by their ids.
-const DECODER: &str = "added_tokens_decoder";
+pub(super) const DECODER: &str = "added_tokens_decoder";
 
 /// A special token with a role, as chat templates name it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Which token ends a response.
 
+use super::class::GPT2_CLASS;
 use super::{TokenId, Tokenizer};
 
 /// What tokens that end a text are called, the likelier first. They are asked for only where no file names
@@ -188,7 +189,7 @@ impl Tokenizer {
             .inner
             .token_to_id(&named.text)
             .filter(|&id| (id as usize) < rows);
-        let default = named.said_by == super::build::GPT2_CLASS;
+        let default = named.said_by == GPT2_CLASS;
         if found.is_none() && !default {
             notes.push(format!(
                 "{}'s eos_token `{}` is passed over: the model has no embedding row for it",

@@ -7,8 +7,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use tokenizers::normalizer::Range;
+use tokenizers::utils::SysRegex;
 use tokenizers::{
     AddedToken, Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString, PreTokenizer,
     Token,
@@ -113,7 +115,11 @@ impl Tokenizer {
     }
 
     /// [`Tokenizer::encode`], but a special token at a byte for which `is_text` holds is text.
-    fn encode_without(&self, text: &str, is_text: impl Fn(usize) -> bool) -> Result<Vec<u32>> {
+    pub(super) fn encode_without(
+        &self,
+        text: &str,
+        is_text: impl Fn(usize) -> bool,
+    ) -> Result<Vec<u32>> {
         let ids = || {
             let mut pieces = self.cut(text, is_text)?;
             if let Some(words) = self.inner.get_pre_tokenizer() {
@@ -356,10 +362,10 @@ impl Patterns {
 impl Pattern {
     /// Whether it may stand where it was found: a single word has no letters beside it.
     fn fits(&self, text: &str, found: &std::ops::Range<usize>) -> bool {
-        let word = |character: char| character.is_alphanumeric() || character == '_';
         let before = text[..found.start].chars().next_back();
         let behind = text[found.end..].chars().next();
-        !self.token.single_word || !(before.is_some_and(word) || behind.is_some_and(word))
+        !self.token.single_word
+            || !(before.is_some_and(is_of_a_word) || behind.is_some_and(is_of_a_word))
     }
 
     /// What it takes of the text: the white space before it, if it strips that, down to `from`, and behind.
@@ -379,4 +385,15 @@ impl Pattern {
         }
         start..end
     }
+}
+
+/// Whether a character belongs to words for the tokenizers crate, which asks a regular expression.
+fn is_of_a_word(character: char) -> bool {
+    static WORD: LazyLock<SysRegex> = LazyLock::new(|| {
+        SysRegex::new(r"\w").expect("a class of characters is a regular expression")
+    });
+    let mut bytes = [0; 4];
+    WORD.find_iter(character.encode_utf8(&mut bytes))
+        .next()
+        .is_some()
 }

@@ -12,6 +12,7 @@
 
 mod build;
 mod chat;
+mod class;
 mod declared;
 mod end_of_text;
 mod files;
@@ -19,6 +20,7 @@ mod guard;
 mod rows;
 mod save;
 mod stream;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
@@ -33,8 +35,9 @@ pub use rows::TokenId;
 pub use stream::TextStream;
 
 use crate::error::{Error, Result};
-use build::{Built, Class};
+use build::Built;
 use chat::Template;
+use class::Class;
 use declared::Declarations;
 use files::Files;
 use guard::Specials;

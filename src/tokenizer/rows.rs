@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::class::GPT2_CLASS;
 use super::{HELP, Tokenizer};
 use crate::error::{Error, Result};
 
@@ -78,31 +79,49 @@ impl Tokenizer {
         }
         self.refuse_needed(&added, rows)?;
         self.forget(&added)?;
-        self.notes.push(format!(
-            "{} {} no embedding row, the model has {rows}: read as text where it is spelled out. To train with it, \
-             resize the model first (resize_token_embeddings in transformers); else take it out of the \
-             tokenizer's files",
-            list(&added),
-            if added.len() == 1 { "has" } else { "have" }
-        ));
+        let by_default = |token: &TokenId| {
+            let mut roles = self
+                .named
+                .iter()
+                .filter(|named| named.text == token.text)
+                .peekable();
+            roles.peek().is_some() && roles.all(|named| named.said_by == GPT2_CLASS)
+        };
+        let (default, declared): (Vec<_>, Vec<_>) = added.into_iter().partition(by_default);
+        for token in default {
+            self.notes.push(format!(
+                "transformers' {GPT2_CLASS} adds {token} to every vocabulary without it; the model has {rows} \
+                 embedding rows, none for that, and it is read as text"
+            ));
+        }
+        if !declared.is_empty() {
+            self.notes.push(format!(
+                "{} {} no embedding row, the model has {rows}: read as text where it is spelled out. To train with \
+                 it, resize the model first (resize_token_embeddings in transformers); else take it out of the \
+                 tokenizer's files",
+                list(&declared),
+                if declared.len() == 1 { "has" } else { "have" }
+            ));
+        }
         Ok(())
     }
 
     /// Refuses tokens without a row that the model cannot do without.
     fn refuse_needed(&self, beyond: &[TokenId], rows: usize) -> Result<()> {
-        let template = self.chat_template(false)?.map(|template| template.text);
-        let written = |token: &&TokenId| template.is_some_and(|t| t.contains(&token.text));
+        let written = |token: &&TokenId| {
+            let roles = self.named.iter().filter(|named| named.text == token.text);
+            let mut names = roles
+                .map(|named| named.name.as_str())
+                .chain([token.text.as_str()]);
+            names.any(|name| self.templates_mention(name))
+        };
         let around =
             |token: &&TokenId| self.begin.contains(&token.id) || self.end.contains(&token.id);
+        let written: Vec<_> = beyond.iter().filter(written).cloned().collect();
+        let around: Vec<_> = beyond.iter().filter(around).cloned().collect();
         for (why, needed) in [
-            (
-                "its chat template writes",
-                beyond.iter().filter(written).cloned().collect::<Vec<_>>(),
-            ),
-            (
-                "every text gets",
-                beyond.iter().filter(around).cloned().collect(),
-            ),
+            ("its chat template writes", written),
+            ("every text gets", around),
         ] {
             if !needed.is_empty() {
                 return Err(Error::file(

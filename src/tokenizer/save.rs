@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Tokenizer;
-use super::build::{Class, GPT2_CLASS, GPT2_ROLES, PLAIN_CLASS};
+use super::class::{Class, GPT2_CLASS, GPT2_ROLES, PLAIN_CLASS};
 use super::files::{self, write};
 use crate::error::Result;
 

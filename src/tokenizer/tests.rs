@@ -1,4 +1,8 @@
+mod declared;
+mod end_of_text;
 mod expected;
+mod guard;
+mod rows;
 
 use super::*;
 use std::collections::HashMap;
@@ -35,6 +39,22 @@ fn tiny_json() -> serde_json::Value {
 
 fn from_value(json: &serde_json::Value) -> Tokenizer {
     Tokenizer::from_json(json.to_string().as_bytes(), Path::new("starter")).unwrap()
+}
+
+/// [`tiny`] with further files; `null` for one removes it.
+fn with_files(files: serde_json::Value) -> (TempDir, Result<Tokenizer>) {
+    let dir = tiny_dir();
+    for (name, content) in files.as_object().unwrap() {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match content {
+            serde_json::Value::Null => fs::remove_file(path).unwrap(),
+            serde_json::Value::String(text) => fs::write(path, text).unwrap(),
+            json => fs::write(path, json.to_string()).unwrap(),
+        }
+    }
+    let tokenizer = Tokenizer::load(dir.path());
+    (dir, tokenizer)
 }
 
 fn error_of(result: Result<Tokenizer>) -> String {

@@ -205,13 +205,5 @@ fn what_is_saved_is_read_as_the_source_was() {
         fs::write(to.path().join("config.json"), config).unwrap();
         let again = Tokenizer::load(to.path()).unwrap();
         expected.check_ids(folder, &again);
-        if std::env::var_os("DUMP").is_some() {
-            let name = folder.name.replace(['/', ' '], "_");
-            let at = Path::new("/tmp/words_saved").join(name);
-            fs::create_dir_all(&at).unwrap();
-            tokenizer.save(&at, 64).unwrap();
-            fs::write(at.join("config.json"), config).unwrap();
-            println!("{}: {:?}", folder.name, tokenizer.notes());
-        }
     });
 }
