@@ -175,3 +175,69 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Re
     let help = "the file is cut off or damaged: download, copy or write it again";
     Err(Error::file(path, format!("parquet: {what}"), help))
 }
+
+#[cfg(test)]
+mod tests {
+    use ::parquet::data_type::{ByteArrayType, DataType, Int32Type};
+    use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+    use ::parquet::schema::parser::parse_message_type;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Writes the next column.
+    fn write<T: DataType>(
+        group: &mut SerializedRowGroupWriter<'_, File>,
+        values: &[T::T],
+        definition: &[i16],
+        repetition: &[i16],
+    ) {
+        let mut column = group.next_column().unwrap().unwrap();
+        let typed = column.typed::<T>();
+        let written = typed.write_batch(values, Some(definition), Some(repetition));
+        assert_eq!(written.unwrap(), values.len());
+        column.close().unwrap();
+    }
+
+    /// What pyarrow does not write.
+    #[test]
+    fn lists_of_two_levels() {
+        let schema = "message m {
+            optional group ints (LIST) { repeated int32 element; }
+            repeated binary tags (UTF8);
+            optional group structs (LIST) { repeated group structs_tuple { optional int32 a; } }
+            optional group nested (LIST) {
+                repeated group array (LIST) { repeated int32 array; }
+            }
+        }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let file = tempfile::tempfile().unwrap();
+        let copy = file.try_clone().unwrap();
+        let mut writer = SerializedFileWriter::new(copy, schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        // Three rows: full, empty, null (or empty, where null cannot be).
+        write::<Int32Type>(&mut group, &[1, 2], &[2, 2, 1, 0], &[0, 1, 0, 0]);
+        let tags = ["x".into(), "y".into()];
+        write::<ByteArrayType>(&mut group, &tags, &[1, 1, 0, 0], &[0, 1, 0, 0]);
+        write::<Int32Type>(&mut group, &[3], &[3, 2, 1, 0], &[0, 1, 0, 0]);
+        write::<Int32Type>(&mut group, &[4, 5], &[3, 3, 2, 1, 0], &[0, 2, 1, 0, 0]);
+        group.close().unwrap();
+        writer.close().unwrap();
+
+        let mut parquet = Parquet::new(Arc::from(Path::new("p")), file).unwrap();
+        let rows = parquet.next_chunk().unwrap().unwrap();
+        let values: Vec<_> = rows.iter().map(|row| row.value().unwrap()).collect();
+        let expected = [
+            json!({
+                "ints": [1, 2],
+                "tags": ["x", "y"],
+                "structs": [{"a": 3}, {"a": null}],
+                "nested": [[4, 5], []],
+            }),
+            json!({"ints": [], "tags": [], "structs": [], "nested": []}),
+            json!({"ints": null, "tags": [], "structs": null, "nested": null}),
+        ];
+        assert_eq!(values, expected);
+        assert!(parquet.next_chunk().unwrap().is_none());
+    }
+}
