@@ -15,7 +15,6 @@ mod prompt;
 mod record;
 mod source;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -27,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::tokenizer::Tokenizer;
 use record::{Problem, Record};
-use source::Source;
+use source::{Raw, Source};
 
 /// One preference pair, as token ids, budgets applied. None of the three is empty, and all ids
 /// are in the model's vocabulary.
@@ -90,13 +89,8 @@ pub fn read(
     options: &Options,
     dims: &Dims,
 ) -> Result<Dataset> {
-    let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
-    let text = str::from_utf8(&bytes).map_err(|error| {
-        let good = &bytes[..error.valid_up_to()];
-        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-        Error::data(path, line, "not UTF-8", "save the file as UTF-8")
-    })?;
-    parse(text, path, tokenizer, eos, options, dims)
+    options.check()?;
+    read_all(Source::open(path)?, path, tokenizer, eos, options, dims)
 }
 
 /// [`read`] for text in memory; `origin` is the path that errors name.
@@ -113,36 +107,47 @@ pub fn parse(
     dims: &Dims,
 ) -> Result<Dataset> {
     options.check()?;
+    let source = Source::text(text, origin);
+    read_all(source, origin, tokenizer, eos, options, dims)
+}
+
+fn read_all(
+    mut source: Source,
+    origin: &Path,
+    tokenizer: Option<&Tokenizer>,
+    eos: Option<u32>,
+    options: &Options,
+    dims: &Dims,
+) -> Result<Dataset> {
     let encoder = Encoder {
-        path: origin,
         tokenizer,
         eos,
         options,
         dims,
     };
-    let sources = source::split(text, origin)?;
-    let outcomes: Vec<_> = sources.par_iter().map(|s| encoder.outcome(s)).collect();
-
     let mut dataset = Dataset {
         path: origin.to_owned(),
-        examples: Vec::with_capacity(sources.len()),
+        examples: Vec::new(),
         equal_dropped: 0,
         truncated: 0,
         skipped: Vec::new(),
     };
-    for outcome in outcomes {
-        let outcome = match outcome {
-            Err(error) if options.skip_bad_records => {
-                dataset.skipped.push(error);
-                continue;
-            }
-            outcome => outcome?,
-        };
-        match outcome {
-            Outcome::Equal => dataset.equal_dropped += 1,
-            Outcome::Usable { example, cut } => {
-                dataset.examples.push(example);
-                dataset.truncated += usize::from(cut);
+    while let Some(records) = source.next_chunk()? {
+        let outcomes: Vec<_> = records.par_iter().map(|r| encoder.outcome(r)).collect();
+        for outcome in outcomes {
+            let outcome = match outcome {
+                Err(error) if options.skip_bad_records => {
+                    dataset.skipped.push(error);
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            match outcome {
+                Outcome::Equal => dataset.equal_dropped += 1,
+                Outcome::Usable { example, cut } => {
+                    dataset.examples.push(example);
+                    dataset.truncated += usize::from(cut);
+                }
             }
         }
     }
@@ -218,7 +223,6 @@ enum Outcome {
 
 /// Everything that turns the records of one file into examples.
 struct Encoder<'a> {
-    path: &'a Path,
     tokenizer: Option<&'a Tokenizer>,
     eos: Option<u32>,
     options: &'a Options,
@@ -226,11 +230,11 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    fn outcome(&self, source: &Source) -> Result<Outcome> {
-        let line = source.line;
-        let at_line = |p: Problem| Error::data(self.path, line, p.what, p.help);
+    fn outcome(&self, raw: &Raw) -> Result<Outcome> {
+        let line = raw.place.line;
+        let at_line = |p: Problem| raw.place.error(p.what, p.help);
 
-        let record = Record::from_json(&source.json(self.path)?).map_err(at_line)?;
+        let record = Record::from_json(&raw.value()?).map_err(at_line)?;
         let (mut prompt, mut chosen, mut rejected) = match record {
             Record::Text {
                 chosen, rejected, ..

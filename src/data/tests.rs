@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 use crate::tokenizer::tests::{TINY_SIZE, tiny};
 
@@ -195,7 +197,7 @@ fn files_without_a_pair_and_unreadable_files() {
     let path = dir.path().join("pairs.jsonl");
     let read = || read(&path, None, None, &options(4, 4), &dims());
     assert!(matches!(read(), Err(Error::Io { action: "read", .. })));
-    fs::write(&path, b"{}\n\xFF").unwrap();
+    fs::write(&path, b"\n\xFF").unwrap();
     assert!(matches!(read(), Err(Error::Data { line: 2, .. })));
     let record = r#"{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}"#;
     fs::write(&path, record).unwrap();

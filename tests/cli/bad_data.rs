@@ -1,5 +1,7 @@
 //! Data files that cannot be used: the error names file and line and says what to do.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::sandbox::{Sandbox, jsonl, starter_lines};
@@ -119,12 +121,14 @@ fn files_that_are_not_there_or_hold_nothing() {
     let sandbox = Sandbox::new();
     sandbox.refuses("--data absent.jsonl", &["absent.jsonl"]);
     sandbox.refuses("--data d.jsonl --eval-data absent.jsonl", &["absent.jsonl"]);
-    sandbox.refuses("--data .", &["cannot read ."]);
+    fs::create_dir(sandbox.path("empty")).unwrap();
+    sandbox.refuses("--data empty", &["empty: no data file", ".jsonl"]);
+    sandbox.refuses("--data *.parquet", &["*.parquet: no file fits"]);
     for nothing in ["", "\n \n", "[]"] {
         sandbox.write("bad.jsonl", nothing);
         sandbox.refuses("--data bad.jsonl", &["bad.jsonl"]);
     }
-    sandbox.write("bad.jsonl", b"{\"prompt\": \"a\"}\n\xff\xfe\n");
+    sandbox.write("bad.jsonl", b"\n\xff\xfe\n");
     sandbox.refuses("--data bad.jsonl", &["bad.jsonl:2", "UTF-8"]);
 }
 

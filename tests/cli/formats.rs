@@ -1,7 +1,10 @@
 //! The shapes of data and models that train.
 
 use std::fs;
+use std::io::Write;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use gpt2_dpo::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
@@ -30,6 +33,16 @@ fn an_array_in_one_file() {
     let records = starter_records("train.jsonl", PAIRS);
     let array = serde_json::to_string_pretty(&records).unwrap();
     assert_trains_as_text_does(&Sandbox::new(), array, "");
+}
+
+#[test]
+fn packed_files() {
+    let text = jsonl(starter_records("train.jsonl", PAIRS));
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(text.as_bytes()).unwrap();
+    assert_trains_as_text_does(&Sandbox::new(), gzip.finish().unwrap(), "");
+    let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
+    assert_trains_as_text_does(&Sandbox::new(), zstd, "");
 }
 
 #[test]

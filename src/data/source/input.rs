@@ -1,0 +1,184 @@
+//! Opening a file: what packs it is taken off, and its first bytes say what it is.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+
+use super::foreign;
+use crate::error::{Error, Result};
+
+/// The name of the standard input as a file to be read, and in messages.
+pub(super) const STDIN: &str = "-";
+const STDIN_TITLE: &str = "<standard input>";
+
+/// Bytes at the beginning of a file that tell its format.
+const HEAD: usize = 64 << 10;
+
+const PARQUET: &[u8] = b"PAR1";
+
+/// An opened file, by what has to be done with it.
+pub(super) enum Content {
+    Text {
+        stream: Stream,
+        /// Its first bytes, read already.
+        head: Vec<u8>,
+    },
+    Parquet {
+        path: Arc<Path>,
+        file: File,
+    },
+}
+
+/// Opens a file, or the standard input.
+pub(super) fn open(path: &Path) -> Result<Content> {
+    if path == Path::new(STDIN) {
+        let title = Arc::from(Path::new(STDIN_TITLE));
+        return told(Stream::new(title, Box::new(io::stdin())), None);
+    }
+    let failed = |error| Error::io("read", path, error);
+    let file = File::open(path).map_err(failed)?;
+    // Not a pipe: that can be read but once.
+    let again = match file.metadata().map_err(failed)?.is_file() {
+        true => Some(file.try_clone().map_err(failed)?),
+        false => None,
+    };
+    told(Stream::new(Arc::from(path), Box::new(file)), again)
+}
+
+/// Tells what `stream` is. `file` is what it reads, if one can go back in that.
+fn told(stream: Stream, file: Option<File>) -> Result<Content> {
+    let (mut stream, mut head) = stream.begin()?;
+    if let Some(packing) = Packing::of(&head) {
+        (stream, head) = stream.unpack(head, packing)?.begin()?;
+    }
+    if !head.starts_with(PARQUET) {
+        foreign::refuse(&head, &stream.path)?;
+        return Ok(Content::Text { stream, head });
+    }
+    // Parquet is read from its end.
+    let path = Arc::clone(&stream.path);
+    let file = match (file, stream.packing) {
+        (Some(file), None) => file,
+        _ => stream.spool(&head)?,
+    };
+    Ok(Content::Parquet { path, file })
+}
+
+/// What packs a whole file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    pub fn of(head: &[u8]) -> Option<Packing> {
+        match head {
+            [0x1F, 0x8B, ..] => Some(Packing::Gzip),
+            // The second may come first and holds something for other programs.
+            [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => {
+                Some(Packing::Zstd)
+            }
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Packing::Gzip => "gzip",
+            Packing::Zstd => "zstd",
+        }
+    }
+}
+
+/// Bytes of a file, unpacked.
+pub(super) struct Stream {
+    pub path: Arc<Path>,
+    reader: Box<dyn Read + Send>,
+    packing: Option<Packing>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("path", &self.path)
+            .field("packing", &self.packing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    pub fn new(path: Arc<Path>, reader: Box<dyn Read + Send>) -> Self {
+        Stream {
+            path,
+            reader,
+            packing: None,
+        }
+    }
+
+    /// Reads until `bytes` has length `wanted`; true if the stream ended before.
+    pub fn fill(&mut self, bytes: &mut Vec<u8>, wanted: usize) -> Result<bool> {
+        let missing = wanted.saturating_sub(bytes.len());
+        bytes.reserve_exact(missing);
+        let read = self.reader.by_ref().take(missing as u64).read_to_end(bytes);
+        let read = read.map_err(|error| self.error(error))?;
+        Ok(read < missing)
+    }
+
+    fn begin(mut self) -> Result<(Stream, Vec<u8>)> {
+        let mut head = Vec::new();
+        self.fill(&mut head, HEAD)?;
+        Ok((self, head))
+    }
+
+    fn unpack(self, head: Vec<u8>, packing: Packing) -> Result<Stream> {
+        let packed = io::Cursor::new(head).chain(self.reader);
+        let reader: Box<dyn Read + Send> = match packing {
+            Packing::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Packing::Zstd => {
+                let decoder = zstd::Decoder::new(packed);
+                Box::new(decoder.map_err(|error| Error::io("read", &*self.path, error))?)
+            }
+        };
+        Ok(Stream {
+            path: self.path,
+            reader,
+            packing: Some(packing),
+        })
+    }
+
+    /// Writes the stream that begins with `head` to a temporary file, which goes when it is closed.
+    fn spool(mut self, head: &[u8]) -> Result<File> {
+        let here = |error| Error::io("create", std::env::temp_dir(), error);
+        let mut file = tempfile::tempfile().map_err(here)?;
+        let mut bytes = head.to_vec();
+        loop {
+            io::Write::write_all(&mut file, &bytes).map_err(here)?;
+            bytes.clear();
+            let ended = self.fill(&mut bytes, HEAD)?;
+            if ended && bytes.is_empty() {
+                file.rewind().map_err(here)?;
+                return Ok(file);
+            }
+        }
+    }
+
+    /// What unpacks knows no error of the operating system but those of the file below it.
+    fn error(&self, error: io::Error) -> Error {
+        match self.packing {
+            Some(packing) if error.raw_os_error().is_none() => Error::file(
+                &self.path,
+                format!(
+                    "its {} data are cut off or damaged: {error}",
+                    packing.name()
+                ),
+                "download, copy or pack it again",
+            ),
+            _ => Error::io("read", &*self.path, error),
+        }
+    }
+}
