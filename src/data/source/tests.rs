@@ -233,7 +233,7 @@ fn packed_files_are_told_by_their_content() {
         });
         assert!(error.contains("data are cut off or damaged"), "{error}");
 
-        let error = with_file("a", &pack(&pack(first)), |path| read_error(path));
+        let error = with_file("a", &pack(&pack(first)), read_error);
         assert!(error.contains("is packed twice"), "{error}");
     }
     // Of pzstd, which begins with a frame to be skipped.
@@ -444,4 +444,12 @@ fn damaged_parquet_never_panics() {
             let _ = with_file("a.parquet", &damaged, read);
         }
     }
+}
+
+/// The next chunk can be read while the last is tokenized.
+#[test]
+fn sources_go_to_other_threads() {
+    fn can_be_sent<T: Send>() {}
+    can_be_sent::<Source>();
+    can_be_sent::<Raw>();
 }
