@@ -3,6 +3,7 @@
 //!
 //! Every request is kept, so that a test can say what was asked, how many bytes went out, and which host
 //! saw the token.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -250,12 +251,7 @@ impl Answer {
 }
 
 /// Answers one request.
-fn serve(
-    stream: TcpStream,
-    host: Host,
-    cdn: u16,
-    state: &Mutex<State>,
-) -> std::io::Result<()> {
+fn serve(stream: TcpStream, host: Host, cdn: u16, state: &Mutex<State>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let Some(first) = lines.next().transpose()? else {
@@ -271,14 +267,20 @@ fn serve(
             break;
         };
         match name.to_lowercase().as_str() {
-            "range" => begin = value[6..].split('-').next().and_then(|text| text.parse().ok()),
+            "range" => {
+                begin = value[6..]
+                    .split('-')
+                    .next()
+                    .and_then(|text| text.parse().ok())
+            }
             "authorization" => token = value.strip_prefix("Bearer ").map(str::to_owned),
             _ => (),
         }
     }
 
     let mut state = state.lock().unwrap();
-    let wrong = take_trouble(&mut state.troubles, &path, host, begin);
+    let is_body = host == Host::Cdn && method == "GET";
+    let wrong = take_trouble(&mut state.troubles, &path, begin, is_body);
     let mut answer = match &wrong {
         Some(Wrong::Status { status, headers }) => Answer::new(*status, headers.clone(), ""),
         _ if host == Host::Hub => hub(&state, &path, token.as_deref(), cdn),
@@ -288,7 +290,11 @@ fn serve(
     if let Some(begin) = begin.filter(|_| answer.status == 200 && !ignores) {
         let len = answer.body.len();
         answer.status = 206;
-        let _ = write!(answer.headers, "Content-Range: bytes {begin}-{}/{len}\r\n", len - 1);
+        let _ = write!(
+            answer.headers,
+            "Content-Range: bytes {begin}-{}/{len}\r\n",
+            len - 1
+        );
         answer.body.drain(..begin);
     }
     if let Some(Wrong::Damage) = wrong {
@@ -318,18 +324,18 @@ fn serve(
     stream.write_all(&answer.body)
 }
 
-/// The trouble that this request has, counted down. Bodies are those of LFS files, at the second host.
+/// The trouble that this request has, counted down; `is_body` where it asks for an LFS file's contents.
 fn take_trouble(
     troubles: &mut [Trouble],
     path: &str,
-    host: Host,
     begin: Option<usize>,
+    is_body: bool,
 ) -> Option<Wrong> {
     let trouble = troubles.iter_mut().find(|trouble| {
         let is_meant = match trouble.what {
             Wrong::Status { .. } => true,
-            Wrong::Cut { .. } | Wrong::Damage => host == Host::Cdn,
-            Wrong::IgnoreRange => host == Host::Cdn && begin.is_some(),
+            Wrong::Cut { .. } | Wrong::Damage => is_body,
+            Wrong::IgnoreRange => is_body && begin.is_some(),
         };
         is_meant && trouble.times > 0 && path.contains(&trouble.path)
     })?;
@@ -352,17 +358,23 @@ fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
     }
     let prefix = usize::from(is_api) + usize::from(is_api || kind == "datasets");
     let rest = &parts[prefix..];
-    let Some(at) = rest.iter().position(|part| ["revision", "tree", "resolve"].contains(part)) else {
+    let Some(at) = rest
+        .iter()
+        .position(|part| ["revision", "tree", "resolve"].contains(part))
+    else {
         return Answer::error(404, "", "no such page");
     };
     let id = rest[..at].join("/");
     let repository = state.repositories.get(&format!("{kind}/{id}"));
-    let may_see = |repository: &&Repository| !repository.is_private || repository.gate.as_deref() == token;
+    let may_see =
+        |repository: &&Repository| !repository.is_private || repository.gate.as_deref() == token;
     let Some(repository) = repository.filter(may_see) else {
         // As the real hub has it: whoever is not known shall not learn which repositories exist.
         return match token {
             None => Answer::error(401, "RepoNotFound", "Repository not found"),
-            Some("hf_wrong") => Answer::error(401, "", "Invalid credentials in Authorization header"),
+            Some("hf_wrong") => {
+                Answer::error(401, "", "Invalid credentials in Authorization header")
+            }
             Some(_) => Answer::error(404, "RepoNotFound", "Repository not found"),
         };
     };
@@ -376,7 +388,11 @@ fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
         return Answer::error(404, "RevisionNotFound", "Invalid rev id");
     };
     match rest[at] {
-        "revision" => Answer::new(200, JSON, format!(r#"{{"_id":"1","id":"{id}","sha":"{commit}"}}"#)),
+        "revision" => Answer::new(
+            200,
+            JSON,
+            format!(r#"{{"_id":"1","id":"{id}","sha":"{commit}"}}"#),
+        ),
         "tree" => tree(files),
         _ => {
             let name = rest[at + 2..].join("/");
@@ -385,7 +401,11 @@ fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
             };
             match &repository.gate {
                 Some(gate) if token.is_none() && !gate.is_empty() => {
-                    return Answer::error(401, "GatedRepo", "Access to this repository is restricted");
+                    return Answer::error(
+                        401,
+                        "GatedRepo",
+                        "Access to this repository is restricted",
+                    );
                 }
                 Some(gate) if token != Some(gate) => {
                     return Answer::error(403, "GatedRepo", "Your request awaits a review");
@@ -417,7 +437,11 @@ fn contents(state: &State, path: &str) -> Answer {
         for (commit, files) in &repository.commits {
             let name = path.strip_prefix(&format!("/{key}/{commit}/"));
             if let Some(bytes) = name.and_then(|name| files.get(name)) {
-                return Answer::new(200, "ETag: \"other\"\r\nAccept-Ranges: bytes\r\n", bytes.clone());
+                return Answer::new(
+                    200,
+                    "ETag: \"other\"\r\nAccept-Ranges: bytes\r\n",
+                    bytes.clone(),
+                );
             }
         }
     }
@@ -427,7 +451,9 @@ fn contents(state: &State, path: &str) -> Answer {
 fn search(state: &State, kind: &str, query: &str) -> Answer {
     let value = |name: &str| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(other, _)| *other == name).map(|(_, value)| value)
+        pairs
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value)
     };
     let ids = state.repositories.iter().filter_map(|(key, repository)| {
         let id = key.strip_prefix(kind)?.strip_prefix('/')?;
@@ -447,7 +473,9 @@ fn tree(files: &Files) -> Answer {
             return format!(r#"{{"type":"file","oid":"{id}","size":{size},"path":{name}}}"#);
         }
         let sha256 = hex(&Sha256::digest(bytes));
-        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n");
+        let pointer = format!(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+        );
         let (id, pointer_size) = (git_id(pointer.as_bytes()), pointer.len());
         format!(
             r#"{{"type":"file","oid":"{id}","size":{size},"path":{name},
@@ -459,7 +487,8 @@ fn tree(files: &Files) -> Answer {
 }
 
 fn is_lfs(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(_, extension)| LFS.contains(&extension))
+    path.rsplit_once('.')
+        .is_some_and(|(_, extension)| LFS.contains(&extension))
 }
 
 fn git_id(bytes: &[u8]) -> String {
