@@ -7,6 +7,7 @@ mod hub_server;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use gpt2_dpo::Error;
@@ -516,6 +517,16 @@ fn the_token_goes_to_the_hub_alone() {
     );
 }
 
+/// The test before this one in a process whose environment has a token: the client looks there by itself.
+#[test]
+fn a_token_that_the_settings_do_not_have_is_not_sent() {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_token_goes_to_the_hub_alone"])
+        .env("HF_TOKEN", "hf_environment")
+        .status();
+    assert!(status.unwrap().success());
+}
+
 #[test]
 fn no_message_holds_the_token() {
     for status in [400, 401, 403, 404, 429, 500] {
@@ -844,7 +855,12 @@ fn offline_a_split_is_whole_or_refused() {
         "{text}"
     );
     fs::write(data.join("train-00001-of-00002.parquet"), "x").unwrap();
-    assert_eq!(world.data("lab/other").unwrap().len(), 2);
+    let (files, notes) = world.data_and_notes("lab/other");
+    assert_eq!(files.unwrap().len(), 2);
+    assert_eq!(
+        notes[0],
+        "lab/other: another program filled the cache, which does not tell whether these 2 files are all"
+    );
     assert_eq!(
         requests(&world.server.take_seen())
             .last()
@@ -868,8 +884,7 @@ fn two_programs_at_once_download_once() {
 }
 
 #[test]
-fn a_full_disk_is_called_so() {
-    // A cache whose place is taken by a file: the nearest to a disk that takes nothing.
+fn a_cache_that_cannot_be_written_is_named() {
     let world = World::with_model();
     let taken = world.cache.path().join("taken");
     fs::write(&taken, "").unwrap();

@@ -282,3 +282,38 @@ fn root(error: &dyn std::error::Error) -> String {
         false => cause,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::{Place, find};
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures_to_write() {
+        let Ok(Place::Hub(reference)) = find("org/name", Kind::Model) else {
+            panic!("an id");
+        };
+        let path = Path::new("/cache/blobs/x");
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let text = reference.disk(kind.into(), path).to_string();
+            assert!(
+                text.starts_with("org/name: no room to write /cache/blobs/x: "),
+                "{text}"
+            );
+            assert!(text.ends_with(
+                "help: make room, or set HF_HOME to a directory on a larger disk; what came is kept"
+            ));
+        }
+        let error = reference.disk(io::ErrorKind::PermissionDenied.into(), path);
+        assert!(
+            matches!(
+                error,
+                Error::Io {
+                    action: "write",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}

@@ -43,6 +43,24 @@ impl Config {
         }
     }
 
+    /// The files of data that are in none of the splits: where a README declares the splits that is
+    /// its author's will, elsewhere it may be the names' fault.
+    pub fn left_out<'a>(&self, splits: &[Split], entries: &'a [Entry]) -> Vec<&'a str> {
+        if !self.declared.is_empty() {
+            return Vec::new();
+        }
+        let all = matching(&self.folder, "**", entries).unwrap_or_default();
+        let is_in = |path: &str| {
+            splits
+                .iter()
+                .any(|split| split.files.iter().any(|file| file.path == path))
+        };
+        let paths = all.into_iter().map(|entry| entry.path.as_str());
+        paths
+            .filter(|path| has_data(path) && !is_in(path))
+            .collect()
+    }
+
     /// Its splits, with their files among the `entries` of the repository.
     ///
     /// # Errors
@@ -368,3 +386,6 @@ fn has_data(path: &str) -> bool {
         .map_or("", |(_, extension)| extension);
     format(path).is_some() || OTHERS.contains(&extension)
 }
+
+#[cfg(test)]
+mod tests;

@@ -353,7 +353,7 @@ fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
         ["datasets", ..] => "datasets",
         _ => "models",
     };
-    if is_api && parts.len() == 2 {
+    if let ["api", "models" | "datasets"] = parts[..] {
         return search(state, kind, query);
     }
     let prefix = usize::from(is_api) + usize::from(is_api || kind == "datasets");

@@ -13,7 +13,7 @@ from pathlib import Path
 import datasets
 import yaml
 from datasets.data_files import DataFilesDict, get_data_patterns, sanitize_patterns
-from datasets.load import ALL_ALLOWED_EXTENSIONS
+from datasets.packaged_modules import _ALL_ALLOWED_EXTENSIONS
 from datasets.utils.metadata import MetadataConfigs
 
 HERE = Path(__file__).resolve().parent
@@ -86,7 +86,7 @@ def splits_of(root, metadata):
         declared = config.get("data_files")
         patterns = sanitize_patterns(declared) if declared else get_data_patterns(str(base))
         files = DataFilesDict.from_patterns(
-            patterns, base_path=str(base), allowed_extensions=ALL_ALLOWED_EXTENSIONS
+            patterns, base_path=str(base), allowed_extensions=_ALL_ALLOWED_EXTENSIONS
         )
         splits = [
             {"split": str(split), "files": list(dict.fromkeys(str(Path(f).relative_to(root)) for f in paths))}
