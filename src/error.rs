@@ -74,6 +74,19 @@ pub enum Error {
         help: String,
     },
 
+    /// What was named on the Hugging Face Hub cannot be had, now or at all.
+    #[error("{name}: {what}\n  help: {help}")]
+    Hub {
+        /// The model, data set or file, as it was named.
+        name: String,
+        /// The kind of failure.
+        fault: crate::hub::Fault,
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
+
     /// No such device, or the device failed or cannot hold what it is asked to.
     #[error("{what}\n  help: {help}")]
     Device {

@@ -40,6 +40,7 @@ pub mod error;
 pub mod eval;
 pub mod generate;
 pub mod gpu;
+pub mod hub;
 pub mod kernel;
 pub mod learner;
 pub mod model;

@@ -1,0 +1,81 @@
+//! Models and data sets of the [Hugging Face Hub](https://huggingface.co) by their ids, through the
+//! cache that all of Hugging Face's libraries share.
+//!
+//! # What a name means
+//!
+//! 1. What is here goes first: an existing file or folder, a pattern (`*`, `?`, `[`), or `-`.
+//! 2. What looks like a path is never asked of the hub, so that a slip in a path stays an error: it
+//!    begins with `.`, `/` or `~`, ends with `/`, holds a backslash, is the name of a file
+//!    (`x.jsonl`, `dir/x.jsonl`, `model.safetensors`), or begins in a folder that is here.
+//! 3. Everything else is an id: `ORG/NAME`, or `NAME`. With `@REVISION`, a branch, tag or commit, it
+//!    is one whatever it looks like.
+//!
+//! Behind a data set's id: `:SPLIT` or `:CONFIG:SPLIT`. In it: `ORG/NAME/path/to/file.jsonl`, or a
+//! folder. Without a split, its only one is meant, or else the one called `train`.
+//!
+//! # What is downloaded
+//!
+//! Of a model, the configs, the tokenizer's files and the safetensors; of a data set, README.md and the
+//! split's files. Each is checked by the id that git gives it, which for large files holds the SHA-256.
+//! What breaks off is kept, and goes on from there. A commit whose listing and files are in the cache
+//! costs no request, a branch one.
+
+mod cache;
+mod client;
+mod dataset;
+mod fault;
+mod model;
+mod place;
+mod settings;
+mod splits;
+
+pub use self::dataset::data;
+pub use self::fault::Fault;
+pub use self::model::model;
+pub use self::settings::{Settings, Token};
+
+/// What happens meanwhile, for the user to see.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A file's download has come so far.
+    Download {
+        /// Its path in the repository.
+        file: &'a str,
+        /// Bytes, with those of an earlier try.
+        done: u64,
+        /// Bytes of the whole file.
+        total: u64,
+    },
+    /// A line to print.
+    Note(String),
+}
+
+/// Those of the names whose last part is nearest to that of `wanted`, at most three, the nearest first.
+fn near(wanted: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
+    const MOST: usize = 3;
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_lowercase();
+    let wanted_last = last(wanted);
+    let bound = (wanted_last.chars().count() / 3).max(1);
+    let mut near: Vec<(usize, usize, String)> = names
+        .into_iter()
+        .map(|name| {
+            let by_last = strsim::damerau_levenshtein(&wanted_last, &last(&name));
+            (by_last, strsim::damerau_levenshtein(wanted, &name), name)
+        })
+        .filter(|(by_last, ..)| *by_last <= bound)
+        .collect();
+    near.sort();
+    near.into_iter().take(MOST).map(|(.., name)| name).collect()
+}
+
+/// Some of the names, and how many more there are.
+fn several<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    const SHOWN: usize = 8;
+    let names: Vec<T> = names.into_iter().collect();
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len() - shown.len() {
+        0 if shown.is_empty() => "no files".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

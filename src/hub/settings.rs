@@ -1,0 +1,216 @@
+//! Where the hub is, where its files are kept, and as whom to ask: from the environment variables that
+//! Python's huggingface_hub reads.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// How to reach the hub and where its files are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The hub's address, `https://huggingface.co` or a mirror's, without a slash at the end.
+    pub endpoint: String,
+    /// The cache directory, in the layout that all of Hugging Face's libraries share.
+    pub cache: PathBuf,
+    /// Sent to `endpoint` and to no other host.
+    pub token: Option<Token>,
+    /// Nothing is sent: what the cache holds is all there is.
+    pub offline: bool,
+    /// The wait before a failed request is sent again; it doubles each time.
+    pub pause: Duration,
+}
+
+/// A secret, which no message and no debug output shows.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// White space around it is dropped.
+    pub fn new(token: &str) -> Self {
+        Token(token.trim().to_owned())
+    }
+
+    pub(super) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Settings {
+    /// From the environment, as huggingface_hub has it: `HF_ENDPOINT`; `HF_HUB_CACHE`, `HF_HOME` or
+    /// `XDG_CACHE_HOME`; `HF_TOKEN`, the file that `HF_TOKEN_PATH` names or `HF_HOME/token`, unless
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set; `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`. A variable
+    /// that is empty counts as unset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] for an endpoint that is no web address, for a token that cannot be sent, and
+    /// without a home directory to keep files in; [`Error::Io`] for a token file that cannot be read.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(&|name| std::env::var(name).ok())
+    }
+
+    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let path = |name: &str| variable(name).map(|value| expand(&value));
+        let is_on = |name: &str| {
+            variable(name).is_some_and(|value| {
+                ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
+            })
+        };
+
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            return Err(Error::option(
+                "HF_ENDPOINT",
+                format!("{endpoint:?} is not a web address"),
+                format!("give one that begins with https://, or unset it for {ENDPOINT}"),
+            ));
+        }
+        let home = path("HF_HOME")
+            .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(dirs::home_dir()?.join(".cache/huggingface")))
+            .ok_or_else(|| {
+                Error::option(
+                    "HF_HOME",
+                    "there is no home directory to keep downloads in",
+                    "set HF_HOME to a directory for them",
+                )
+            })?;
+        let cache = path("HF_HUB_CACHE")
+            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+            .unwrap_or_else(|| home.join("hub"));
+        let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+        let token = match variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")) {
+            _ if is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN") => None,
+            Some(token) => Some(("HF_TOKEN".to_owned(), token)),
+            None if token_file.exists() => {
+                let text = fs::read_to_string(&token_file)
+                    .map_err(|e| Error::io("read", &token_file, e))?;
+                Some((token_file.display().to_string(), text))
+            }
+            None => None,
+        };
+        let token = match token.map(|(origin, text)| (origin, Token::new(&text))) {
+            Some((origin, token)) if !token.0.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                return Err(Error::option(
+                    origin,
+                    "holds a character that no token has",
+                    "copy the token again from the hub's settings page, https://huggingface.co/settings/tokens",
+                ));
+            }
+            token => token
+                .map(|(_, token)| token)
+                .filter(|token| !token.0.is_empty()),
+        };
+        Ok(Settings {
+            endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
+            cache,
+            token,
+            offline: is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE"),
+            pause: Duration::from_millis(250),
+        })
+    }
+}
+
+/// The path with `~` as the user's home directory.
+fn expand(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), dirs::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings> {
+        Settings::from_variables(&|name| {
+            let found = variables.iter().find(|(other, _)| *other == name)?;
+            Some(found.1.to_owned())
+        })
+    }
+
+    fn token(settings: &Settings) -> Option<&str> {
+        settings.token.as_ref().map(Token::secret)
+    }
+
+    #[test]
+    fn defaults_are_the_hubs_and_those_of_the_home_directory() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().to_str().unwrap();
+        let all = settings(&[("XDG_CACHE_HOME", root), ("HF_ENDPOINT", "")]).unwrap();
+        assert_eq!(all.endpoint, "https://huggingface.co");
+        assert_eq!(all.cache, home.path().join("huggingface/hub"));
+        assert!(!all.offline && all.token.is_none());
+        let own = settings(&[]).unwrap();
+        let cache = dirs::home_dir().unwrap().join(".cache/huggingface/hub");
+        assert_eq!(own.cache, cache);
+    }
+
+    #[test]
+    fn each_variable_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().to_str().unwrap();
+        fs::write(home.path().join("token"), "hf_file\n").unwrap();
+        let mut variables = vec![("HF_HOME", root), ("HF_ENDPOINT", "http://mirror:8000/")];
+        let all = settings(&variables).unwrap();
+        assert_eq!(all.endpoint, "http://mirror:8000");
+        assert_eq!(all.cache, home.path().join("hub"));
+        assert_eq!(token(&all), Some("hf_file"));
+
+        variables.extend([("HF_HUB_CACHE", "/else"), ("HF_TOKEN", " hf_variable\n")]);
+        let all = settings(&variables).unwrap();
+        assert_eq!(all.cache, PathBuf::from("/else"));
+        assert_eq!(token(&all), Some("hf_variable"));
+
+        let path = home.path().join("other");
+        fs::write(&path, "hf_other").unwrap();
+        let all = settings(&[("HF_HOME", root), ("HF_TOKEN_PATH", path.to_str().unwrap())]);
+        assert_eq!(token(&all.unwrap()), Some("hf_other"));
+
+        variables.push(("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"));
+        assert_eq!(token(&settings(&variables).unwrap()), None);
+        for (value, offline) in [("1", true), ("TRUE", true), ("on", true), ("0", false)] {
+            for name in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
+                let all = settings(&[("HF_HOME", root), (name, value)]).unwrap();
+                assert_eq!(all.offline, offline, "{name}={value}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_the_variables_name() {
+        let text = settings(&[("HF_ENDPOINT", "mirror")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.starts_with("HF_ENDPOINT: \"mirror\" is not a web address"),
+            "{text}"
+        );
+        let text = settings(&[("HF_TOKEN", "hf_a b")]).unwrap_err().to_string();
+        assert!(text.starts_with("HF_TOKEN: holds a character"), "{text}");
+        assert!(!text.contains("hf_a"), "{text}");
+    }
+
+    #[test]
+    fn debug_output_does_not_show_the_token() {
+        let settings = settings(&[("HF_HOME", "/none"), ("HF_TOKEN", "hf_secret")]).unwrap();
+        let text = format!("{settings:?}");
+        assert!(
+            text.contains("Token(…)") && !text.contains("secret"),
+            "{text}"
+        );
+    }
+}
