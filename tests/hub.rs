@@ -300,6 +300,14 @@ fn a_run_goes_on_where_an_earlier_one_ended() {
 
 #[test]
 fn a_server_without_ranges_and_a_damaged_rest_are_overcome() {
+    let world = World::with_model();
+    world.server.cut("model.safetensors", 1, 100_000);
+    world.server.ignore_range("model.safetensors", 1);
+    let folder = world.model().unwrap();
+    assert_eq!(
+        fs::read(folder.join("model.safetensors")).unwrap(),
+        noise(WEIGHTS_LEN, 1)
+    );
     for trouble in [HubServer::ignore_range, HubServer::damage] {
         let world = World::with_model();
         world.server.cut("model.safetensors", 1, 100_000);

@@ -1,6 +1,6 @@
 //! One repository at one commit: what the hub lists there, and its files in the cache.
 
-use std::fs::{self, File};
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -184,7 +184,8 @@ impl<'a> Snapshot<'a> {
         let partial = self.cache.partial(entry);
         let disk = |e| self.reference.disk(e, &partial);
         let lock = self.cache.lock(entry).map_err(disk)?;
-        if lock.try_lock().is_err() {
+        // A file system without locks does without.
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             progress(Progress::Note(format!(
                 "{}: another program downloads it; waiting",
                 entry.path
@@ -217,14 +218,14 @@ impl<'a> Snapshot<'a> {
             .create(true)
             .open(partial)
             .map_err(disk)?;
-        let mut is_resumed = fs::metadata(partial).map_err(disk)?.len() > 0;
+        let mut is_anew = false;
         loop {
-            self.fill(hub, entry, &mut file, progress)?;
+            let in_pieces = self.fill(hub, entry, &mut file, progress)?;
             if let Some(name) = entry.blob_name(partial).map_err(disk)? {
                 return Ok(name);
             }
             file.set_len(0).map_err(disk)?;
-            if !is_resumed {
+            if is_anew || !in_pieces {
                 return Err(self.reference.fault(
                     Fault::Checksum,
                     format!("{}: what came is not what the hub lists (its checksum differs)", entry.path),
@@ -233,21 +234,22 @@ impl<'a> Snapshot<'a> {
                 ));
             }
             progress(Progress::Note(format!(
-                "{}: what an earlier download left was damaged; downloading it anew",
+                "{}: the pieces of a broken download do not make the file; downloading it anew",
                 entry.path
             )));
-            is_resumed = false;
+            is_anew = true;
         }
     }
 
-    /// Appends what is missing to the file of a download, through broken connections.
+    /// Appends what is missing to the file of a download, through broken connections; true if it then
+    /// is of several pieces.
     fn fill(
         &self,
         hub: &Hub,
         entry: &Entry,
         file: &mut File,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut failures = 0;
         let mut begin = self.length(file)?;
         loop {
@@ -266,7 +268,7 @@ impl<'a> Snapshot<'a> {
             };
             let end = self.length(file)?;
             if end >= entry.size {
-                return Ok(());
+                return Ok(begin > 0);
             }
             let error = match result? {
                 Some(error) => self.reference.explain(error, self.settings),
