@@ -99,8 +99,9 @@ impl EndOfText {
             id: GPT2_EOS,
             by: "GPT-2's default".to_owned(),
         });
-        let said = named
-            .or_else(known)
+        let of_tokenizer = named.or_else(known);
+        let by_id_alone = of_tokenizer.is_none();
+        let said = of_tokenizer
             .or_else(|| first(&of_config, CONFIG))
             .or_else(|| first(&of_generation, GENERATION))
             .or(default);
@@ -122,6 +123,12 @@ impl EndOfText {
             let ids: Vec<_> = ids.iter().map(|&id| show(id)).collect();
             format!("{ends}; {file}'s eos_token_id is {}", ids.join(", "))
         };
+        let special = |id: &u32| tokenizer.is_none_or(|t| t.specials.is_special(*id));
+        if by_id_alone && !special(&said.id) {
+            notes.push(format!(
+                "{ends}; the tokenizer's files name no eos_token, and have this for an ordinary token"
+            ));
+        }
         let disagrees = |ids: &[u32]| !ids.is_empty() && !ids.contains(&said.id);
         if disagrees(&of_config) {
             notes.push(other(CONFIG, &of_config));
@@ -133,7 +140,6 @@ impl EndOfText {
             ));
         }
 
-        let special = |id: &u32| tokenizer.is_none_or(|t| t.specials.is_special(*id));
         let mut stops = vec![said.id];
         for id in of_generation
             .into_iter()

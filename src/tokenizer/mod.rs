@@ -15,6 +15,7 @@ mod chat;
 mod class;
 mod declared;
 mod end_of_text;
+mod ends;
 mod files;
 mod guard;
 mod rows;
@@ -23,8 +24,6 @@ mod stream;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
-
-use tokenizers::{Encoding, Token};
 
 pub use chat::ChatTemplate;
 pub use declared::NamedToken;
@@ -39,6 +38,7 @@ use build::Built;
 use chat::Template;
 use class::Class;
 use declared::Declarations;
+use ends::Ends;
 use files::Files;
 use guard::Specials;
 
@@ -60,8 +60,7 @@ pub struct Tokenizer {
     /// Special tokens without a role.
     extra: Vec<String>,
     specials: Specials,
-    begin: Vec<u32>,
-    end: Vec<u32>,
+    ends: Ends,
     notes: Vec<String>,
 }
 
@@ -119,7 +118,11 @@ impl Tokenizer {
             text: named.token.content,
             said_by: named.said_by,
         });
-        let mut tokenizer = Tokenizer {
+        let ends = Ends::of(&built.inner).map_err(|what| {
+            let help = "correct it as in the model that the tokenizer belongs to";
+            Error::file(origin, format!("its post_processor {what}"), help)
+        })?;
+        Ok(Tokenizer {
             specials: Specials::of(&built.inner),
             inner: built.inner,
             class: built.class,
@@ -128,36 +131,9 @@ impl Tokenizer {
             templates,
             named: named.collect(),
             extra,
-            begin: Vec::new(),
-            end: Vec::new(),
+            ends,
             notes: built.notes,
-        };
-        tokenizer.find_ends()?;
-        Ok(tokenizer)
-    }
-
-    /// Reads off what the post-processor puts around a text.
-    fn find_ends(&mut self) -> Result<()> {
-        let text = Encoding::from_tokens(vec![Token::new(0, String::new(), (0, 0))], 0);
-        let whole = self.inner.post_process(text, None, true);
-        let whole =
-            whole.map_err(|error| self.broken("put its special tokens around a text", &error))?;
-        let mask = whole.get_special_tokens_mask();
-        let texts = mask.iter().filter(|&&special| special == 0).count();
-        let Some(at) = mask
-            .iter()
-            .position(|&special| special == 0)
-            .filter(|_| texts == 1)
-        else {
-            return Err(Error::file(
-                &self.origin,
-                format!("the post_processor of tokenizer.json has the text {texts} times"),
-                "supported: one that has it once, with special tokens before and behind it",
-            ));
-        };
-        self.begin = whole.get_ids()[..at].to_vec();
-        self.end = whole.get_ids()[at + 1..].to_vec();
-        Ok(())
+        })
     }
 
     fn set_inner(&mut self, inner: tokenizers::Tokenizer) {
@@ -196,30 +172,6 @@ impl Tokenizer {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(self.broken("encode", &error)),
         }
-    }
-
-    /// What the tokenizer puts before every text: the begin token of a post-processor or of `add_bos_token`.
-    /// Empty for GPT-2's own.
-    ///
-    /// TRL 1.16 tokenizes a prompt that is text with it, so it belongs to the prompt, in training as in
-    /// generation. A chat template writes its begin token itself: what is rendered from messages gets none.
-    pub fn begin(&self) -> &[u32] {
-        &self.begin
-    }
-
-    /// What the tokenizer puts behind every text. Empty for GPT-2's own.
-    ///
-    /// TRL 1.16's `DPOTrainer` tokenizes `prompt` and, where records are text, `prompt + chosen + eos_token`
-    /// (unless the response ends in that text already), each as a whole: begin, text, end. The prompt is then
-    /// what both responses' ids have in common with it, so the prompt loses this end there, unless both
-    /// responses happen to begin with the same tokens; a response keeps it, behind its end-of-text token.
-    /// So, to the token: `begin + encode(prompt + response + eos) + end`, cut where the prompt's own
-    /// `begin + encode(prompt) + end` parts from it.
-    ///
-    /// Where prompt and response are tokenized apart, it belongs to neither: the end-of-text token ends the
-    /// response.
-    pub fn end(&self) -> &[u32] {
-        &self.end
     }
 
     /// The special tokens with a role (`bos_token`, `eos_token`, …), under the names by which chat

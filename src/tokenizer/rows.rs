@@ -116,7 +116,7 @@ impl Tokenizer {
             names.any(|name| self.templates_mention(name))
         };
         let around =
-            |token: &&TokenId| self.begin.contains(&token.id) || self.end.contains(&token.id);
+            |token: &&TokenId| self.begin().contains(&token.id) || self.end().contains(&token.id);
         let written: Vec<_> = beyond.iter().filter(written).cloned().collect();
         let around: Vec<_> = beyond.iter().filter(around).cloned().collect();
         for (why, needed) in [

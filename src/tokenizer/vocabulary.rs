@@ -70,7 +70,7 @@ impl Written {
             .map_err(|error| {
                 not_one(format!("its `model.vocab` is not tokens with ids: {error}"))
             })?;
-        let merges = self.merges().map_err(|what| not_one(what))?;
+        let merges = self.merges().map_err(not_one)?;
         let mut inner = gpt2(vocab, merges, prefix_space, &path)?;
         if !self.post_processor.is_null() {
             let processor = PostProcessorWrapper::deserialize(&self.post_processor);

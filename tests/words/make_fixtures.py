@@ -163,11 +163,12 @@ def folders():
     yield "tokenizer.json with more tokens in the config", {
         "tokenizer.json": tokenizer_json(added=[END, START]), CONFIG: {
             "additional_special_tokens": [STOP], "eos_token": STOP}}
-    yield "tokenizer.json with fewer tokens than the config", {
+    yield "tokenizer.json with more tokens than the config", {
         "tokenizer.json": tokenizer_json(added=[END, START, STOP]), CONFIG: {
             "added_tokens_decoder": decoder(special(END), at=BASE)}}
     yield "tokenizer.json of older versions", {"tokenizer.json": {
-        **(old := tokenizer_json()), "model": {
+        **(old := tokenizer_json()),
+        "post_processor": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}, "model": {
             key: value if key != "merges" else MERGES for key, value in old["model"].items() if key != "type"}}}
 
     yield "as written", {"tokenizer.json": tokenizer_json(added=[END, STOP]), CONFIG: {**FAST, **EOS}}

@@ -177,3 +177,39 @@ fn tokens_as_objects_are_taken_without_the_mark_of_their_type_too() {
         );
     }
 }
+
+#[test]
+fn a_post_processor_that_makes_no_sense_is_refused() {
+    let piece = |id: &str| json!({ "SpecialToken": { "id": id, "type_id": 0 } });
+    let text = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
+    let template = |single: Value| {
+        json!({ "type": "TemplateProcessing", "single": single, "pair": [text("A"), text("B")],
+                "special_tokens": {} })
+    };
+    for (processor, expected) in [
+        (
+            template(json!([piece("<s>"), text("A")])),
+            "its post_processor puts `<s>` around a text and does not say its id",
+        ),
+        (
+            template(json!([text("A"), text("B")])),
+            "its post_processor has a second text in `single`",
+        ),
+        (
+            template(json!([])),
+            "its post_processor makes 0 texts of one",
+        ),
+        (
+            template(json!([text("A"), text("A")])),
+            "its post_processor makes 2 texts of one",
+        ),
+        (
+            json!({ "type": "Sequence", "processors": [template(json!([piece("<s>"), text("A")]))] }),
+            "its post_processor puts `<s>` around a text and does not say its id",
+        ),
+    ] {
+        let mut json = tiny_json();
+        json["post_processor"] = processor;
+        refused(json!({ "tokenizer.json": json }), expected);
+    }
+}

@@ -136,9 +136,13 @@ fn config_json_decides_where_the_tokenizer_is_silent() {
     let files = json!({ "vocab.json": vocab(&["STOP"]), "tokenizer_config.json": {
         "eos_token": null, "bos_token": null, "unk_token": null } });
     let decided = decide(files.clone(), ids(&[260]), &[]);
+    assert_eq!((decided.id, &decided.stops[..]), (Some(260), &[260][..]));
     assert_eq!(
-        (decided.id, decided.stops, decided.notes.len()),
-        (Some(260), vec![260], 0)
+        decided.notes,
+        [
+            "responses end in `STOP` (260), config.json's eos_token_id; the tokenizer's files name no eos_token, and \
+          have this for an ordinary token"
+        ]
     );
     let decided = decide(files.clone(), ConfigIds::Null, &[260, 0]);
     assert_eq!((decided.id, decided.stops), (Some(260), vec![260, 0]));
