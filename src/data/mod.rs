@@ -10,8 +10,11 @@
 //! Prompt and response are tokenized apart: joined first, their tokens could merge across the
 //! border, and the prompt would not be the one that generation sees.
 
+mod message;
 mod order;
 mod prompt;
+// Its other shapes, columns and scores are for what calls it to ask for.
+#[allow(dead_code)]
 mod record;
 mod source;
 
@@ -25,7 +28,7 @@ pub use prompt::{DEFAULT_TEMPLATE, fill};
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::tokenizer::Tokenizer;
-use record::{Problem, Record};
+use record::{Content, Problem, Reading, Record};
 use source::{Raw, Source};
 
 /// One preference pair, as token ids, budgets applied. None of the three is empty, and all ids
@@ -234,29 +237,35 @@ impl Encoder<'_> {
         let line = raw.place.line;
         let at_line = |p: Problem| raw.place.error(p.what, p.help);
 
-        let record = Record::from_json(&raw.value()?).map_err(at_line)?;
-        let (mut prompt, mut chosen, mut rejected) = match record {
-            Record::Text {
+        let record = Record::read(raw.value()?, &Reading::default()).map_err(at_line)?;
+        let (mut prompt, mut chosen, mut rejected) = match record.content {
+            Content::Pair {
                 chosen, rejected, ..
             } if chosen == rejected => return Ok(Outcome::Equal),
-            Record::Text {
-                prompt,
+            Content::Pair {
+                conversation,
                 chosen,
                 rejected,
             } => {
                 let tokenizer = self.tokenizer.ok_or_else(|| at_line(no_tokenizer()))?;
-                let prompt = prompt::render(&prompt, &self.options.template).map_err(at_line)?;
+                let prompt =
+                    prompt::render(&conversation, &self.options.template).map_err(at_line)?;
                 (
                     tokenizer.encode(&prompt)?,
                     self.response(tokenizer, &chosen)?,
                     self.response(tokenizer, &rejected)?,
                 )
             }
-            Record::Ids {
+            Content::Ids {
                 prompt,
                 chosen,
                 rejected,
             } => (prompt, chosen, rejected),
+            Content::Tie { why } => return Err(at_line(Problem::new(why, "remove the record"))),
+            Content::Demonstration { .. } | Content::Labelled { .. } => {
+                let help = "give the chosen and the rejected answer in one record";
+                return Err(at_line(Problem::new("a record with one answer", help)));
+            }
         };
         for (name, ids) in [
             ("prompt", &prompt),

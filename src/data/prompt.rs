@@ -1,5 +1,6 @@
 //! A conversation → the text of a prompt.
 
+use super::message::{Message, Role};
 use super::record::Problem;
 
 /// The card's template: what a user message becomes, with the place for the answer behind it.
@@ -7,28 +8,6 @@ pub const DEFAULT_TEMPLATE: &str = "User: {prompt}\nAssistant: ";
 
 /// Where the user's text goes in a template.
 pub(super) const PLACEHOLDER: &str = "{prompt}";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub role: Role,
-    pub content: String,
-}
-
-impl Message {
-    pub fn user(content: &str) -> Self {
-        Message {
-            role: Role::User,
-            content: content.to_owned(),
-        }
-    }
-}
 
 /// The template with `user` wherever it says `{prompt}`.
 pub fn fill(template: &str, user: &str) -> String {
@@ -79,11 +58,7 @@ fn roles(messages: &[Message]) -> String {
     if messages.is_empty() {
         return "none".to_owned();
     }
-    let names = messages.iter().map(|message| match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    });
+    let names = messages.iter().map(|message| message.role.name());
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -92,10 +67,8 @@ mod tests {
     use super::*;
 
     fn rendered(messages: &[(Role, &str)]) -> Result<String, String> {
-        let messages = messages.iter().map(|&(role, content)| Message {
-            role,
-            content: content.to_owned(),
-        });
+        let messages = messages.iter();
+        let messages = messages.map(|&(role, content)| Message::new(role, content));
         let messages: Vec<_> = messages.collect();
         render(&messages, DEFAULT_TEMPLATE).map_err(|problem| problem.what)
     }

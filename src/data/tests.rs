@@ -160,7 +160,7 @@ fn errors_carry_the_line_of_the_first_bad_record() {
         ),
         (
             r#"{"prompt": " ", "chosen": "c", "rejected": "r"}"#,
-            "pairs:2: the prompt is empty",
+            "pairs:2: `prompt` is empty",
         ),
         (
             r#"{"prompt_ids": [1], "chosen_ids": [261], "rejected_ids": [2]}"#,

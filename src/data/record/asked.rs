@@ -1,0 +1,189 @@
+//! The parts of a record that say what is asked, each as its own key has it.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::messages;
+use super::problem::{Parsed, Problem, found};
+use super::row::{Found, Row, is_blank, leave_out};
+use super::shape::Form;
+use super::slot::Slot;
+use super::transcript::Transcript;
+use crate::data::message::{Message, Role};
+
+/// Messages and the key that they were under.
+pub(super) struct Said {
+    pub key: Cow<'static, str>,
+    pub messages: Vec<Message>,
+}
+
+impl Said {
+    /// True if there is no text in it.
+    pub fn is_blank(&self) -> bool {
+        let mut contents = self.messages.iter().map(|message| &message.content);
+        contents.all(|content| content.trim().is_empty())
+    }
+}
+
+/// A text and the key that it was under.
+pub(super) struct Text {
+    pub key: Cow<'static, str>,
+    pub text: String,
+}
+
+/// What stands behind the prompt, or in its place.
+pub(super) enum Input {
+    Text(Text),
+    /// Earlier turns, as some files have them under `context`.
+    Messages(Said),
+}
+
+/// Takes a part that says something; one that is blank is harmless, whatever its type.
+fn take(row: &mut Row, slot: Slot) -> Parsed<Option<Found>> {
+    let part = row.take(slot)?;
+    if let Some(Found { key, value }) = part.as_ref().filter(|part| is_blank(&part.value)) {
+        // A column of texts is one where a row has none, too.
+        if value.is_string() {
+            row.note(slot, key, Form::Text);
+        }
+        return Ok(None);
+    }
+    Ok(part)
+}
+
+/// The system message; `None` where it is absent or blank.
+pub(super) fn system(row: &mut Row) -> Parsed<Option<Text>> {
+    let Some(Found { key, value }) = take(row, Slot::System)? else {
+        return Ok(None);
+    };
+    let Value::String(text) = value else {
+        let what = format!("`{key}` is {}, not a string", found(&value));
+        return Err(Problem::new(what, leave_out(&key)));
+    };
+    row.note(Slot::System, &key, Form::Text);
+    Ok(Some(Text { key, text }))
+}
+
+/// The earlier turns: messages, or pairs of what the user said and what was answered. One text is
+/// the user's message: files without a prompt have it so.
+pub(super) fn history(row: &mut Row) -> Parsed<Option<Said>> {
+    let lone = !row.says(Slot::Prompt);
+    let Some(Found { key, value }) = take(row, Slot::History)? else {
+        return Ok(None);
+    };
+    let (form, messages) = match value {
+        Value::String(text) if lone => user_text(text),
+        Value::Array(items) if items.iter().all(Value::is_array) => {
+            (Form::Exchanges, exchanges(&key, items)?)
+        }
+        Value::Array(items) => further_list(&key, items, row)?,
+        other => {
+            let what = format!(
+                "`{key}` is {}, not a list of messages or of pairs [\"question\", \"answer\"]",
+                found(&other)
+            );
+            return Err(Problem::new(what, leave_out(&key)));
+        }
+    };
+    row.note(Slot::History, &key, form);
+    Ok(Some(Said { key, messages }).filter(|said| !said.is_blank()))
+}
+
+fn exchanges(key: &str, items: Vec<Value>) -> Parsed<Vec<Message>> {
+    let mut messages = Vec::with_capacity(2 * items.len());
+    for (at, item) in items.iter().enumerate() {
+        let pair = item.as_array().map(Vec::as_slice);
+        let Some([Value::String(user), Value::String(assistant)]) = pair else {
+            let what = format!("`{key}[{at}]` is {}", found(item));
+            let help = "an earlier turn is a pair of texts: [\"question\", \"answer\"]";
+            return Err(Problem::new(what, help));
+        };
+        messages.push(Message::user(user.as_str()));
+        messages.push(Message::new(Role::Assistant, assistant.as_str()));
+    }
+    Ok(messages)
+}
+
+/// What is to be answered, be it blank.
+pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
+    let Some(Found { key, value }) = row.take(Slot::Prompt)? else {
+        return Ok(None);
+    };
+    let (form, messages) = match value {
+        Value::String(text) => user_text(text),
+        Value::Array(items) => message_list(&key, items, row)?,
+        other => {
+            let what = format!(
+                "`{key}` is {}, not a string or a list of messages",
+                found(&other)
+            );
+            let help = "give the prompt as text or as messages; --columns prompt=NAME says which \
+                        column has it";
+            return Err(Problem::new(what, help));
+        }
+    };
+    row.note(Slot::Prompt, &key, form);
+    Ok(Some(Said { key, messages }))
+}
+
+/// What stands behind the prompt; `None` where it is absent or blank.
+pub(super) fn input(row: &mut Row) -> Parsed<Option<Input>> {
+    let Some(Found { key, value }) = take(row, Slot::Input)? else {
+        return Ok(None);
+    };
+    match value {
+        Value::String(text) => {
+            row.note(Slot::Input, &key, Form::Text);
+            Ok(Some(Input::Text(Text { key, text })))
+        }
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            let (form, messages) = further_list(&key, items, row)?;
+            row.note(Slot::Input, &key, form);
+            let said = Some(Said { key, messages }).filter(|said| !said.is_blank());
+            Ok(said.map(Input::Messages))
+        }
+        other => {
+            let what = format!(
+                "`{key}` is {}, not a string or a list of messages",
+                found(&other)
+            );
+            Err(Problem::new(what, leave_out(&key)))
+        }
+    }
+}
+
+/// A whole conversation under a key of its own.
+pub(super) fn messages(row: &mut Row) -> Parsed<Option<Said>> {
+    let Some(Found { key, value }) = take(row, Slot::Messages)? else {
+        return Ok(None);
+    };
+    let Value::Array(items) = value else {
+        let what = format!("`{key}` is {}, not a list of messages", found(&value));
+        return Err(Problem::new(what, leave_out(&key)));
+    };
+    let (form, messages) = further_list(&key, items, row)?;
+    row.note(Slot::Messages, &key, form);
+    Ok(Some(Said { key, messages }).filter(|said| !said.is_blank()))
+}
+
+fn message_list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<(Form, Vec<Message>)> {
+    let form = items.first().map_or(Form::Messages, messages::form);
+    Ok((form, messages::list(key, items, row)?))
+}
+
+/// [`message_list`] of a key that can be done without.
+fn further_list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<(Form, Vec<Message>)> {
+    message_list(key, items, row).map_err(|problem| Problem {
+        help: format!("{}; or {}", problem.help, leave_out(key)),
+        ..problem
+    })
+}
+
+/// The user's message, or the turns of a transcript that ends where the assistant is to speak.
+pub(super) fn user_text(text: String) -> (Form, Vec<Message>) {
+    match Transcript::read_prompt(&text) {
+        Some(Transcript { dialect, messages }) => (Form::Transcript(dialect), messages),
+        None => (Form::Text, vec![Message::user(text)]),
+    }
+}

@@ -1,0 +1,320 @@
+//! Records with several answers, of which it says how good they are: a list with scores or ranks, of
+//! which the best and the worst are taken; or two under keys of their own, and which is better.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::problem::{Parsed, Problem, found, listed};
+use super::row::{Found, Row, is_blank};
+use super::scores::{Scores, number};
+use super::shape::Form;
+use super::slot::Slot;
+
+/// What a record says about its answers.
+pub(super) enum Choice {
+    Pair(Box<Best>),
+    /// None is better; why, in words.
+    Tie(String),
+}
+
+/// The better and the worse answer.
+pub(super) struct Best {
+    pub chosen: Answer,
+    pub rejected: Answer,
+    pub scores: Option<Scores>,
+}
+
+/// Keys of an item of a list that hold its answer.
+const ANSWERS: [&str; 7] = [
+    "response",
+    "text",
+    "content",
+    "answer",
+    "completion",
+    "output",
+    "value",
+];
+/// Keys of an item that tell how good it is.
+const SCORES: [&str; 6] = [
+    "overall_score",
+    "score",
+    "rating",
+    "reward",
+    "pm_score",
+    "rank",
+];
+
+/// The best and the worst of a list; `None` where the record has no list of answers. Of several
+/// best the first is taken, of several worst the last.
+pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
+    let Some(Found { key, value }) = row.take_list(Slot::Candidates)? else {
+        return Ok(None);
+    };
+    let Value::Array(mut items) = value else {
+        let what = format!("`{key}` is {}, not a list of answers", found(&value));
+        return Err(Problem::new(what, UNSCORED));
+    };
+    let Ranking { by, scores } = ranking(row, &key, &items)?;
+    row.note(Slot::Candidates, &key, Form::Ranked(by.clone()));
+    let better = |a: &usize, b: &usize| scores[*a].total_cmp(&scores[*b]);
+    // Of equal ones `max_by` gives the last and `min_by` the first.
+    let best = (0..items.len()).rev().max_by(better);
+    let worst = (0..items.len()).rev().min_by(better);
+    let (Some(best), Some(worst)) = (best, worst) else {
+        let what = format!("`{key}` is empty");
+        return Err(Problem::new(what, "remove the record"));
+    };
+    if scores[best] == scores[worst] {
+        let why = format!("all {} of `{key}` are equal by `{by}`", items.len());
+        return Ok(Some(Choice::Tie(why)));
+    }
+    let mut answer = |at: usize| {
+        let (name, value) = match items[at].take() {
+            Value::Object(mut object) => {
+                let named = ANSWERS.into_iter().find(|name| object.contains_key(*name));
+                let value = named.and_then(|name| object.get_mut(name)).map(Value::take);
+                for (other, value) in &object {
+                    if *other != *by && !is_blank(value) {
+                        row.leave(format!("{key}[].{other}"));
+                    }
+                }
+                let name = named.map_or(String::new(), |name| format!(".{name}"));
+                (name, value.unwrap_or_default())
+            }
+            other => (String::new(), other),
+        };
+        let key = Cow::Owned(format!("{key}[{at}]{name}"));
+        Answer::read(Found { key, value }, row)
+    };
+    Ok(Some(Choice::Pair(Box::new(Best {
+        chosen: answer(best)?,
+        rejected: answer(worst)?,
+        scores: Some(Scores {
+            chosen: scores[best],
+            rejected: scores[worst],
+        }),
+    }))))
+}
+
+const UNSCORED: &str = "each answer has its score or rank (`score`, `rating`, `overall_score`, `rank`), or a list \
+     of as many is beside them (`scores`, `ratings`, `rank`)";
+
+/// How good each of the answers is, more being better, and the key that says so.
+struct Ranking {
+    by: Cow<'static, str>,
+    scores: Vec<f64>,
+}
+
+fn ranking(row: &mut Row, key: &str, items: &[Value]) -> Parsed<Ranking> {
+    // The first of several keys that all items have.
+    let has = |name: &&str| {
+        items
+            .iter()
+            .all(|item| item.get(*name).is_some_and(|v| !v.is_null()))
+    };
+    if let Some(name) = SCORES.iter().find(|name| !items.is_empty() && has(name)) {
+        let items = items.iter().enumerate();
+        let scores = items.map(|(at, item)| {
+            let score = number(&format!("{key}[{at}].{name}"), &item[*name])?;
+            Ok(upwards(name, score))
+        });
+        return Ok(Ranking {
+            by: Cow::Borrowed(name),
+            scores: scores.collect::<Parsed<_>>()?,
+        });
+    }
+    let Some(beside) = row.take_list(Slot::Scores)? else {
+        return Err(Problem::new(format!("`{key}` has no scores"), UNSCORED));
+    };
+    let Value::Array(scores) = beside.value else {
+        let what = format!("`{}` is {}, not a list", beside.key, found(&beside.value));
+        return Err(Problem::new(what, UNSCORED));
+    };
+    if scores.len() != items.len() {
+        let what = format!(
+            "`{key}` has {} items and `{}` {}",
+            items.len(),
+            beside.key,
+            scores.len()
+        );
+        return Err(Problem::new(what, UNSCORED));
+    }
+    let scores = scores.iter().enumerate();
+    let scores = scores.map(|(at, score)| {
+        let score = number(&format!("{}[{at}]", beside.key), score)?;
+        Ok(upwards(&beside.key, score))
+    });
+    Ok(Ranking {
+        scores: scores.collect::<Parsed<_>>()?,
+        by: beside.key,
+    })
+}
+
+/// A score of which more is better: of ranks, 1 is the best.
+fn upwards(name: &str, score: f64) -> f64 {
+    if name.contains("rank") { -score } else { score }
+}
+
+/// Keys of two answers. What stands behind the common beginning names each: its score is under the
+/// same ending, and what tells the better one says it.
+const RIVALS: [[&str; 2]; 13] = [
+    ["response_a", "response_b"],
+    ["response_A", "response_B"],
+    ["response_0", "response_1"],
+    ["response_1", "response_2"],
+    ["response1", "response2"],
+    ["answer_a", "answer_b"],
+    ["answer_0", "answer_1"],
+    ["answer_1", "answer_2"],
+    ["completion_a", "completion_b"],
+    ["completion_1", "completion_2"],
+    ["output_1", "output_2"],
+    ["conversation_a", "conversation_b"],
+    // Two answers of people, in SHP.
+    ["human_ref_A", "human_ref_B"],
+];
+
+/// `_A` of `human_ref_A`, `1` of `response1`.
+fn ending(key: &str) -> &str {
+    let at = key.rfind('_').unwrap_or(key.len().saturating_sub(1));
+    &key[at..]
+}
+
+/// Keys that name the better of two answers.
+const NAMING: [&str; 3] = ["winner", "preference", "better_response_id"];
+/// Keys that are below zero where the first of two is better, and above where the second is.
+const SIGNED: [&str; 2] = ["overall_preference", "preference_strength"];
+
+/// Which of two answers is the better one.
+enum Better {
+    First,
+    Second,
+    Neither,
+}
+
+/// Two answers under keys of their own; `None` where the record has no such.
+pub(super) fn versus(row: &mut Row) -> Parsed<Option<Choice>> {
+    let present = |keys: &&[&str; 2]| keys.iter().all(|key| row.peek(key).is_some());
+    let Some(keys) = RIVALS.iter().find(present) else {
+        return Ok(None);
+    };
+    let score_keys = keys.map(|key| format!("score{}", ending(key)));
+    let Some(verdict) = verdict(row, keys, &score_keys)? else {
+        let what = format!("nothing says which of {} is better", listed(keys));
+        let help = format!(
+            "{} would name it, or {} be their scores; or --columns chosen={},rejected={} if one key \
+             has the better one in every record",
+            NAMING.join(" or "),
+            listed(&score_keys),
+            keys[0],
+            keys[1]
+        );
+        return Err(Problem::new(what, help));
+    };
+    for key in verdict.keys.clone() {
+        row.note(Slot::Verdict, &Cow::Owned(key.clone()), Form::Verdict);
+        row.take_key(Cow::Owned(key));
+    }
+    let [first, second] = keys.map(|key| answer(row, key));
+    let (first, second) = (first?, second?);
+    for (key, answer) in keys.iter().zip([&first, &second]) {
+        row.note(Slot::Candidates, &Cow::Borrowed(*key), answer.form.clone());
+    }
+    let (chosen, rejected) = match verdict.better {
+        Better::First => (first, second),
+        Better::Second => (second, first),
+        Better::Neither => {
+            let why = format!("by {} neither answer is better", listed(&verdict.keys));
+            return Ok(Some(Choice::Tie(why)));
+        }
+    };
+    Ok(Some(Choice::Pair(Box::new(Best {
+        chosen,
+        rejected,
+        scores: verdict.scores,
+    }))))
+}
+
+fn answer(row: &mut Row, key: &'static str) -> Parsed<Answer> {
+    let key = Cow::Borrowed(key);
+    let part = row.take_key(key.clone());
+    let value = part.map_or(Value::Null, |part| part.value);
+    Answer::read(Found { key, value }, row)
+}
+
+struct Verdict {
+    better: Better,
+    /// Where the record says so.
+    keys: Vec<String>,
+    scores: Option<Scores>,
+}
+
+fn verdict(row: &Row, keys: &[&str; 2], score_keys: &[String; 2]) -> Parsed<Option<Verdict>> {
+    let by = |better, key: &str| Verdict {
+        better,
+        keys: vec![key.to_owned()],
+        scores: None,
+    };
+    for key in NAMING {
+        if let Some(value) = row.peek(key) {
+            return Ok(Some(by(named(key, value, keys)?, key)));
+        }
+    }
+    for key in SIGNED {
+        if let Some(value) = row.peek(key) {
+            return Ok(Some(by(above(-number(key, value)?, 0.0), key)));
+        }
+    }
+    let [first, second] = score_keys;
+    let (Some(one), Some(two)) = (row.peek(first), row.peek(second)) else {
+        return Ok(None);
+    };
+    let (one, two) = (number(first, one)?, number(second, two)?);
+    Ok(Some(Verdict {
+        better: above(one, two),
+        keys: score_keys.to_vec(),
+        scores: Some(Scores {
+            chosen: one.max(two),
+            rejected: one.min(two),
+        }),
+    }))
+}
+
+fn above(first: f64, second: f64) -> Better {
+    if first > second {
+        Better::First
+    } else if first < second {
+        Better::Second
+    } else {
+        Better::Neither
+    }
+}
+
+/// The answer that a text or a number names: `model_a`, `B`, `response_1`, 0.
+fn named(key: &str, value: &Value, keys: &[&str; 2]) -> Parsed<Better> {
+    let said = match value {
+        Value::String(text) => text.trim().to_ascii_lowercase(),
+        other => other.to_string(),
+    };
+    let names = keys.map(|key| ending(key).trim_matches('_').to_ascii_lowercase());
+    let names_it = |at: usize| {
+        let key = keys[at].to_ascii_lowercase();
+        said == key || said == names[at] || said == format!("model_{}", names[at])
+    };
+    match (names_it(0), names_it(1)) {
+        (true, _) => Ok(Better::First),
+        (_, true) => Ok(Better::Second),
+        _ if said.starts_with("tie") => Ok(Better::Neither),
+        _ => {
+            let what = format!(
+                "`{key}` is {}, which names neither of {}",
+                found(value),
+                listed(keys)
+            );
+            let help = format!("it is {:?}, {:?} or \"tie\"", names[0], names[1]);
+            Err(Problem::new(what, help))
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One JSON object → what can be learned from it, in any of the accepted shapes.
+//!
+//! A record is told by the keys that it has, never by the name of its data set. Whatever changes what
+//! the model is asked is used, or refused by its key; any other key that is not read is given back, to
+//! be listed once for a file.
+
+mod answer;
+mod asked;
+mod candidates;
+mod columns;
+mod conversation;
+mod ids;
+mod messages;
+mod problem;
+mod repeats;
+mod row;
+mod scores;
+mod shape;
+mod slot;
+mod transcript;
+
+use serde_json::Value;
+
+use self::answer::Answer;
+use self::candidates::{Best, Choice};
+use self::problem::found;
+use self::row::{Account, Found, Row, SHAPES};
+use self::shape::Form;
+use self::slot::Slot;
+use super::message::Message;
+
+pub(crate) use self::columns::Columns;
+pub(crate) use self::problem::{Parsed, Problem};
+pub(crate) use self::scores::Scores;
+pub(crate) use self::shape::Shape;
+
+/// What a record holds, and how that was found in it.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// The keys that were used and their forms.
+    pub shape: Shape,
+    pub content: Content,
+    /// How good the record says that its two answers are, where that was asked for or decides which is
+    /// which.
+    pub scores: Option<Scores>,
+    /// Keys that say something and were not read, as `source` or `chosen[].weight`.
+    pub ignored: Vec<String>,
+}
+
+/// What a record teaches. No answer is blank.
+///
+/// A conversation ends with the message to be answered, which is the user's and is not blank. Whether
+/// its other turns suit a template is for the template to say.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Content {
+    /// Two answers to one conversation; they may be equal.
+    Pair {
+        conversation: Vec<Message>,
+        chosen: String,
+        rejected: String,
+    },
+    /// The same as token ids; none of the three is empty.
+    Ids {
+        prompt: Vec<u32>,
+        chosen: Vec<u32>,
+        rejected: Vec<u32>,
+    },
+    /// One answer, to be imitated.
+    Demonstration {
+        conversation: Vec<Message>,
+        completion: String,
+    },
+    /// One answer, and whether it is a good one. Two records with one conversation make a pair.
+    Labelled {
+        conversation: Vec<Message>,
+        completion: String,
+        good: bool,
+    },
+    /// Several answers of which the record says that none is better.
+    Tie {
+        /// Which key says so, in words.
+        why: String,
+    },
+}
+
+/// How the user wants records to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub columns: Columns,
+    /// Single answers are to be imitated. Where a record has a pair it is read as one all the same.
+    pub for_sft: bool,
+    /// Scores beside a pair are wanted. What is not wanted is not read, and need not be a number.
+    pub scores: bool,
+}
+
+/// A record's content and the scores that came with it.
+struct Learned {
+    content: Content,
+    scores: Option<Scores>,
+}
+
+impl From<Content> for Learned {
+    fn from(content: Content) -> Self {
+        let scores = None;
+        Learned { content, scores }
+    }
+}
+
+impl Record {
+    /// Reads a record. Token ids come first where it holds both them and text, then a pair, a labelled
+    /// answer, a demonstration if wanted, and several answers of which some are better.
+    pub fn read(value: Value, reading: &Reading) -> Parsed<Record> {
+        let Value::Object(object) = value else {
+            let what = format!("the record is {}, not an object", found(&value));
+            return Err(Problem::new(what, SHAPES));
+        };
+        let mut row = Row::new(object, &reading.columns);
+        let Learned { content, scores } = learned(&mut row, reading)?;
+        // Ids are the whole prompt, and a tie teaches nothing: what else they have does no harm.
+        let whole = matches!(content, Content::Ids { .. } | Content::Tie { .. });
+        let Account { shape, ignored } = row.finish(whole)?;
+        Ok(Record {
+            shape,
+            content,
+            scores,
+            ignored,
+        })
+    }
+}
+
+fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
+    let ids = [Slot::PromptIds, Slot::ChosenIds, Slot::RejectedIds];
+    if ids.iter().all(|slot| row.has(*slot)) {
+        let [prompt, chosen, rejected] = ids.map(|slot| ids::read(row, slot));
+        let content = Content::Ids {
+            prompt: prompt?,
+            chosen: chosen?,
+            rejected: rejected?,
+        };
+        return Ok(content.into());
+    }
+    if row.has(Slot::Chosen) && row.has(Slot::Rejected) {
+        let content = pair(row)?;
+        let scores = match reading.scores {
+            true => scores::read(row)?,
+            false => None,
+        };
+        return Ok(Learned { content, scores });
+    }
+    if row.has(Slot::Chosen) || row.has(Slot::Rejected) {
+        return Err(row.without(&[Slot::Chosen, Slot::Rejected]));
+    }
+    let single = row.has(Slot::Completion) || row.has(Slot::Messages);
+    if single && row.has(Slot::Label) {
+        return labelled(row).map(Learned::from);
+    }
+    if single && reading.for_sft {
+        let Single {
+            conversation,
+            completion,
+        } = single_answer(row)?;
+        let content = Content::Demonstration {
+            conversation,
+            completion,
+        };
+        return Ok(content.into());
+    }
+    let choice = match candidates::list(row)? {
+        Some(choice) => Some(choice),
+        None => candidates::versus(row)?,
+    };
+    match choice {
+        Some(Choice::Pair(best)) => {
+            let Best {
+                chosen,
+                rejected,
+                scores,
+            } = *best;
+            let content = answered(row, chosen, rejected)?;
+            Ok(Learned { content, scores })
+        }
+        Some(Choice::Tie(why)) => Ok(Content::Tie { why }.into()),
+        None if reading.for_sft => Err(row.without(&[Slot::Completion])),
+        None if single => Err(Problem::new(
+            "a record with one answer and nothing to prefer it to",
+            "preference training takes `chosen` and `rejected`, or `label` beside the answer; \
+             --loss sft takes single answers",
+        )),
+        None => Err(row.without(&[Slot::Chosen, Slot::Rejected])),
+    }
+}
+
+/// `chosen` and `rejected`. Where both are text and nothing else is asked, the prompt is in them.
+fn pair(row: &mut Row) -> Parsed<Content> {
+    let sides = [Slot::Chosen, Slot::Rejected];
+    let parts = [Slot::Prompt, Slot::Input, Slot::History, Slot::Messages];
+    let prompted = parts.iter().any(|slot| row.says(*slot));
+    let may_lack_prompt = !prompted && !row.has(Slot::Prompt);
+    let [chosen, rejected] = sides.map(|slot| answer(row, slot));
+    let (mut chosen, mut rejected) = (chosen?, rejected?);
+    if !prompted && chosen.is_text() && rejected.is_text() {
+        (chosen, rejected) = (chosen.transcribed()?, rejected.transcribed()?);
+        if may_lack_prompt && chosen.is_text() && rejected.is_text() {
+            split(row, &mut chosen, &mut rejected)?;
+        }
+    }
+    for (slot, answer) in sides.into_iter().zip([&chosen, &rejected]) {
+        row.note(slot, &answer.key, answer.form.clone());
+    }
+    answered(row, chosen, rejected)
+}
+
+fn answer(row: &mut Row, slot: Slot) -> Parsed<Answer> {
+    let part = take(row, slot)?;
+    Answer::read(part, row)
+}
+
+/// Makes the common beginning of two texts their context.
+fn split(row: &Row, chosen: &mut Answer, rejected: &mut Answer) -> Parsed<()> {
+    if chosen.text == rejected.text {
+        return Err(Problem::new(
+            format!(
+                "both responses are equal, and there is no prompt: {}",
+                problem::quoted(&chosen.text)
+            ),
+            "a prompt is found in two texts where they begin to differ: give the prompt, or remove \
+             the record",
+        ));
+    }
+    let Some(fork) = transcript::fork(&chosen.text, &rejected.text) else {
+        return Err(row.without(&[Slot::Prompt]));
+    };
+    let context = vec![Message::user(fork.common)];
+    let (one, two) = (fork.one.to_owned(), fork.two.to_owned());
+    for (answer, text) in [(chosen, one), (rejected, two)] {
+        if text.trim().is_empty() {
+            return Err(row.without(&[Slot::Prompt]));
+        }
+        answer.context.clone_from(&context);
+        answer.text = text;
+        answer.form = Form::CommonBeginning;
+    }
+    Ok(())
+}
+
+/// Two answers with the conversation that both answer.
+fn answered(row: &mut Row, chosen: Answer, rejected: Answer) -> Parsed<Content> {
+    if chosen.is_text() != rejected.is_text() {
+        let (text, list) = match chosen.is_text() {
+            true => (&chosen.key, &rejected.key),
+            false => (&rejected.key, &chosen.key),
+        };
+        let what = format!("`{text}` is a string and `{list}` a list of messages");
+        return Err(Problem::new(what, "give both as strings, or both as lists"));
+    }
+    if chosen.context != rejected.context {
+        return Err(Problem::new(
+            format!(
+                "`{}` and `{}` differ before their last assistant message: {}",
+                chosen.key,
+                rejected.key,
+                conversation::first_difference(&chosen.context, &rejected.context)
+            ),
+            "both must answer the same prompt: make their earlier messages equal, or remove the record",
+        ));
+    }
+    let conversation = conversation::read(row, chosen.context, &chosen.text)?;
+    Ok(Content::Pair {
+        conversation,
+        chosen: chosen.text,
+        rejected: rejected.text,
+    })
+}
+
+/// One answer and what it answers.
+struct Single {
+    conversation: Vec<Message>,
+    completion: String,
+}
+
+fn single_answer(row: &mut Row) -> Parsed<Single> {
+    let slot = match row.has(Slot::Completion) {
+        true => Slot::Completion,
+        false => Slot::Messages,
+    };
+    let answer = answer(row, slot)?;
+    row.note(slot, &answer.key, answer.form.clone());
+    let conversation = conversation::read(row, answer.context, &answer.text)?;
+    Ok(Single {
+        conversation,
+        completion: answer.text,
+    })
+}
+
+fn labelled(row: &mut Row) -> Parsed<Content> {
+    let Found { key, value } = take(row, Slot::Label)?;
+    row.note(Slot::Label, &key, Form::Label);
+    let good = match &value {
+        Value::Bool(good) => Some(*good),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    };
+    let Some(good) = good else {
+        let what = format!("`{key}` is {}, not true or false", found(&value));
+        return Err(Problem::new(
+            what,
+            "a good answer is true or 1, a bad one false or 0",
+        ));
+    };
+    let Single {
+        conversation,
+        completion,
+    } = single_answer(row)?;
+    Ok(Content::Labelled {
+        conversation,
+        completion,
+        good,
+    })
+}
+
+fn take(row: &mut Row, slot: Slot) -> Parsed<Found> {
+    match row.take(slot)? {
+        Some(part) => Ok(part),
+        None => Err(row.without(&[slot])),
+    }
+}
+
+#[cfg(test)]
+mod tests;

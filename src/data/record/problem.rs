@@ -1,0 +1,89 @@
+//! What is wrong with a record, in words.
+
+use serde_json::Value;
+
+/// What is wrong with a record and what to do about it. The caller knows where it is.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub what: String,
+    pub help: String,
+}
+
+impl Problem {
+    pub fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Problem {
+            what: what.into(),
+            help: help.into(),
+        }
+    }
+}
+
+/// What reading a part of a record gives.
+pub(crate) type Parsed<T> = Result<T, Problem>;
+
+/// As much of a value as a message quotes, in characters.
+const QUOTED: usize = 60;
+
+/// A text in quotes, cut where it is long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Two texts in quotes, from a little before their first difference on.
+pub(super) fn differing(one: &str, two: &str) -> String {
+    let same = one.chars().zip(two.chars()).take_while(|(a, b)| a == b);
+    let skipped = match same.count() {
+        shared if shared > QUOTED / 2 => shared - QUOTED / 4,
+        _ => 0,
+    };
+    let from_there = |text: &str| {
+        let rest: String = text.chars().skip(skipped).collect();
+        let dots = if skipped > 0 { "…" } else { "" };
+        format!("{dots}{}", quoted(&rest))
+    };
+    format!("{} and {}", from_there(one), from_there(two))
+}
+
+/// What sort of value stands where another was expected.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "missing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// [`kind`] with the value itself.
+pub(super) fn found(value: &Value) -> String {
+    match value {
+        Value::Null => kind(value).to_owned(),
+        Value::String(text) => format!("{} ({})", kind(value), quoted(text)),
+        Value::Bool(_) | Value::Number(_) => format!("{} ({value})", kind(value)),
+        Value::Array(_) | Value::Object(_) => {
+            let json = value.to_string();
+            let end = json.char_indices().nth(QUOTED);
+            let shown = end.map_or(json.clone(), |(end, _)| format!("{}…", &json[..end]));
+            format!("{} ({shown})", kind(value))
+        }
+    }
+}
+
+/// Names in backquotes: `a`, `b` and `c`.
+pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let mut text = String::new();
+    for (at, name) in names.iter().enumerate() {
+        text.push_str(match at {
+            0 => "",
+            _ if at + 1 == names.len() => " and ",
+            _ => ", ",
+        });
+        text.push_str(&format!("`{}`", name.as_ref()));
+    }
+    text
+}

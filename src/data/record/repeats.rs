@@ -1,0 +1,108 @@
+//! Whether two keys of a record say the same: files often have the prompt a second time.
+
+use std::ops::Range;
+
+use crate::data::message::{Message, Role};
+
+/// What may stand around the messages where a text renders a conversation: who speaks, and the
+/// marks of chat templates.
+const LABELS: [&str; 24] = [
+    "system",
+    "sys",
+    "user",
+    "human",
+    "prompter",
+    "assistant",
+    "gpt",
+    "chatgpt",
+    "bot",
+    "ai",
+    "model",
+    "inst",
+    "s",
+    "im_start",
+    "im_end",
+    "im_sep",
+    "start_header_id",
+    "end_header_id",
+    "eot_id",
+    "begin_of_text",
+    "endoftext",
+    "start_of_turn",
+    "end_of_turn",
+    "bos",
+];
+
+/// The messages behind the system message, if there is one.
+pub(super) fn without_system(messages: &[Message]) -> &[Message] {
+    match messages {
+        [first, rest @ ..] if first.role == Role::System => rest,
+        all => all,
+    }
+}
+
+/// True if both have the same messages; white space around a message says nothing.
+pub(super) fn same(one: &[Message], two: &[Message]) -> bool {
+    let alike =
+        |(a, b): (&Message, &Message)| a.role == b.role && a.content.trim() == b.content.trim();
+    one.len() == two.len() && one.iter().zip(two).all(alike)
+}
+
+/// False if both have a system message and these differ.
+pub(super) fn systems_agree(one: &[Message], two: &[Message]) -> bool {
+    let system = |messages: &[Message]| messages.len() - without_system(messages).len();
+    system(one) == 0 || system(two) == 0 || same(&one[..1], &two[..1])
+}
+
+/// True if `messages` begins with `beginning`.
+pub(super) fn begins_with(messages: &[Message], beginning: &[Message]) -> bool {
+    let start = messages.get(..beginning.len());
+    start.is_some_and(|start| same(start, beginning))
+}
+
+/// True if a prompt's text says what the conversation does: it is the user's first or last message,
+/// or renders all messages, with or without the system message, and holds nothing else.
+pub(super) fn text_repeats(text: &str, conversation: &[Message]) -> bool {
+    let text = text.trim();
+    let mut user = conversation.iter().filter(|m| m.role == Role::User);
+    let is = |message: Option<&Message>| message.is_some_and(|m| m.content.trim() == text);
+    is(user.next())
+        || is(user.next_back())
+        || renders(text, conversation)
+        || renders(text, without_system(conversation))
+}
+
+/// True if `text` has the messages in order and nothing but labels around them.
+fn renders(text: &str, messages: &[Message]) -> bool {
+    let mut rest = text;
+    let contents = messages.iter().map(|message| message.content.trim());
+    for content in contents.filter(|content| !content.is_empty()) {
+        // The first place decides: what stands before a later one holds what stands before this one.
+        let mut places = rest.match_indices(content).map(|(at, _)| at);
+        let Some(at) = places.find(|&at| has_whole_words(rest, at..at + content.len())) else {
+            return false;
+        };
+        if !is_labels(&rest[..at]) {
+            return false;
+        }
+        rest = &rest[at + content.len()..];
+    }
+    is_labels(rest)
+}
+
+/// True if neither end of `range` is inside of a word: "a" is no message of "Human: b".
+fn has_whole_words(text: &str, range: Range<usize>) -> bool {
+    let cuts_word = |at: usize| {
+        let before = text[..at].chars().next_back();
+        let after = text[at..].chars().next();
+        before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphanumeric)
+    };
+    !cuts_word(range.start) && !cuts_word(range.end)
+}
+
+/// True if a text's words are all labels.
+fn is_labels(text: &str) -> bool {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let mut words = words.filter(|word| !word.is_empty());
+    words.all(|word| LABELS.contains(&word.to_ascii_lowercase().as_str()))
+}

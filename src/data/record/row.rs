@@ -1,0 +1,222 @@
+//! A record's keys, taken one part at a time; what is left over at the end is refused or listed.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::columns::Columns;
+use super::problem::{Parsed, Problem, found, listed};
+use super::shape::{Form, Shape};
+use super::slot::{Slot, UNUSABLE};
+
+/// What records there are, for those that are none of them.
+pub(super) const SHAPES: &str = "a record has `prompt`, `chosen` and `rejected`, as text or as messages, or \
+     `prompt_ids`, `chosen_ids` and `rejected_ids` (README.md has the other shapes); with --loss sft \
+     `prompt` and `completion`, or `messages`; --columns chosen=NAME says which column is which";
+
+/// A record that is being read.
+pub(super) struct Row<'a> {
+    object: Map<String, Value>,
+    columns: &'a Columns,
+    shape: Shape,
+    /// Keys of the record that were taken.
+    used: Vec<String>,
+    /// Keys further in that nobody reads, as `chosen[].weight`.
+    unread: Vec<String>,
+}
+
+/// A part of a record and the key that it was under.
+pub(super) struct Found {
+    pub key: Cow<'static, str>,
+    pub value: Value,
+}
+
+/// What became of the keys of a record.
+pub(super) struct Account {
+    pub shape: Shape,
+    pub ignored: Vec<String>,
+}
+
+impl<'a> Row<'a> {
+    pub fn new(object: Map<String, Value>, columns: &'a Columns) -> Self {
+        Row {
+            object,
+            columns,
+            shape: Shape::default(),
+            used: Vec::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    /// The keys of a part that the record has; null counts as absent, as exports of tables write it.
+    fn keys(&self, slot: Slot) -> impl Iterator<Item = &'static str> {
+        let names = slot.names().iter().copied();
+        names.filter(|name| {
+            self.object.get(*name).is_some_and(|value| !value.is_null())
+                && !self.columns.overrides(name)
+        })
+    }
+
+    /// Whether the record has a part, be it a blank one.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.columns.path(slot).is_some() || self.keys(slot).next().is_some()
+    }
+
+    /// Whether the record has a part that says something.
+    pub fn says(&self, slot: Slot) -> bool {
+        self.columns.path(slot).is_some() || self.keys(slot).any(|key| !is_blank(&self.object[key]))
+    }
+
+    /// Takes a part out of the record; `None` where it is absent or null.
+    ///
+    /// Two keys for one part must say the same, unless one of them is blank.
+    pub fn take(&mut self, slot: Slot) -> Parsed<Option<Found>> {
+        if let Some(path) = self.columns.path(slot) {
+            let (root, value) = self.columns.look_up(&self.object, path)?;
+            self.used.push(root.to_owned());
+            // Another path may lead into the same value: it stays.
+            let key = Cow::Owned(path.to_owned());
+            let value = value.clone();
+            return Ok((!value.is_null()).then_some(Found { key, value }));
+        }
+        let mut keys: Vec<_> = self.keys(slot).collect();
+        if keys.len() > 1 && keys.iter().any(|key| !is_blank(&self.object[*key])) {
+            keys.retain(|key| !is_blank(&self.object[*key]));
+        }
+        let Some((&key, others)) = keys.split_first() else {
+            return Ok(None);
+        };
+        for other in others {
+            let (one, two) = (&self.object[key], &self.object[*other]);
+            if !same(one, two) {
+                let what = format!(
+                    "`{key}` and `{other}` stand for the same part and differ: {} and {}",
+                    found(one),
+                    found(two),
+                );
+                return Err(Problem::new(what, keep_one(key, other)));
+            }
+        }
+        self.used.extend(keys.iter().map(|&key| key.to_owned()));
+        Ok(self.take_key(Cow::Borrowed(key)))
+    }
+
+    /// Takes a key out of the record; `None` where it is absent or null.
+    pub fn take_key(&mut self, key: Cow<'static, str>) -> Option<Found> {
+        let value = self.object.get_mut(key.as_ref());
+        let value = value.filter(|value| !value.is_null())?.take();
+        self.used.push(key.clone().into_owned());
+        Some(Found { key, value })
+    }
+
+    /// A key's value, left where it is; `None` where it is null or `--columns` gives it a meaning.
+    pub fn peek(&self, key: &str) -> Option<&Value> {
+        let value = self.object.get(key).filter(|value| !value.is_null());
+        value.filter(|_| !self.columns.overrides(key))
+    }
+
+    /// Takes a part that is a list, the first of several; `None` where none is one.
+    pub fn take_list(&mut self, slot: Slot) -> Parsed<Option<Found>> {
+        if self.columns.path(slot).is_some() {
+            return self.take(slot);
+        }
+        let key = self.keys(slot).find(|key| self.object[*key].is_array());
+        Ok(key.and_then(|key| self.take_key(Cow::Borrowed(key))))
+    }
+
+    /// Notes in which form a part was read.
+    pub fn note(&mut self, slot: Slot, key: &Cow<'static, str>, form: Form) {
+        self.shape.add(slot, key.clone(), form);
+    }
+
+    /// Notes a key further in that is not read.
+    pub fn leave(&mut self, path: String) {
+        if !self.unread.contains(&path) {
+            self.unread.push(path);
+        }
+    }
+
+    /// The parts are wanted and those that the record lacks of them are missing.
+    pub fn without(&self, parts: &[Slot]) -> Problem {
+        let has_any = |slots: &[Slot]| slots.iter().any(|slot| self.has(*slot));
+        let ids = [Slot::PromptIds, Slot::ChosenIds, Slot::RejectedIds];
+        let pair = [Slot::Chosen, Slot::Rejected];
+        let (record, parts) = match parts {
+            _ if has_any(&ids) && !has_any(&pair) => ("a pre-tokenized record", &ids[..]),
+            _ if parts.iter().all(|slot| pair.contains(slot)) => ("a preference record", parts),
+            _ => ("a record", parts),
+        };
+        let missing = parts.iter().filter(|slot| !self.has(**slot));
+        let mut missing: Vec<_> = missing.map(|slot| slot.name()).collect();
+        if missing.is_empty() {
+            missing = parts.iter().map(|slot| slot.name()).collect();
+        }
+        let keys: Vec<_> = self.object.keys().collect();
+        let help = match keys.is_empty() {
+            true => SHAPES.to_owned(),
+            false => format!("{SHAPES}; this one has {}", listed(&keys)),
+        };
+        Problem::new(format!("{record} without {}", listed(&missing)), help)
+    }
+
+    /// What was read as what, and what was not read. A key that changes the prompt is refused, unless
+    /// what was read is `whole` without it.
+    pub fn finish(self, whole: bool) -> Parsed<Account> {
+        let mut ignored = Vec::new();
+        for (key, value) in self.object {
+            if self.used.contains(&key) || is_blank(&value) {
+                continue;
+            }
+            let unusable = UNUSABLE.contains(&key.as_str()) && !self.columns.overrides(&key);
+            if unusable && is_empty_json(&value) {
+                continue;
+            }
+            if unusable && !whole {
+                let what = format!(
+                    "`{key}` is part of what the model is asked, and is not supported: {}",
+                    found(&value)
+                );
+                return Err(Problem::new(what, leave_out(&key)));
+            }
+            ignored.push(key);
+        }
+        ignored.extend(self.unread);
+        Ok(Account {
+            shape: self.shape,
+            ignored,
+        })
+    }
+}
+
+/// True for a value that says nothing: exports of tables write such into columns without use.
+pub(super) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(items) => items.iter().all(is_blank),
+        Value::Object(object) => object.values().all(is_blank),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// True for a text that is an empty list or object: tools are often kept as JSON in a text.
+fn is_empty_json(value: &Value) -> bool {
+    matches!(value.as_str().map(str::trim), Some("[]" | "{}"))
+}
+
+/// True if two values say the same; white space around a text says nothing.
+fn same(one: &Value, two: &Value) -> bool {
+    match (one, two) {
+        (Value::String(one), Value::String(two)) => one.trim() == two.trim(),
+        _ => one == two,
+    }
+}
+
+/// The ways out of a key that cannot be used as it is.
+pub(super) fn leave_out(key: &str) -> String {
+    format!("remove `{key}` from the file, or leave it unused with --columns {key}=")
+}
+
+fn keep_one(one: &str, two: &str) -> String {
+    format!("leave one of them unused: --columns {two}= or --columns {one}=")
+}

@@ -1,0 +1,92 @@
+//! What a record was read as, in words.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::slot::Slot;
+
+/// Which keys a record's parts were under, and in which form: "prompt as text, chosen and rejected as
+/// messages". Records of one shape have equal ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Part {
+    slot: Slot,
+    key: Cow<'static, str>,
+    form: Form,
+}
+
+/// How the part is written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    Text,
+    /// A list of `{role, content}`, or one of them.
+    Messages,
+    /// A list of `{from, value}`, as ShareGPT has it, or one of them.
+    FromValue,
+    /// A list of what the user said and what was answered, in pairs.
+    Exchanges,
+    /// A whole conversation in one text; who speaks is written as in this dialect.
+    Transcript(&'static str),
+    /// Two texts of which the common beginning is the prompt.
+    CommonBeginning,
+    Ids,
+    Label,
+    /// Answers of which the best and the worst by this key are taken.
+    Ranked(Cow<'static, str>),
+    /// What tells which of two answers is the better one.
+    Verdict,
+}
+
+impl Shape {
+    pub(super) fn add(&mut self, slot: Slot, key: Cow<'static, str>, form: Form) {
+        let before = self.parts.partition_point(|part| part.slot <= slot);
+        self.parts.insert(before, Part { slot, key, form });
+    }
+
+    /// The keys that were used, as paths where `--columns` gave some.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|part| part.key.as_ref())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alike = self.parts.chunk_by(|a, b| a.form == b.form);
+        for (at, parts) in alike.enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            for (at, part) in parts.iter().enumerate() {
+                f.write_str(match at {
+                    0 => "",
+                    _ if at + 1 == parts.len() => " and ",
+                    _ => ", ",
+                })?;
+                f.write_str(&part.key)?;
+            }
+            write!(f, " {}", parts[0].form)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Form::Text => f.write_str("as text"),
+            Form::Messages => f.write_str("as messages"),
+            Form::FromValue => f.write_str("as messages of from and value (ShareGPT)"),
+            Form::Exchanges => f.write_str("as pairs of question and answer"),
+            Form::Transcript(dialect) => write!(f, "as {dialect} transcripts"),
+            Form::CommonBeginning => f.write_str("as text, the prompt being what both begin with"),
+            Form::Ids => f.write_str("as token ids"),
+            Form::Label => f.write_str("as good or bad"),
+            Form::Ranked(key) => write!(f, "by {key}, best against worst"),
+            Form::Verdict => f.write_str("for which is better"),
+        }
+    }
+}

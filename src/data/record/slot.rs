@@ -1,0 +1,124 @@
+//! The parts that a record can have, and the keys under which files keep them.
+
+/// A part of a record. Their order is the one in which a record is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Slot {
+    /// What the model is told before the conversation.
+    System,
+    /// Earlier turns.
+    History,
+    /// What is to be answered.
+    Prompt,
+    /// What stands behind the prompt on a line of its own.
+    Input,
+    /// A whole conversation.
+    Messages,
+    Chosen,
+    Rejected,
+    /// The one answer of a demonstration or of a labelled record.
+    Completion,
+    /// Whether that answer is a good one.
+    Label,
+    /// Several answers, of which some are better than others.
+    Candidates,
+    /// One score for each of these.
+    Scores,
+    /// Which of two answers is the better one.
+    Verdict,
+    PromptIds,
+    ChosenIds,
+    RejectedIds,
+    ChosenScore,
+    RejectedScore,
+    /// How much better the chosen answer is.
+    Margin,
+}
+
+/// All of them.
+const ALL: [Slot; 18] = [
+    Slot::System,
+    Slot::History,
+    Slot::Prompt,
+    Slot::Input,
+    Slot::Messages,
+    Slot::Chosen,
+    Slot::Rejected,
+    Slot::Completion,
+    Slot::Label,
+    Slot::Candidates,
+    Slot::Scores,
+    Slot::Verdict,
+    Slot::PromptIds,
+    Slot::ChosenIds,
+    Slot::RejectedIds,
+    Slot::ChosenScore,
+    Slot::RejectedScore,
+    Slot::Margin,
+];
+
+/// Keys that change what a model is asked, in a way that is not implemented.
+pub(super) const UNUSABLE: [&str; 14] = [
+    "tools",
+    "functions",
+    "documents",
+    "image",
+    "images",
+    "image_url",
+    "video",
+    "videos",
+    "audio",
+    "audios",
+    "chat_template",
+    "chat_template_kwargs",
+    "prefill",
+    "assistant_prefix",
+];
+
+impl Slot {
+    /// The keys under which files keep it, the usual one first.
+    #[rustfmt::skip]
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Slot::System => &["system", "system_prompt", "system_message"],
+            Slot::History => &["history", "chat_history"],
+            Slot::Prompt => &["prompt", "instruction", "question", "query"],
+            Slot::Input => &["input", "context"],
+            Slot::Messages => &["messages", "conversations", "conversation"],
+            Slot::Chosen => &["chosen", "chosen_response", "accepted", "response_j"],
+            Slot::Rejected => &["rejected", "rejected_response", "response_k"],
+            Slot::Completion => &["completion", "output", "response", "answer"],
+            Slot::Label => &["label", "kto_tag"],
+            Slot::Candidates => &[
+                "completions", "responses", "answers", "candidates", "generations", "outputs",
+                "all_generated_responses",
+            ],
+            Slot::Scores => &["scores", "ratings", "rewards", "all_rm_scores", "ranks", "rank"],
+            Slot::Verdict => &[
+                "winner", "preference", "better_response_id", "overall_preference",
+                "preference_strength",
+            ],
+            Slot::PromptIds => &["prompt_ids"],
+            Slot::ChosenIds => &["chosen_ids"],
+            Slot::RejectedIds => &["rejected_ids"],
+            Slot::ChosenScore => &[
+                "score_chosen", "chosen_score", "chosen_rating", "rating_chosen", "chosen-rating",
+            ],
+            Slot::RejectedScore => &[
+                "score_rejected", "rejected_score", "rejected_rating", "rating_rejected",
+                "rejected-rating",
+            ],
+            Slot::Margin => &["margin"],
+        }
+    }
+
+    /// The usual key.
+    pub fn name(self) -> &'static str {
+        self.names()[0]
+    }
+
+    /// The part that a key stands for.
+    pub fn of(name: &str) -> Option<Slot> {
+        let mut all = ALL.into_iter();
+        all.find(|slot| slot.names().contains(&name))
+    }
+}
