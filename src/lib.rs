@@ -28,6 +28,7 @@ pub mod batch;
 pub mod bench;
 pub mod cache;
 pub mod ceilings;
+pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;

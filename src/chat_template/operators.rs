@@ -1,0 +1,506 @@
+//! Python's operators, as functions that a rewritten template calls.
+
+use std::sync::Arc;
+
+use minijinja::formatting::{FormatStyle, format};
+use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Tuple, ValueOrKwargs};
+use minijinja::{Environment, Error, State, Value};
+
+use super::methods;
+use super::values::{
+    self, Iterable, IterableKind, Number, Python, compare, error, int, items, type_name, undefined,
+};
+
+/// What the names of all functions here begin with; no template may use such a name.
+pub(super) const PREFIX: &str = "__";
+pub(super) const ADD: &str = "__add";
+pub(super) const MULTIPLY: &str = "__multiply";
+pub(super) const MODULO: &str = "__modulo";
+pub(super) const CONCAT: &str = "__concat";
+pub(super) const COMPARE: &str = "__compare";
+pub(super) const CONTAINS: &str = "__contains";
+pub(super) const ATTRIBUTE: &str = "__attribute";
+pub(super) const ITEM: &str = "__item";
+pub(super) const SLICE: &str = "__slice";
+pub(super) const ITERATE: &str = "__iterate";
+pub(super) const DICT: &str = "__dict";
+
+/// Bytes of the longest text that a template may build, and items of the longest list: far more than a model
+/// reads, and little enough to stop before the memory is full.
+const MAX_LENGTH: usize = 1 << 24;
+
+/// Registers all of them.
+pub(super) fn register(env: &mut Environment) {
+    env.add_function(ADD, |operands: Rest<Value>| {
+        let mut operands = operands.0.into_iter();
+        let first = operands.next().unwrap_or_default();
+        operands.try_fold(first, |left, right| add(&left, &right))
+    });
+    env.add_function(MULTIPLY, |left: Value, right: Value| {
+        multiply(&left, &right)
+    });
+    env.add_function(MODULO, |left: Value, right: Value| modulo(&left, &right));
+    env.add_function(CONCAT, |operands: Rest<Value>| {
+        let texts: Vec<String> = operands.iter().map(values::text).collect();
+        let text = texts.concat();
+        within_limit(text.len())?;
+        Ok::<_, Error>(text)
+    });
+    env.add_function(COMPARE, |left: Value, op: Value, right: Value| {
+        let order = compare(&left, &right)?;
+        Ok::<_, Error>(match op.as_str() {
+            Some("<") => order.is_lt(),
+            Some("<=") => order.is_le() && !is_nan(&left) && !is_nan(&right),
+            Some(">") => order.is_gt() && !is_nan(&left) && !is_nan(&right),
+            _ => order.is_ge() && !is_nan(&left) && !is_nan(&right),
+        })
+    });
+    env.add_function(CONTAINS, |container: Value, item: Value| {
+        contains(&container, &item)
+    });
+    env.add_function(ATTRIBUTE, |value: Value, name: Value| {
+        attribute(&value, name.as_str().unwrap_or_default())
+    });
+    env.add_function(ITEM, |value: Value, key: Value| item(&value, &key));
+    env.add_function(SLICE, slice);
+    env.add_function(ITERATE, |value: Value| iterate(value));
+    env.add_function(DICT, |pairs: Vec<Value>| {
+        let mut entries = Vec::with_capacity(pairs.len());
+        for entry in pairs {
+            let (key, value) = (entry.get_item_by_index(0)?, entry.get_item_by_index(1)?);
+            hashable(&key)?;
+            entries.push((key, value));
+        }
+        Ok::<_, Error>(values::dict(entries))
+    });
+}
+
+/// Refuses a text or list that grew beyond all use.
+pub(super) fn within_limit(length: usize) -> Result<(), Error> {
+    if length > MAX_LENGTH {
+        return Err(error(format!("a text or list of more than {MAX_LENGTH}")));
+    }
+    Ok(())
+}
+
+fn is_nan(value: &Value) -> bool {
+    matches!(Python::from(value), Python::Float(float) if float.is_nan())
+}
+
+/// What a `Markup` does to a text that joins it.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '\'' => escaped += "&#39;",
+            '"' => escaped += "&#34;",
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// The text as a `Markup`: escaped, unless it is one.
+pub(super) fn escaped(value: &Value) -> String {
+    let text = values::text(value);
+    if value.is_safe() { text } else { escape(&text) }
+}
+
+fn unsupported(op: &str, left: &Value, right: &Value) -> Error {
+    if left.is_undefined() || right.is_undefined() {
+        return undefined();
+    }
+    error(format!(
+        "unsupported operand type(s) for {op}: '{}' and '{}'",
+        type_name(left),
+        type_name(right)
+    ))
+}
+
+/// Python's `left + right`.
+pub(super) fn add(left: &Value, right: &Value) -> Result<Value, Error> {
+    let (a, b) = (Python::from(left), Python::from(right));
+    match (a.number(), b.number()) {
+        (Some(Number::Int(a)), Some(Number::Int(b))) => {
+            return a.checked_add(b).map(int).ok_or_else(too_large);
+        }
+        (Some(a), Some(b)) => return Ok(Value::from(a.float() + b.float())),
+        _ => {}
+    }
+    match (a, b) {
+        (Python::Str(a), Python::Str(b)) => {
+            within_limit(a.len() + b.len())?;
+            if left.is_safe() || right.is_safe() {
+                let text = escaped(left) + &escaped(right);
+                return Ok(Value::from_safe_string(text));
+            }
+            Ok(Value::from([a, b].concat()))
+        }
+        (Python::List, Python::List) => Ok(Value::from(joined(left, right)?)),
+        (Python::Tuple, Python::Tuple) => Ok(Value::from(Tuple::from(joined(left, right)?))),
+        _ => Err(unsupported("+", left, right)),
+    }
+}
+
+fn joined(left: &Value, right: &Value) -> Result<Vec<Value>, Error> {
+    let mut all = items(left)?;
+    all.extend(items(right)?);
+    within_limit(all.len())?;
+    Ok(all)
+}
+
+fn too_large() -> Error {
+    error("an integer of more than 127 bits")
+}
+
+fn multiply(left: &Value, right: &Value) -> Result<Value, Error> {
+    let (a, b) = (Python::from(left), Python::from(right));
+    match (a.number(), b.number()) {
+        (Some(Number::Int(a)), Some(Number::Int(b))) => {
+            return a.checked_mul(b).map(int).ok_or_else(too_large);
+        }
+        (Some(a), Some(b)) => return Ok(Value::from(a.float() * b.float())),
+        _ => {}
+    }
+    let (repeated, times) = match (a.int(), b.int()) {
+        (_, Some(times)) => (left, times),
+        (Some(times), _) => (right, times),
+        _ => return Err(unsupported("*", left, right)),
+    };
+    let times = usize::try_from(times.max(0)).map_err(|_| too_large())?;
+    match Python::from(repeated) {
+        Python::Str(text) => {
+            within_limit(text.len().saturating_mul(times))?;
+            Ok(with_safety(repeated, text.repeat(times)))
+        }
+        Python::List | Python::Tuple => {
+            let items = items(repeated)?;
+            within_limit(items.len().saturating_mul(times))?;
+            let is_tuple = repeated.is_tuple();
+            let items: Vec<_> = std::iter::repeat_n(items, times).flatten().collect();
+            Ok(if is_tuple {
+                Value::from(Tuple::from(items))
+            } else {
+                Value::from(items)
+            })
+        }
+        _ => Err(unsupported("*", left, right)),
+    }
+}
+
+/// A text that is a `Markup` if the value it comes from is one.
+pub(super) fn with_safety(origin: &Value, text: String) -> Value {
+    if origin.is_safe() {
+        Value::from_safe_string(text)
+    } else {
+        Value::from(text)
+    }
+}
+
+/// Python's `%`, of numbers or of a format and its values.
+fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
+    let (a, b) = (Python::from(left), Python::from(right));
+    match (a.number(), b.number()) {
+        (Some(Number::Int(a)), Some(Number::Int(b))) if b != 0 => {
+            let rest = a.checked_rem(b).unwrap_or(0);
+            let differs = rest != 0 && (rest < 0) != (b < 0);
+            return Ok(int(if differs { rest + b } else { rest }));
+        }
+        (Some(a), Some(b)) => {
+            let (a, b) = (a.float(), b.float());
+            if b == 0.0 {
+                return Err(error("division by zero"));
+            }
+            let rest = a % b;
+            let differs = rest != 0.0 && (rest < 0.0) != (b < 0.0);
+            return Ok(Value::from(if differs { rest + b } else { rest }));
+        }
+        _ => {}
+    }
+    match (a, b) {
+        (Python::Str(text), Python::Tuple) => {
+            let arguments = items(right)?;
+            all_converted(text, arguments.len())?;
+            printf(left, &arguments)
+        }
+        (Python::Str(_), Python::Dict(dict)) => {
+            let named = dict.entries.iter();
+            let named = named.map(|(key, value)| (values::text(key), value.clone()));
+            printf(left, &[Value::from(named.collect::<Kwargs>())])
+        }
+        (Python::Str(text), other) => {
+            // Python takes a list for a mapping here, and of a mapping nothing must be used.
+            if !matches!(other, Python::List | Python::Undefined) {
+                all_converted(text, 1)?;
+            }
+            printf(left, std::slice::from_ref(right))
+        }
+        _ => Err(unsupported("%", left, right)),
+    }
+}
+
+/// Refuses more values than a format has places for, which minijinja would leave out.
+pub(super) fn all_converted(pattern: &str, values: usize) -> Result<(), Error> {
+    let mut rest = pattern;
+    let mut places = 0;
+    while let Some(at) = rest.find('%') {
+        let directive = &rest[at + 1..];
+        let end = directive
+            .find(|c: char| !(c.is_ascii_digit() || "#-+ .*".contains(c)))
+            .unwrap_or(directive.len());
+        places += directive[..end].matches('*').count();
+        places += usize::from(!directive[end..].starts_with('%'));
+        let skipped = directive[end..].chars().next().map_or(0, char::len_utf8);
+        rest = &directive[end + skipped..];
+    }
+    if values > places {
+        return Err(error(
+            "not all arguments converted during string formatting",
+        ));
+    }
+    Ok(())
+}
+
+/// Fills `%s` and its like. What is not a number is filled in as Python prints it.
+pub(super) fn printf(pattern: &Value, arguments: &[Value]) -> Result<Value, Error> {
+    let arguments: Vec<Value> = arguments
+        .iter()
+        .map(|argument| match Python::from(argument) {
+            Python::Int(_) | Python::Bool(_) | Python::Str(_) => argument.clone(),
+            Python::Float(_) => argument.clone(),
+            _ if argument.is_kwargs() => argument.clone(),
+            _ => Value::from(values::text(argument)),
+        })
+        .map(|argument| {
+            if pattern.is_safe() && matches!(Python::from(&argument), Python::Str(_)) {
+                Value::from(escaped(&argument))
+            } else {
+                argument
+            }
+        })
+        .collect();
+    let text = format(
+        FormatStyle::Printf,
+        pattern.as_str().unwrap_or_default(),
+        &arguments,
+    )?;
+    within_limit(text.len())?;
+    Ok(with_safety(pattern, text))
+}
+
+/// Refuses what cannot be a key.
+pub(super) fn hashable(key: &Value) -> Result<(), Error> {
+    match Python::from(key) {
+        Python::List | Python::Dict(_) => {
+            Err(error(format!("unhashable type: '{}'", type_name(key))))
+        }
+        Python::Iterable(iterable) if iterable.is_unhashable() => {
+            Err(error(format!("unhashable type: '{}'", type_name(key))))
+        }
+        Python::Tuple => items(key)?.iter().try_for_each(hashable),
+        _ => Ok(()),
+    }
+}
+
+/// Python's `item in container`.
+pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
+    match Python::from(container) {
+        Python::Undefined => Ok(false),
+        Python::Str(text) => match Python::from(item) {
+            Python::Str(part) => Ok(text.contains(part)),
+            _ => Err(error(format!(
+                "'in <string>' requires string as left operand, not {}",
+                type_name(item)
+            ))),
+        },
+        Python::Dict(dict) => {
+            hashable(item)?;
+            Ok(dict.get(item).is_some())
+        }
+        Python::Iterable(iterable) => {
+            if iterable.is_unhashable() {
+                hashable(item)?;
+            }
+            Ok(iterable.take().contains(item))
+        }
+        Python::List | Python::Tuple => Ok(items(container)?.contains(item)),
+        _ => Err(error(format!(
+            "argument of type '{}' is not iterable",
+            type_name(container)
+        ))),
+    }
+}
+
+/// A method that was named without being called.
+#[derive(Debug)]
+struct BoundMethod {
+    value: Value,
+    name: String,
+}
+
+impl Object for BoundMethod {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn call(self: &Arc<Self>, state: &mut State, arguments: &[Value]) -> Result<Value, Error> {
+        methods::call(state, &self.value, &self.name, arguments)
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let class = type_name(&self.value);
+        write!(f, "<built-in method {} of {class} object>", self.name)
+    }
+}
+
+/// Whether some value of Python's has a method of this name.
+pub(super) fn is_method(name: &str) -> bool {
+    let all: [&[&str]; 3] = [&methods::OF_STR, &methods::OF_LIST, &methods::OF_DICT];
+    all.iter().any(|names| names.contains(&name))
+}
+
+/// Whether values like this one have a method of this name.
+fn has_method(value: &Value, name: &str) -> bool {
+    match Python::from(value) {
+        Python::Str(_) => methods::OF_STR.contains(&name),
+        Python::List | Python::Tuple => methods::OF_LIST.contains(&name),
+        Python::Dict(_) => methods::OF_DICT.contains(&name),
+        _ => false,
+    }
+}
+
+/// `value.name`, where a method comes before an item.
+pub(super) fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
+    if has_method(value, name) {
+        return Ok(bound_method(value, name));
+    }
+    value.get_attr(name)
+}
+
+fn bound_method(value: &Value, name: &str) -> Value {
+    Value::from_object(BoundMethod {
+        value: value.clone(),
+        name: name.to_owned(),
+    })
+}
+
+/// `value[key]`, where an item comes before a method; undefined where there is neither.
+pub(super) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
+    let index = |length: usize| {
+        let index = Python::from(key).int()?;
+        let from_end = if index < 0 { length as i128 } else { 0 };
+        usize::try_from(index + from_end)
+            .ok()
+            .filter(|&at| at < length)
+    };
+    let found = match Python::from(value) {
+        Python::Undefined => return Err(undefined()),
+        Python::Str(text) => index(text.chars().count())
+            .and_then(|at| text.chars().nth(at))
+            .map(|c| with_safety(value, c.to_string())),
+        Python::List | Python::Tuple => {
+            let length = value.len().unwrap_or(0);
+            match index(length) {
+                Some(at) => Some(value.get_item_by_index(at)?),
+                None => None,
+            }
+        }
+        Python::Dict(dict) => dict.get(key).cloned(),
+        Python::Iterable(iterable) => iterable
+            .indexed()
+            .and_then(|items| index(items.len()).map(|at| items[at].clone())),
+        Python::Other => Some(value.get_item(key)?),
+        _ => None,
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    match key.as_str() {
+        Some(name) if has_method(value, name) => Ok(bound_method(value, name)),
+        _ => Ok(Value::UNDEFINED),
+    }
+}
+
+/// `value[start:stop:step]`.
+fn slice(value: Value, start: Value, stop: Value, step: Value) -> Result<Value, Error> {
+    let bound = |bound: &Value| match Python::from(bound) {
+        Python::None => Ok(None),
+        other => other
+            .int()
+            .map(Some)
+            .ok_or_else(|| error("slice indices must be integers or none")),
+    };
+    let (start, stop, step) = (bound(&start)?, bound(&stop)?, bound(&step)?.unwrap_or(1));
+    if step == 0 {
+        return Err(error("slice step cannot be zero"));
+    }
+    let chosen = |length: usize| {
+        let length = length as i128;
+        let (lowest, highest) = if step > 0 {
+            (0, length)
+        } else {
+            (-1, length - 1)
+        };
+        let clamped = |bound: Option<i128>, default: i128| match bound {
+            None => default,
+            Some(bound) if bound < 0 => (bound + length).max(lowest),
+            Some(bound) => bound.min(highest),
+        };
+        let (first, end) = if step > 0 {
+            (clamped(start, lowest), clamped(stop, highest))
+        } else {
+            (clamped(start, highest), clamped(stop, lowest))
+        };
+        std::iter::successors(Some(first), move |at| at.checked_add(step))
+            .take_while(move |at| if step > 0 { *at < end } else { *at > end })
+            .map(|at| at as usize)
+    };
+    match Python::from(&value) {
+        Python::Undefined => Err(undefined()),
+        Python::Str(text) => {
+            let chars: Vec<char> = text.chars().collect();
+            let text = chosen(chars.len()).map(|at| chars[at]).collect();
+            Ok(with_safety(&value, text))
+        }
+        Python::List => {
+            let items = items(&value)?;
+            Ok(chosen(items.len()).map(|at| items[at].clone()).collect())
+        }
+        Python::Tuple => {
+            let items = items(&value)?;
+            let chosen: Vec<_> = chosen(items.len()).map(|at| items[at].clone()).collect();
+            Ok(Value::from(Tuple::from(chosen)))
+        }
+        Python::Iterable(iterable) => match iterable.indexed() {
+            Some(items) => Ok(chosen(items.len()).map(|at| items[at].clone()).collect()),
+            None => Err(not_subscriptable(&value)),
+        },
+        _ => Err(not_subscriptable(&value)),
+    }
+}
+
+fn not_subscriptable(value: &Value) -> Error {
+    error(format!(
+        "'{}' object is not subscriptable",
+        type_name(value)
+    ))
+}
+
+/// What a loop runs over: refuses what Python does not iterate, `none` above all.
+fn iterate(value: Value) -> Result<Value, Error> {
+    match Python::from(&value) {
+        Python::List | Python::Tuple | Python::Iterable(_) => Ok(value),
+        _ => Ok(Value::from(items(&value)?)),
+    }
+}
+
+/// A one-shot iterator over these.
+pub(super) fn generator(items: Vec<Value>) -> Value {
+    Iterable::value(IterableKind::Generator, items)
+}
+
+/// Takes any arguments, for the functions that bind them themselves.
+pub(super) type AnyArguments = Rest<ValueOrKwargs>;

@@ -1,0 +1,296 @@
+//! Writes a template anew for minijinja: white space already cut as Jinja cuts it, operators with Python's
+//! meaning, transformers' `{% generation %}` as a scope. What minijinja would take otherwise or not notice
+//! (an unclosed block) is refused here.
+
+use super::expressions::{Expressions, Parameter, literal};
+use super::lexer::{Fault, Lexeme, Piece, Token, pieces};
+use super::operators;
+
+/// Tags that transformers' own environment has no use for, or no way to carry out.
+const REFUSED: [(&str, &str); 5] = [
+    ("include", "there is no other template to take it from"),
+    ("import", "there is no other template to take it from"),
+    ("from", "there is no other template to take it from"),
+    ("extends", "there is no other template to extend"),
+    ("autoescape", "escaping for HTML is not supported"),
+];
+
+/// A block that waits for its end.
+struct Open {
+    tag: &'static str,
+    line: usize,
+}
+
+/// The template for minijinja that renders what `source` renders in transformers, line by line.
+pub(super) fn rewrite(source: &str) -> Result<String, Fault> {
+    let mut writer = Writer {
+        out: String::with_capacity(source.len() * 2),
+        line: 1,
+        open: Vec::new(),
+    };
+    for placed in pieces(source)? {
+        match placed.piece {
+            Piece::Data(text) => writer.data(&text, placed.line),
+            Piece::Output(tokens) => {
+                let mut reader = Expressions::new(&tokens, placed.line, writer.in_macro());
+                let value = reader.tuple(true)?;
+                reader.end()?;
+                writer.tag("{{", &value, "}}", placed.line);
+            }
+            Piece::Tag(tokens) => {
+                let statement = writer.statement(&tokens, placed.line)?;
+                writer.tag("{%", &statement, "%}", placed.line);
+            }
+        }
+    }
+    // minijinja drops a last newline.
+    writer.out.push('\n');
+    match writer.open.pop() {
+        None => Ok(writer.out),
+        Some(open) => Err(Fault::new(
+            open.line,
+            format!(
+                "`{{% {} %}}` without its `{{% {} %}}`",
+                open.tag,
+                end_of(open.tag)
+            ),
+        )),
+    }
+}
+
+/// The tag that closes a block.
+fn end_of(tag: &str) -> String {
+    format!("end{tag}")
+}
+
+/// The tag of a macro, followed by what sets the parameters that a call left out: minijinja's own defaults do
+/// not see the parameters before them.
+fn with_defaults(begin: &str, end: &str, parameters: &[Parameter]) -> String {
+    let names: Vec<&str> = parameters.iter().map(|it| it.name.as_str()).collect();
+    let mut written = format!("{begin}({}){end}", names.join(", "));
+    for Parameter { name, default } in parameters {
+        if let Some(default) = default {
+            written += &format!(
+                " %}}{{% if {name} is undefined %}}{{% set {name} = {default} %}}{{% endif"
+            );
+        }
+    }
+    written
+}
+
+struct Writer {
+    out: String,
+    /// The line that the output has reached: what is written stays on the line it came from, so that
+    /// minijinja's messages name it.
+    line: usize,
+    open: Vec<Open>,
+}
+
+impl Writer {
+    fn tag(&mut self, begin: &str, inner: &str, end: &str, line: usize) {
+        self.out += begin;
+        self.out.push(' ');
+        while self.line < line {
+            self.out.push('\n');
+            self.line += 1;
+        }
+        self.out += inner;
+        self.out.push(' ');
+        self.out += end;
+    }
+
+    /// Text is printed as a literal where it could be read as a tag, or would be on a wrong line.
+    fn data(&mut self, text: &str, line: usize) {
+        if text.contains('{') || self.line != line {
+            self.tag("{{", &literal(text), "}}", line);
+        } else {
+            self.out += text;
+            self.line += text.matches('\n').count();
+        }
+    }
+
+    fn statement(&mut self, tokens: &[Lexeme], line: usize) -> Result<String, Fault> {
+        let mut reader = Expressions::new(tokens, line, self.in_macro());
+        let name = reader.name()?;
+        if let Some((_, why)) = REFUSED.iter().find(|(tag, _)| *tag == name) {
+            return Err(Fault::new(line, format!("the tag `{name}`: {why}")));
+        }
+        let opens = |tag| Open { tag, line };
+        let written = match name {
+            "if" => {
+                self.open.push(opens("if"));
+                format!("if {}", reader.tuple(false)?)
+            }
+            "elif" => {
+                self.inside("elif", &["if"], line)?;
+                format!("elif {}", reader.tuple(false)?)
+            }
+            "else" => {
+                self.inside("else", &["if", "for"], line)?;
+                "else".into()
+            }
+            "for" => {
+                self.open.push(opens("for"));
+                let target = reader.target(false)?;
+                reader.expect_name("in")?;
+                let values = reader.tuple(false)?;
+                let mut written = format!("for {target} in {}({values})", operators::ITERATE);
+                if reader.skip_name("if") {
+                    written += &format!(" if {}", reader.expression()?);
+                }
+                if reader.skip_name("recursive") {
+                    written += " recursive";
+                }
+                written
+            }
+            "break" | "continue" => {
+                self.leaves_loop(name, line)?;
+                name.to_owned()
+            }
+            "set" => {
+                let target = reader.target(true)?;
+                if reader.skip_op("=") {
+                    format!("set {target} = {}", reader.tuple(true)?)
+                } else {
+                    self.open.push(opens("set"));
+                    let filters = reader.filters()?;
+                    let space = if filters.is_empty() { "" } else { " " };
+                    format!("set {target}{space}{filters}")
+                }
+            }
+            "macro" => {
+                self.open.push(opens("macro"));
+                let macro_name = reader.target_name(false)?;
+                with_defaults(&format!("macro {macro_name}"), "", &reader.parameters()?)
+            }
+            "call" => {
+                self.open.push(opens("call"));
+                let parameters = match reader.is_op("(") {
+                    true => reader.parameters()?,
+                    false => Vec::new(),
+                };
+                let called = format!(" {}", reader.expression()?);
+                with_defaults("call", &called, &parameters)
+            }
+            "filter" => {
+                self.open.push(opens("filter"));
+                let first = reader.filter()?;
+                format!("filter {first}{}", reader.filters()?)
+            }
+            "with" => {
+                self.open.push(opens("with"));
+                let (mut targets, mut values) = (Vec::new(), Vec::new());
+                while reader.peek().is_some() && !reader.is_op(":") {
+                    if !targets.is_empty() {
+                        reader.expect_op(",")?;
+                    }
+                    targets.push(reader.target_name(false)?);
+                    reader.expect_op("=")?;
+                    values.push(reader.expression()?);
+                }
+                // At once, because no value sees the other names.
+                match targets.len() {
+                    0 => "with".into(),
+                    1 => format!("with {} = {}", targets[0], values[0]),
+                    _ => format!("with ({}) = ({})", targets.join(", "), values.join(", ")),
+                }
+            }
+            "block" => {
+                self.open.push(opens("block"));
+                let block = reader.name()?;
+                reader.skip_name("scoped");
+                reader.skip_name("required");
+                format!("block {block}")
+            }
+            // Its body is a scope of its own.
+            "generation" => {
+                self.open.push(opens("generation"));
+                "with".into()
+            }
+            "print" => {
+                let mut values = vec![reader.expression()?];
+                while reader.skip_op(",") {
+                    values.push(reader.expression()?);
+                }
+                let printed = format!("{}({})", operators::CONCAT, values.join(", "));
+                reader.end()?;
+                return Ok(format!("if true %}}{{{{ {printed} }}}}{{% endif"));
+            }
+            _ => self.closing(name, &mut reader, line)?,
+        };
+        // Jinja lets a colon stand at the end of a tag that opens a body.
+        if !matches!(tokens.last().map(|last| &last.token), Some(Token::Op(":")))
+            || !reader.skip_op(":")
+        {
+            reader.end()?;
+        }
+        Ok(written)
+    }
+
+    /// An `end…` tag, or one that nobody knows.
+    fn closing(
+        &mut self,
+        name: &str,
+        reader: &mut Expressions,
+        line: usize,
+    ) -> Result<String, Fault> {
+        let Some(open) = self.open.last() else {
+            return Err(Fault::new(line, format!("unknown tag `{name}`")));
+        };
+        let (tag, expected) = (open.tag, end_of(open.tag));
+        if name != expected {
+            let opened = open.line;
+            let kind = if name.starts_with("end") {
+                ""
+            } else {
+                "unknown tag "
+            };
+            return Err(Fault::new(
+                line,
+                format!(
+                    "{kind}`{name}`, where `{expected}` of the `{tag}` on line {opened} was expected"
+                ),
+            ));
+        }
+        if tag == "block" && reader.peek().is_some() {
+            reader.name()?;
+        }
+        self.open.pop();
+        Ok(match tag {
+            "generation" => "endwith".into(),
+            _ => expected,
+        })
+    }
+
+    fn inside(&self, name: &str, tags: &[&str], line: usize) -> Result<(), Fault> {
+        match self.open.last() {
+            Some(open) if tags.contains(&open.tag) => Ok(()),
+            _ => Err(Fault::new(
+                line,
+                format!("`{name}` outside of `{}`", tags.join("` or `")),
+            )),
+        }
+    }
+
+    fn in_macro(&self) -> bool {
+        let macros = |open: &Open| ["macro", "call"].contains(&open.tag);
+        self.open.iter().any(macros)
+    }
+
+    /// `break` and `continue` leave no scope but the loop's: minijinja would not close the others.
+    fn leaves_loop(&self, name: &str, line: usize) -> Result<(), Fault> {
+        for open in self.open.iter().rev() {
+            match open.tag {
+                "for" => return Ok(()),
+                "if" => {}
+                tag => {
+                    return Err(Fault::new(
+                        line,
+                        format!("`{name}` inside of `{tag}`, which it cannot leave"),
+                    ));
+                }
+            }
+        }
+        Err(Fault::new(line, format!("`{name}` outside of a loop")))
+    }
+}
