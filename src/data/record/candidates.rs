@@ -57,7 +57,7 @@ pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
         return Err(Problem::new(what, UNSCORED));
     };
     let Ranking { by, scores } = ranking(row, &key, &items)?;
-    row.note(Slot::Candidates, &key, Form::Ranked(by.clone()));
+    row.note(Slot::Candidates, key.clone(), Form::Ranked(by.clone()));
     let better = |a: &usize, b: &usize| scores[*a].total_cmp(&scores[*b]);
     // Of equal ones `max_by` gives the last and `min_by` the first.
     let best = (0..items.len()).rev().max_by(better);
@@ -214,13 +214,13 @@ pub(super) fn versus(row: &mut Row) -> Parsed<Option<Choice>> {
         return Err(Problem::new(what, help));
     };
     for key in verdict.keys.clone() {
-        row.note(Slot::Verdict, &Cow::Owned(key.clone()), Form::Verdict);
+        row.note(Slot::Verdict, Cow::Owned(key.clone()), Form::Verdict);
         row.take_key(Cow::Owned(key));
     }
     let [first, second] = keys.map(|key| answer(row, key));
     let (first, second) = (first?, second?);
     for (key, answer) in keys.iter().zip([&first, &second]) {
-        row.note(Slot::Candidates, &Cow::Borrowed(*key), answer.form.clone());
+        row.note(Slot::Candidates, Cow::Borrowed(*key), answer.form.clone());
     }
     let (chosen, rejected) = match verdict.better {
         Better::First => (first, second),
