@@ -45,7 +45,7 @@ fn take(row: &mut Row, slot: Slot) -> Parsed<Option<Found>> {
     if let Some(Found { key, value }) = part.as_ref().filter(|part| is_blank(&part.value)) {
         // A column of texts is one where a row has none, too.
         if value.is_string() {
-            row.note(slot, key, Form::Text);
+            row.note(slot, key.clone(), Form::Text);
         }
         return Ok(None);
     }
@@ -61,7 +61,7 @@ pub(super) fn system(row: &mut Row) -> Parsed<Option<Text>> {
         let what = format!("`{key}` is {}, not a string", found(&value));
         return Err(Problem::new(what, leave_out(&key)));
     };
-    row.note(Slot::System, &key, Form::Text);
+    row.note(Slot::System, key.clone(), Form::Text);
     Ok(Some(Text { key, text }))
 }
 
@@ -86,7 +86,7 @@ pub(super) fn history(row: &mut Row) -> Parsed<Option<Said>> {
             return Err(Problem::new(what, leave_out(&key)));
         }
     };
-    row.note(Slot::History, &key, form);
+    row.note(Slot::History, key.clone(), form);
     Ok(Some(Said { key, messages }).filter(|said| !said.is_blank()))
 }
 
@@ -123,7 +123,7 @@ pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
             return Err(Problem::new(what, help));
         }
     };
-    row.note(Slot::Prompt, &key, form);
+    row.note(Slot::Prompt, key.clone(), form);
     Ok(Some(Said { key, messages }))
 }
 
@@ -134,12 +134,12 @@ pub(super) fn input(row: &mut Row) -> Parsed<Option<Input>> {
     };
     match value {
         Value::String(text) => {
-            row.note(Slot::Input, &key, Form::Text);
+            row.note(Slot::Input, key.clone(), Form::Text);
             Ok(Some(Input::Text(Text { key, text })))
         }
         Value::Array(items) if items.iter().all(Value::is_object) => {
             let (form, messages) = further_list(&key, items, row)?;
-            row.note(Slot::Input, &key, form);
+            row.note(Slot::Input, key.clone(), form);
             let said = Some(Said { key, messages }).filter(|said| !said.is_blank());
             Ok(said.map(Input::Messages))
         }
@@ -163,7 +163,7 @@ pub(super) fn messages(row: &mut Row) -> Parsed<Option<Said>> {
         return Err(Problem::new(what, leave_out(&key)));
     };
     let (form, messages) = further_list(&key, items, row)?;
-    row.note(Slot::Messages, &key, form);
+    row.note(Slot::Messages, key.clone(), form);
     Ok(Some(Said { key, messages }).filter(|said| !said.is_blank()))
 }
 

@@ -57,40 +57,28 @@ pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
         return Err(Problem::new(what, UNSCORED));
     };
     let Ranking { by, scores } = ranking(row, &key, &items)?;
-    row.note(Slot::Candidates, &key, Form::Ranked(by.clone()));
+    row.note(Slot::Candidates, key.clone(), Form::Ranked(by.clone()));
     let better = |a: &usize, b: &usize| scores[*a].total_cmp(&scores[*b]);
     // Of equal ones `max_by` gives the last and `min_by` the first.
     let best = (0..items.len()).rev().max_by(better);
     let worst = (0..items.len()).rev().min_by(better);
     let (Some(best), Some(worst)) = (best, worst) else {
-        let what = format!("`{key}` is empty");
-        return Err(Problem::new(what, "remove the record"));
+        return Ok(Some(Choice::Tie(format!("`{key}` is empty"))));
     };
     if scores[best] == scores[worst] {
-        let why = format!("all {} of `{key}` are equal by `{by}`", items.len());
+        let why = match items.len() {
+            1 => format!("`{key}` has one answer only"),
+            count => format!("all {count} of `{key}` are equal by `{by}`"),
+        };
         return Ok(Some(Choice::Tie(why)));
     }
-    let mut answer = |at: usize| {
-        let (name, value) = match items[at].take() {
-            Value::Object(mut object) => {
-                let named = ANSWERS.into_iter().find(|name| object.contains_key(*name));
-                let value = named.and_then(|name| object.get_mut(name)).map(Value::take);
-                for (other, value) in &object {
-                    if *other != *by && !is_blank(value) {
-                        row.leave(format!("{key}[].{other}"));
-                    }
-                }
-                let name = named.map_or(String::new(), |name| format!(".{name}"));
-                (name, value.unwrap_or_default())
-            }
-            other => (String::new(), other),
-        };
-        let key = Cow::Owned(format!("{key}[{at}]{name}"));
-        Answer::read(Found { key, value }, row)
-    };
+    let [chosen, rejected] = [best, worst].map(|at| {
+        let place = format!("{key}[{at}]");
+        item(place, items[at].take(), &by, row)
+    });
     Ok(Some(Choice::Pair(Box::new(Best {
-        chosen: answer(best)?,
-        rejected: answer(worst)?,
+        chosen: chosen?,
+        rejected: rejected?,
         scores: Some(Scores {
             chosen: scores[best],
             rejected: scores[worst],
@@ -98,7 +86,29 @@ pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
     }))))
 }
 
-const UNSCORED: &str = "each answer has its score or rank (`score`, `rating`, `overall_score`, `rank`), or a list \
+/// The answer in an item of a list: the item itself, or what it has under one of [`ANSWERS`].
+fn item(place: String, item: Value, by: &str, row: &mut Row) -> Parsed<Answer> {
+    let Value::Object(mut object) = item else {
+        let key = Cow::Owned(place);
+        return Answer::read(Found { key, value: item }, row);
+    };
+    let name = ANSWERS.into_iter().find(|name| object.contains_key(*name));
+    let Some((name, value)) = name.and_then(|name| Some((name, object.get_mut(name)?.take())))
+    else {
+        let what = format!("`{place}` has no answer: none of {}", listed(&ANSWERS));
+        return Err(Problem::new(what, UNSCORED));
+    };
+    let list = place.split('[').next().unwrap_or_default();
+    for (other, value) in &object {
+        if other != by && !is_blank(value) {
+            row.leave(format!("{list}[].{other}"));
+        }
+    }
+    let key = Cow::Owned(format!("{place}.{name}"));
+    Answer::read(Found { key, value }, row)
+}
+
+const UNSCORED: &str = "a list of answers has texts, or objects with a text each; each answer has its score or rank (`score`, `rating`, `overall_score`, `rank`), or a list \
      of as many is beside them (`scores`, `ratings`, `rank`)";
 
 /// How good each of the answers is, more being better, and the key that says so.
@@ -214,13 +224,13 @@ pub(super) fn versus(row: &mut Row) -> Parsed<Option<Choice>> {
         return Err(Problem::new(what, help));
     };
     for key in verdict.keys.clone() {
-        row.note(Slot::Verdict, &Cow::Owned(key.clone()), Form::Verdict);
+        row.note(Slot::Verdict, Cow::Owned(key.clone()), Form::Verdict);
         row.take_key(Cow::Owned(key));
     }
     let [first, second] = keys.map(|key| answer(row, key));
     let (first, second) = (first?, second?);
     for (key, answer) in keys.iter().zip([&first, &second]) {
-        row.note(Slot::Candidates, &Cow::Borrowed(*key), answer.form.clone());
+        row.note(Slot::Candidates, Cow::Borrowed(*key), answer.form.clone());
     }
     let (chosen, rejected) = match verdict.better {
         Better::First => (first, second),

@@ -164,8 +164,13 @@ fn take_system(conversation: &mut Vec<Message>, said: Said) -> Parsed<Vec<Messag
 
 /// Puts the system message first; one that is there already must say the same.
 fn begin_with(conversation: &mut Vec<Message>, system: Text) -> Parsed<()> {
-    match conversation.first() {
+    match conversation.first_mut() {
         Some(first) if first.role == Role::System => {
+            // Files put a blank one where there is none.
+            if first.content.trim().is_empty() {
+                first.content = system.text;
+                return Ok(());
+            }
             if first.content.trim() == system.text.trim() {
                 return Ok(());
             }

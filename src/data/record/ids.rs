@@ -12,7 +12,7 @@ pub(super) fn read(row: &mut Row, slot: Slot) -> Parsed<Vec<u32>> {
     let Some(part) = row.take(slot)? else {
         return Err(row.without(&[slot]));
     };
-    row.note(slot, &part.key, Form::Ids);
+    row.note(slot, part.key.clone(), Form::Ids);
     let key = part.key;
     let Value::Array(items) = part.value else {
         let what = format!(

@@ -43,6 +43,8 @@ pub(crate) struct Record {
     /// How good the record says that its two answers are, where that was asked for or decides which is
     /// which.
     pub scores: Option<Scores>,
+    /// The record's own keys that were read.
+    pub used: Vec<String>,
     /// Keys that say something and were not read, as `source` or `chosen[].weight`.
     pub ignored: Vec<String>,
 }
@@ -118,11 +120,16 @@ impl Record {
         let Learned { content, scores } = learned(&mut row, reading)?;
         // Ids are the whole prompt, and a tie teaches nothing: what else they have does no harm.
         let whole = matches!(content, Content::Ids { .. } | Content::Tie { .. });
-        let Account { shape, ignored } = row.finish(whole)?;
+        let Account {
+            shape,
+            used,
+            ignored,
+        } = row.finish(whole)?;
         Ok(Record {
             shape,
             content,
             scores,
+            used,
             ignored,
         })
     }
@@ -205,7 +212,7 @@ fn pair(row: &mut Row) -> Parsed<Content> {
         }
     }
     for (slot, answer) in sides.into_iter().zip([&chosen, &rejected]) {
-        row.note(slot, &answer.key, answer.form.clone());
+        row.note(slot, answer.key.clone(), answer.form.clone());
     }
     answered(row, chosen, rejected)
 }
@@ -284,7 +291,7 @@ fn single_answer(row: &mut Row) -> Parsed<Single> {
         false => Slot::Messages,
     };
     let answer = answer(row, slot)?;
-    row.note(slot, &answer.key, answer.form.clone());
+    row.note(slot, answer.key.clone(), answer.form.clone());
     let conversation = conversation::read(row, answer.context, &answer.text)?;
     Ok(Single {
         conversation,
@@ -294,7 +301,7 @@ fn single_answer(row: &mut Row) -> Parsed<Single> {
 
 fn labelled(row: &mut Row) -> Parsed<Content> {
     let Found { key, value } = take(row, Slot::Label)?;
-    row.note(Slot::Label, &key, Form::Label);
+    row.note(Slot::Label, key.clone(), Form::Label);
     let good = match &value {
         Value::Bool(good) => Some(*good),
         Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),

@@ -34,6 +34,7 @@ pub(super) struct Found {
 /// What became of the keys of a record.
 pub(super) struct Account {
     pub shape: Shape,
+    pub used: Vec<String>,
     pub ignored: Vec<String>,
 }
 
@@ -97,7 +98,8 @@ impl<'a> Row<'a> {
                 return Err(Problem::new(what, keep_one(key, other)));
             }
         }
-        self.used.extend(keys.iter().map(|&key| key.to_owned()));
+        let others = others.iter().map(|&other| other.to_owned());
+        self.used.extend(others);
         Ok(self.take_key(Cow::Borrowed(key)))
     }
 
@@ -125,8 +127,8 @@ impl<'a> Row<'a> {
     }
 
     /// Notes in which form a part was read.
-    pub fn note(&mut self, slot: Slot, key: &Cow<'static, str>, form: Form) {
-        self.shape.add(slot, key.clone(), form);
+    pub fn note(&mut self, slot: Slot, key: Cow<'static, str>, form: Form) {
+        self.shape.add(slot, key, form);
     }
 
     /// Notes a key further in that is not read.
@@ -183,6 +185,7 @@ impl<'a> Row<'a> {
         ignored.extend(self.unread);
         Ok(Account {
             shape: self.shape,
+            used: self.used,
             ignored,
         })
     }

@@ -41,6 +41,12 @@ fn a_system_message_comes_first() {
         }
     }
     let value = with(
+        lists(json!(null), &[system(""), user("p")]),
+        json!({"system": "Be kind."}),
+    );
+    let expected = [said(System, "Be kind."), Message::user("p")];
+    assert_eq!(conversation(value), expected);
+    let value = with(
         lists(json!(null), &[system("Be curt."), user("p")]),
         json!({"system": "Be kind."}),
     );

@@ -128,7 +128,8 @@ fn bad_scores_are_named() {
         error(ask(
             json!({"responses": [{"response": "a", "score": 1}, {"score": 2}]})
         )),
-        "`responses[1]` is missing, not a string or a list of messages"
+        "`responses[1]` has no answer: none of `response`, `text`, `content`, `answer`, \
+         `completion`, `output` and `value`"
     );
 }
 

@@ -7,6 +7,7 @@ mod choices;
 mod columns;
 mod messages;
 mod pairs;
+mod random;
 mod refused;
 mod single;
 mod trl;

@@ -8,6 +8,7 @@ fn strings_are_taken_as_they_are() {
         record.shape.to_string(),
         "prompt, chosen and rejected as text"
     );
+    assert_eq!(record.used, ["chosen", "rejected", "prompt"]);
     assert_eq!(record.ignored, ["score"]);
     assert_eq!(record.scores, None);
     let expected = Pair {
