@@ -24,10 +24,14 @@ pub(super) const ITEM: &str = "__item";
 pub(super) const SLICE: &str = "__slice";
 pub(super) const ITERATE: &str = "__iterate";
 pub(super) const DICT: &str = "__dict";
+pub(super) const KEEP: &str = "__keep";
 
 /// Bytes of the longest text that a template may build, and items of the longest list: far more than a model
 /// reads, and little enough to stop before the memory is full.
 const MAX_LENGTH: usize = 1 << 24;
+
+/// Lists in lists: more than JSON has, and little enough for a thread's stack.
+const MAX_NESTING: usize = 200;
 
 /// Registers all of them.
 pub(super) fn register(env: &mut Environment) {
@@ -64,6 +68,10 @@ pub(super) fn register(env: &mut Environment) {
     env.add_function(ITEM, |value: Value, key: Value| item(&value, &key));
     env.add_function(SLICE, slice);
     env.add_function(ITERATE, |value: Value| iterate(value));
+    env.add_function(KEEP, |state: &State, value: Value| {
+        within_nesting(state, &value, 0)?;
+        Ok::<_, Error>(value)
+    });
     env.add_function(DICT, |pairs: Vec<Value>| {
         let mut entries = Vec::with_capacity(pairs.len());
         for entry in pairs {
@@ -81,6 +89,35 @@ pub(super) fn within_limit(length: usize) -> Result<(), Error> {
         return Err(error(format!("a text or list of more than {MAX_LENGTH}")));
     }
     Ok(())
+}
+
+/// Refuses a value that was nested in itself again and again: releasing it would use up the stack.
+fn within_nesting(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > MAX_NESTING {
+        return Err(error(format!(
+            "a value nested more than {MAX_NESTING} deep"
+        )));
+    }
+    let each = |item: &Value| within_nesting(state, item, depth + 1);
+    match Python::from(value) {
+        Python::List | Python::Tuple => {
+            let items = items(value)?;
+            state.consume_fuel(1 + items.len() as u64 / 8)?;
+            items.iter().try_for_each(each)
+        }
+        Python::Dict(dict) => {
+            state.consume_fuel(1 + dict.entries.len() as u64 / 8)?;
+            dict.entries
+                .iter()
+                .map(|(_, value)| value)
+                .try_for_each(each)
+        }
+        Python::Iterable(iterable) => {
+            state.consume_fuel(1 + iterable.peek().len() as u64 / 8)?;
+            iterable.peek().iter().try_for_each(each)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_nan(value: &Value) -> bool {
@@ -363,7 +400,7 @@ pub(super) fn is_method(name: &str) -> bool {
 }
 
 /// Whether values like this one have a method of this name.
-fn has_method(value: &Value, name: &str) -> bool {
+pub(super) fn has_method(value: &Value, name: &str) -> bool {
     match Python::from(value) {
         Python::Str(_) => methods::OF_STR.contains(&name),
         Python::List | Python::Tuple => methods::OF_LIST.contains(&name),
