@@ -5,7 +5,8 @@ use minijinja::value::Tuple;
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::arguments::{Arguments, Bound, text_of};
-use super::operators::{escape, escaped, with_safety, within_limit};
+use super::limits::within_limit;
+use super::operators::{escape, escaped, with_safety};
 use super::texts::{
     capitalize, expand_tabs, is, is_space, padded, replaced, split_lines, split_space, title,
 };

@@ -18,6 +18,7 @@ mod expressions;
 mod filters;
 mod json;
 mod lexer;
+mod limits;
 mod methods;
 mod operators;
 mod reader;

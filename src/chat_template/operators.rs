@@ -6,6 +6,7 @@ use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Tuple, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
+use super::limits::{within_limit, within_nesting};
 use super::methods;
 use super::values::{
     self, Iterable, IterableKind, Number, Python, compare, error, int, items, type_name, undefined,
@@ -25,13 +26,6 @@ pub(super) const SLICE: &str = "__slice";
 pub(super) const ITERATE: &str = "__iterate";
 pub(super) const DICT: &str = "__dict";
 pub(super) const KEEP: &str = "__keep";
-
-/// Bytes of the longest text that a template may build, and items of the longest list: far more than a model
-/// reads, and little enough to stop before the memory is full.
-const MAX_LENGTH: usize = 1 << 24;
-
-/// Lists in lists: more than JSON has, and little enough for a thread's stack.
-const MAX_NESTING: usize = 200;
 
 /// Registers all of them.
 pub(super) fn register(env: &mut Environment) {
@@ -81,43 +75,6 @@ pub(super) fn register(env: &mut Environment) {
         }
         Ok::<_, Error>(values::dict(entries))
     });
-}
-
-/// Refuses a text or list that grew beyond all use.
-pub(super) fn within_limit(length: usize) -> Result<(), Error> {
-    if length > MAX_LENGTH {
-        return Err(error(format!("a text or list of more than {MAX_LENGTH}")));
-    }
-    Ok(())
-}
-
-/// Refuses a value that was nested in itself again and again: releasing it would use up the stack.
-fn within_nesting(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
-    if depth > MAX_NESTING {
-        return Err(error(format!(
-            "a value nested more than {MAX_NESTING} deep"
-        )));
-    }
-    let each = |item: &Value| within_nesting(state, item, depth + 1);
-    match Python::from(value) {
-        Python::List | Python::Tuple => {
-            let items = items(value)?;
-            state.consume_fuel(1 + items.len() as u64 / 8)?;
-            items.iter().try_for_each(each)
-        }
-        Python::Dict(dict) => {
-            state.consume_fuel(1 + dict.entries.len() as u64 / 8)?;
-            dict.entries
-                .iter()
-                .map(|(_, value)| value)
-                .try_for_each(each)
-        }
-        Python::Iterable(iterable) => {
-            state.consume_fuel(1 + iterable.peek().len() as u64 / 8)?;
-            iterable.peek().iter().try_for_each(each)
-        }
-        _ => Ok(()),
-    }
 }
 
 fn is_nan(value: &Value) -> bool {

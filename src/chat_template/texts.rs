@@ -2,7 +2,7 @@
 
 use minijinja::Error;
 
-use super::operators::within_limit;
+use super::limits::within_limit;
 use super::values::is_printable;
 
 /// Python's `str.isspace` of one character.

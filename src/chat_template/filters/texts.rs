@@ -4,9 +4,8 @@ use minijinja::value::Kwargs;
 use minijinja::{Error, State, Value};
 
 use crate::chat_template::arguments::{Arguments, text_of};
-use crate::chat_template::operators::{
-    add, all_converted, escaped, printf, with_safety, within_limit,
-};
+use crate::chat_template::limits::within_limit;
+use crate::chat_template::operators::{add, all_converted, escaped, printf, with_safety};
 use crate::chat_template::texts::{is_space, padded, replaced, split_lines};
 use crate::chat_template::values::{error, text};
 
