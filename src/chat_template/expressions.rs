@@ -2,124 +2,11 @@
 //! [`crate::chat_template::operators`]'s `+`, and so for every operator that minijinja has another way.
 //! What means the same in both stays as it is.
 
-use super::lexer::{Fault, Lexeme, Token};
+use super::lexer::{Fault, Token};
 use super::operators;
+use super::reader::Reader;
 
-/// Brackets in brackets, and so on: more than any template has, and less than the stack holds.
-const MAX_DEPTH: usize = 60;
-
-/// Reads the tokens of one tag and writes expressions.
-pub(super) struct Expressions<'a> {
-    tokens: &'a [Lexeme],
-    at: usize,
-    depth: usize,
-    /// The line of the tag, for what is missing at its end.
-    line: usize,
-    in_macro: bool,
-}
-
-/// A parameter of a macro.
-pub(super) struct Parameter {
-    pub name: String,
-    /// What it is where the call does not say.
-    pub default: Option<String>,
-}
-
-impl<'a> Expressions<'a> {
-    pub fn new(tokens: &'a [Lexeme], line: usize, in_macro: bool) -> Self {
-        Expressions {
-            tokens,
-            at: 0,
-            depth: 0,
-            line,
-            in_macro,
-        }
-    }
-
-    pub fn peek(&self) -> Option<&'a Token> {
-        self.tokens.get(self.at).map(|lexeme| &lexeme.token)
-    }
-
-    fn peek_second(&self) -> Option<&'a Token> {
-        self.tokens.get(self.at + 1).map(|lexeme| &lexeme.token)
-    }
-
-    fn line(&self) -> usize {
-        self.tokens
-            .get(self.at)
-            .map_or(self.line, |lexeme| lexeme.line)
-    }
-
-    pub fn fault<T>(&self, what: impl Into<String>) -> Result<T, Fault> {
-        Err(Fault::new(self.line(), what))
-    }
-
-    /// The complaint that something else was expected here.
-    fn expected<T>(&self, expected: &str) -> Result<T, Fault> {
-        let found = match self.peek() {
-            None => "the end of the tag".to_owned(),
-            Some(Token::Name(text) | Token::Integer(text) | Token::Float(text)) => {
-                format!("`{text}`")
-            }
-            Some(Token::Text(text)) => format!("the string {text:?}"),
-            Some(Token::Op(op)) => format!("`{op}`"),
-        };
-        self.fault(format!("{found} where {expected} was expected"))
-    }
-
-    pub fn is_name(&self, name: &str) -> bool {
-        matches!(self.peek(), Some(Token::Name(found)) if found == name)
-    }
-
-    pub fn skip_name(&mut self, name: &str) -> bool {
-        let found = self.is_name(name);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub fn is_op(&self, op: &str) -> bool {
-        matches!(self.peek(), Some(Token::Op(found)) if *found == op)
-    }
-
-    pub fn skip_op(&mut self, op: &str) -> bool {
-        let found = self.is_op(op);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub fn expect_name(&mut self, name: &str) -> Result<(), Fault> {
-        if self.skip_name(name) {
-            return Ok(());
-        }
-        self.expected(&format!("`{name}`"))
-    }
-
-    pub fn expect_op(&mut self, op: &str) -> Result<(), Fault> {
-        if self.skip_op(op) {
-            return Ok(());
-        }
-        self.expected(&format!("`{op}`"))
-    }
-
-    /// Any name.
-    pub fn name(&mut self) -> Result<&'a str, Fault> {
-        match self.peek() {
-            Some(Token::Name(name)) => {
-                self.at += 1;
-                Ok(name)
-            }
-            _ => self.expected("a name"),
-        }
-    }
-
-    /// Whether all tokens are read.
-    pub fn end(&self) -> Result<(), Fault> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => self.expected("the end of the tag"),
-        }
-    }
-
+impl Reader<'_> {
     /// An expression, or several with commas between, which are a tuple. `conditional` says whether
     /// `a if b else c` belongs to it.
     pub fn tuple(&mut self, conditional: bool) -> Result<String, Fault> {
@@ -148,16 +35,6 @@ impl<'a> Expressions<'a> {
     /// One whole expression.
     pub fn expression(&mut self) -> Result<String, Fault> {
         self.nested(Self::conditional)
-    }
-
-    fn nested(&mut self, parse: fn(&mut Self) -> Result<String, Fault>) -> Result<String, Fault> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return self.fault(format!("an expression nested more than {MAX_DEPTH} deep"));
-        }
-        let written = parse(self)?;
-        self.depth -= 1;
-        Ok(written)
     }
 
     fn conditional(&mut self) -> Result<String, Fault> {
@@ -303,7 +180,7 @@ impl<'a> Expressions<'a> {
         Ok(value)
     }
 
-    fn primary(&mut self) -> Result<String, Fault> {
+    pub fn primary(&mut self) -> Result<String, Fault> {
         match self.peek() {
             Some(Token::Name(name)) => {
                 if name.starts_with(operators::PREFIX) {
@@ -376,7 +253,7 @@ impl<'a> Expressions<'a> {
         }
     }
 
-    fn postfix(&mut self, mut value: String) -> Result<String, Fault> {
+    pub fn postfix(&mut self, mut value: String) -> Result<String, Fault> {
         loop {
             if self.skip_op(".") {
                 if let Some(Token::Integer(index)) = self.peek() {
@@ -437,186 +314,6 @@ impl<'a> Expressions<'a> {
             "none".to_owned()
         };
         Ok(call(operators::SLICE, &[value, start, stop, step]))
-    }
-
-    /// The arguments in brackets of a call.
-    fn arguments(&mut self) -> Result<Vec<String>, Fault> {
-        self.expect_op("(")?;
-        let mut written: Vec<String> = Vec::new();
-        while !self.is_op(")") {
-            if !written.is_empty() {
-                self.expect_op(",")?;
-                if self.is_op(")") {
-                    break;
-                }
-            }
-            let argument = if self.skip_op("*") {
-                format!("*{}", self.expression()?)
-            } else if self.skip_op("**") {
-                format!("**{}", self.expression()?)
-            } else if matches!(self.peek(), Some(Token::Name(_)))
-                && matches!(self.peek_second(), Some(Token::Op("=")))
-            {
-                let name = self.name()?;
-                self.expect_op("=")?;
-                format!("{name}={}", self.expression()?)
-            } else {
-                self.expression()?
-            };
-            written.push(argument);
-        }
-        self.expect_op(")")?;
-        Ok(written)
-    }
-
-    fn filters_and_tests(&mut self, mut value: String) -> Result<String, Fault> {
-        loop {
-            if self.is_op("|") {
-                value = format!("({value}{})", self.filters()?);
-            } else if self.skip_name("is") {
-                value = self.test(value)?;
-            } else if self.is_op("(") {
-                let arguments = self.arguments()?;
-                value = format!("{value}({})", arguments.join(", "));
-            } else {
-                return Ok(value);
-            }
-        }
-    }
-
-    /// `|a|b(c)`, as far as it goes.
-    pub fn filters(&mut self) -> Result<String, Fault> {
-        let mut written = String::new();
-        while self.skip_op("|") {
-            written += "|";
-            written += &self.filter()?;
-        }
-        Ok(written)
-    }
-
-    /// A filter's name and arguments.
-    pub fn filter(&mut self) -> Result<String, Fault> {
-        let name = self.name()?;
-        if !self.is_op("(") {
-            return Ok(name.to_owned());
-        }
-        let arguments = self.arguments()?;
-        Ok(format!("{name}({})", arguments.join(", ")))
-    }
-
-    /// What stands behind `is`.
-    fn test(&mut self, value: String) -> Result<String, Fault> {
-        let negation = if self.skip_name("not") { "not " } else { "" };
-        let name = self.name()?;
-        let arguments = match self.peek() {
-            Some(Token::Op("(")) => self.arguments()?.join(", "),
-            Some(Token::Name(next)) if next == "is" => {
-                return self.fault("`is` behind `is`: tests cannot be chained");
-            }
-            Some(Token::Name(next)) if ["else", "or", "and"].contains(&next.as_str()) => {
-                String::new()
-            }
-            Some(
-                Token::Name(_)
-                | Token::Text(_)
-                | Token::Integer(_)
-                | Token::Float(_)
-                | Token::Op("[" | "{"),
-            ) => {
-                let argument = self.primary()?;
-                self.postfix(argument)?
-            }
-            _ => String::new(),
-        };
-        let arguments = if arguments.is_empty() {
-            arguments
-        } else {
-            format!("({arguments})")
-        };
-        Ok(format!("({value} is {negation}{name}{arguments})"))
-    }
-
-    /// The target of an assignment: names, perhaps in brackets or, where `attributes` are allowed, of a
-    /// namespace.
-    pub fn target(&mut self, attributes: bool) -> Result<String, Fault> {
-        let mut names = Vec::new();
-        let mut is_tuple = false;
-        loop {
-            if self.is_name("in") || self.is_op("=") || self.is_op(")") || self.peek().is_none() {
-                break;
-            }
-            names.push(if self.skip_op("(") {
-                let inner = self.nested_target(attributes)?;
-                self.expect_op(")")?;
-                format!("({inner})")
-            } else {
-                self.target_name(attributes)?
-            });
-            if !self.skip_op(",") {
-                break;
-            }
-            is_tuple = true;
-        }
-        if names.is_empty() {
-            return self.expected("a name to assign to");
-        }
-        let comma = if is_tuple && names.len() == 1 {
-            ","
-        } else {
-            ""
-        };
-        Ok(names.join(", ") + comma)
-    }
-
-    fn nested_target(&mut self, attributes: bool) -> Result<String, Fault> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return self.fault(format!("a target nested more than {MAX_DEPTH} deep"));
-        }
-        let target = self.target(attributes)?;
-        self.depth -= 1;
-        Ok(target)
-    }
-
-    /// One name to assign to.
-    pub fn target_name(&mut self, attributes: bool) -> Result<String, Fault> {
-        let name = self.name()?;
-        if name.starts_with(operators::PREFIX) {
-            return self.fault(format!("the name `{name}` is reserved"));
-        }
-        if !attributes || !self.skip_op(".") {
-            return Ok(name.to_owned());
-        }
-        let attribute = self.name()?;
-        if attribute.starts_with('_') {
-            return self.fault(format!(
-                "the attribute `{attribute}` of a namespace begins with an underscore, which \
-                 transformers refuses"
-            ));
-        }
-        Ok(format!("{name}.{attribute}"))
-    }
-
-    /// The parameters in brackets of a macro.
-    pub fn parameters(&mut self) -> Result<Vec<Parameter>, Fault> {
-        self.expect_op("(")?;
-        let mut parameters = Vec::new();
-        while !self.is_op(")") {
-            if !parameters.is_empty() {
-                self.expect_op(",")?;
-                if self.is_op(")") {
-                    break;
-                }
-            }
-            let name = self.target_name(false)?;
-            let default = match self.skip_op("=") {
-                true => Some(self.expression()?),
-                false => None,
-            };
-            parameters.push(Parameter { name, default });
-        }
-        self.expect_op(")")?;
-        Ok(parameters)
     }
 }
 

@@ -4,7 +4,7 @@
 use minijinja::{Error, Value};
 
 use super::arguments::{Arguments, text_of};
-use super::operators::within_limit;
+use super::limits::within_limit;
 use super::values::{Python, compare, error, float_repr, items, text, type_name};
 
 /// How a value is written.

@@ -2,6 +2,8 @@
 //! the newline behind a tag goes (`trim_blocks`), so does the white space before one that begins its line
 //! (`lstrip_blocks`), and so does the file's last newline.
 
+use super::texts::is_space;
+
 /// What is wrong with a template, and on which of its lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -65,11 +67,6 @@ const OPERATORS: [&str; 26] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}",
     ">", "<", "=", ".", ":", "|", ",", ";",
 ];
-
-/// Python's `str.isspace` of one character.
-pub(super) fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
-}
 
 /// Cuts `source` into its parts.
 pub(super) fn pieces(source: &str) -> Result<Vec<Placed>, Fault> {

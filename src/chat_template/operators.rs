@@ -6,6 +6,7 @@ use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Tuple, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
+use super::limits::{within_limit, within_nesting};
 use super::methods;
 use super::values::{
     self, Iterable, IterableKind, Number, Python, compare, error, int, items, type_name, undefined,
@@ -24,10 +25,7 @@ pub(super) const ITEM: &str = "__item";
 pub(super) const SLICE: &str = "__slice";
 pub(super) const ITERATE: &str = "__iterate";
 pub(super) const DICT: &str = "__dict";
-
-/// Bytes of the longest text that a template may build, and items of the longest list: far more than a model
-/// reads, and little enough to stop before the memory is full.
-const MAX_LENGTH: usize = 1 << 24;
+pub(super) const KEEP: &str = "__keep";
 
 /// Registers all of them.
 pub(super) fn register(env: &mut Environment) {
@@ -64,6 +62,10 @@ pub(super) fn register(env: &mut Environment) {
     env.add_function(ITEM, |value: Value, key: Value| item(&value, &key));
     env.add_function(SLICE, slice);
     env.add_function(ITERATE, |value: Value| iterate(value));
+    env.add_function(KEEP, |state: &State, value: Value| {
+        within_nesting(state, &value, 0)?;
+        Ok::<_, Error>(value)
+    });
     env.add_function(DICT, |pairs: Vec<Value>| {
         let mut entries = Vec::with_capacity(pairs.len());
         for entry in pairs {
@@ -73,14 +75,6 @@ pub(super) fn register(env: &mut Environment) {
         }
         Ok::<_, Error>(values::dict(entries))
     });
-}
-
-/// Refuses a text or list that grew beyond all use.
-pub(super) fn within_limit(length: usize) -> Result<(), Error> {
-    if length > MAX_LENGTH {
-        return Err(error(format!("a text or list of more than {MAX_LENGTH}")));
-    }
-    Ok(())
 }
 
 fn is_nan(value: &Value) -> bool {
@@ -363,7 +357,7 @@ pub(super) fn is_method(name: &str) -> bool {
 }
 
 /// Whether values like this one have a method of this name.
-fn has_method(value: &Value, name: &str) -> bool {
+pub(super) fn has_method(value: &Value, name: &str) -> bool {
     match Python::from(value) {
         Python::Str(_) => methods::OF_STR.contains(&name),
         Python::List | Python::Tuple => methods::OF_LIST.contains(&name),

@@ -2,9 +2,11 @@
 //! meaning, transformers' `{% generation %}` as a scope. What minijinja would take otherwise or not notice
 //! (an unclosed block) is refused here.
 
-use super::expressions::{Expressions, Parameter, literal};
+use super::expressions::literal;
 use super::lexer::{Fault, Lexeme, Piece, Token, pieces};
 use super::operators;
+use super::reader::Reader;
+use super::signatures::Parameter;
 
 /// Tags that transformers' own environment has no use for, or no way to carry out.
 const REFUSED: [(&str, &str); 5] = [
@@ -14,6 +16,9 @@ const REFUSED: [(&str, &str); 5] = [
     ("extends", "there is no other template to extend"),
     ("autoescape", "escaping for HTML is not supported"),
 ];
+
+/// Blocks in blocks: more than any template has, and less than minijinja's parser takes.
+const MAX_DEPTH: usize = 60;
 
 /// A block that waits for its end.
 struct Open {
@@ -32,7 +37,7 @@ pub(super) fn rewrite(source: &str) -> Result<String, Fault> {
         match placed.piece {
             Piece::Data(text) => writer.data(&text, placed.line),
             Piece::Output(tokens) => {
-                let mut reader = Expressions::new(&tokens, placed.line, writer.in_macro());
+                let mut reader = Reader::new(&tokens, placed.line, writer.in_macro());
                 let value = reader.tuple(true)?;
                 reader.end()?;
                 writer.tag("{{", &value, "}}", placed.line);
@@ -110,15 +115,14 @@ impl Writer {
     }
 
     fn statement(&mut self, tokens: &[Lexeme], line: usize) -> Result<String, Fault> {
-        let mut reader = Expressions::new(tokens, line, self.in_macro());
+        let mut reader = Reader::new(tokens, line, self.in_macro());
         let name = reader.name()?;
         if let Some((_, why)) = REFUSED.iter().find(|(tag, _)| *tag == name) {
             return Err(Fault::new(line, format!("the tag `{name}`: {why}")));
         }
-        let opens = |tag| Open { tag, line };
         let written = match name {
             "if" => {
-                self.open.push(opens("if"));
+                self.opens("if", line)?;
                 format!("if {}", reader.tuple(false)?)
             }
             "elif" => {
@@ -130,7 +134,7 @@ impl Writer {
                 "else".into()
             }
             "for" => {
-                self.open.push(opens("for"));
+                self.opens("for", line)?;
                 let target = reader.target(false)?;
                 reader.expect_name("in")?;
                 let values = reader.tuple(false)?;
@@ -150,21 +154,25 @@ impl Writer {
             "set" => {
                 let target = reader.target(true)?;
                 if reader.skip_op("=") {
-                    format!("set {target} = {}", reader.tuple(true)?)
+                    format!(
+                        "set {target} = {}({})",
+                        operators::KEEP,
+                        reader.tuple(true)?
+                    )
                 } else {
-                    self.open.push(opens("set"));
+                    self.opens("set", line)?;
                     let filters = reader.filters()?;
                     let space = if filters.is_empty() { "" } else { " " };
                     format!("set {target}{space}{filters}")
                 }
             }
             "macro" => {
-                self.open.push(opens("macro"));
+                self.opens("macro", line)?;
                 let macro_name = reader.target_name(false)?;
                 with_defaults(&format!("macro {macro_name}"), "", &reader.parameters()?)
             }
             "call" => {
-                self.open.push(opens("call"));
+                self.opens("call", line)?;
                 let parameters = match reader.is_op("(") {
                     true => reader.parameters()?,
                     false => Vec::new(),
@@ -173,12 +181,12 @@ impl Writer {
                 with_defaults("call", &called, &parameters)
             }
             "filter" => {
-                self.open.push(opens("filter"));
+                self.opens("filter", line)?;
                 let first = reader.filter()?;
                 format!("filter {first}{}", reader.filters()?)
             }
             "with" => {
-                self.open.push(opens("with"));
+                self.opens("with", line)?;
                 let (mut targets, mut values) = (Vec::new(), Vec::new());
                 while reader.peek().is_some() && !reader.is_op(":") {
                     if !targets.is_empty() {
@@ -196,7 +204,7 @@ impl Writer {
                 }
             }
             "block" => {
-                self.open.push(opens("block"));
+                self.opens("block", line)?;
                 let block = reader.name()?;
                 reader.skip_name("scoped");
                 reader.skip_name("required");
@@ -204,7 +212,7 @@ impl Writer {
             }
             // Its body is a scope of its own.
             "generation" => {
-                self.open.push(opens("generation"));
+                self.opens("generation", line)?;
                 "with".into()
             }
             "print" => {
@@ -227,13 +235,18 @@ impl Writer {
         Ok(written)
     }
 
+    /// A tag that waits for its end.
+    fn opens(&mut self, tag: &'static str, line: usize) -> Result<(), Fault> {
+        if self.open.len() == MAX_DEPTH {
+            let what = format!("blocks nested more than {MAX_DEPTH} deep");
+            return Err(Fault::new(line, what));
+        }
+        self.open.push(Open { tag, line });
+        Ok(())
+    }
+
     /// An `end…` tag, or one that nobody knows.
-    fn closing(
-        &mut self,
-        name: &str,
-        reader: &mut Expressions,
-        line: usize,
-    ) -> Result<String, Fault> {
+    fn closing(&mut self, name: &str, reader: &mut Reader, line: usize) -> Result<String, Fault> {
         let Some(open) = self.open.last() else {
             return Err(Fault::new(line, format!("unknown tag `{name}`")));
         };

@@ -212,6 +212,11 @@ impl Iterable {
         &self.items
     }
 
+    /// Everything in it, read or not, without reading it.
+    pub fn peek(&self) -> &[Value] {
+        &self.items
+    }
+
     /// Its length, if it has one.
     pub fn len(&self) -> Option<usize> {
         (!self.kind.is_one_shot()).then_some(self.items.len())

@@ -219,7 +219,7 @@ fn a_template_nested_too_deep_is_refused() {
     ] {
         let deep = begin.repeat(10_000) + &end.repeat(10_000);
         let err = ChatTemplate::new(&deep, Path::new("t"), Specials::new()).unwrap_err();
-        assert!(err.to_string().contains("recursion"), "{err}");
+        assert!(err.to_string().contains("nested more than"), "{err}");
     }
 }
 
@@ -311,6 +311,17 @@ fn a_template_without_an_end_is_stopped() {
         assert!(
             matches!(said(nested), Refusal::Failed { what, .. } if what.contains("recursion limit"))
         );
+
+        let nesting = "{% set ns = namespace(x=1) %}{% for i in range(99999) %}\
+                       {% set ns.x = [ns.x] %}{% endfor %}";
+        let in_place = "{% set x = 1 %}".to_owned() + &"{% set x = {1: (x,)} %}".repeat(99_999);
+        for source in [nesting, &in_place] {
+            let what = "a value nested more than 200 deep".to_owned();
+            assert_eq!(said(source), Refusal::Failed { line: 1, what });
+        }
+        let doubling = "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}\
+                        {% set ns.x = [ns.x, ns.x] %}{% endfor %}";
+        assert_eq!(said(doubling), Refusal::Endless { line: 1 });
 
         let growing = "{% set ns = namespace(t='ab') %}{% for i in range(60) %}\
                        {% set ns.t = ns.t + ns.t %}{% endfor %}";

@@ -1,0 +1,49 @@
+//! How much a template may build.
+
+use minijinja::{Error, State, Value};
+
+use super::values::{Python, error, items};
+
+/// Bytes of the longest text that a template may build, and items of the longest list: far more than a model
+/// reads, and little enough to stop before the memory is full.
+const MAX_LENGTH: usize = 1 << 24;
+
+/// Lists in lists: more than JSON has, and little enough for a thread's stack.
+const MAX_NESTING: usize = 200;
+
+/// Refuses a text or list that grew beyond all use.
+pub(super) fn within_limit(length: usize) -> Result<(), Error> {
+    if length > MAX_LENGTH {
+        return Err(error(format!("a text or list of more than {MAX_LENGTH}")));
+    }
+    Ok(())
+}
+
+/// Refuses a value that was nested in itself again and again: releasing it would use up the stack.
+pub(super) fn within_nesting(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > MAX_NESTING {
+        return Err(error(format!(
+            "a value nested more than {MAX_NESTING} deep"
+        )));
+    }
+    let each = |item: &Value| within_nesting(state, item, depth + 1);
+    match Python::from(value) {
+        Python::List | Python::Tuple => {
+            let items = items(value)?;
+            state.consume_fuel(1 + items.len() as u64 / 8)?;
+            items.iter().try_for_each(each)
+        }
+        Python::Dict(dict) => {
+            state.consume_fuel(1 + dict.entries.len() as u64 / 8)?;
+            dict.entries
+                .iter()
+                .map(|(_, value)| value)
+                .try_for_each(each)
+        }
+        Python::Iterable(iterable) => {
+            state.consume_fuel(1 + iterable.peek().len() as u64 / 8)?;
+            iterable.peek().iter().try_for_each(each)
+        }
+        _ => Ok(()),
+    }
+}
