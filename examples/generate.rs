@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data;
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::{Error, Result};
 
@@ -18,20 +18,21 @@ fn main() -> Result<()> {
         .unwrap_or("What is the capital of France?".into());
 
     let model = Model::load(&dir)?;
-    let Some(tokenizer) = &model.tokenizer else {
+    let Some(tokenizer) = &model.outline.tokenizer else {
         return Err(Error::File {
             path: dir,
             what: "no tokenizer".into(),
             help: "copy one into the directory".into(),
         });
     };
-    let prompt = tokenizer.encode(&data::fill(data::DEFAULT_TEMPLATE, &prompt))?;
-    let dims = &model.config.dims;
+    let template = TrainConfig::default().template(Some(tokenizer))?;
+    let prompt = template.prompt_ids(tokenizer, &prompt, false)?;
+    let dims = &model.outline.config.dims;
     let mut engine = CpuEngine::new();
     let generator = Generator::new(&mut engine, dims, &model.weights, dims.n_positions)?;
     let mut ids = Vec::new();
-    let (eos, greedy) = (model.eos(), Sampling::GREEDY);
-    generator.generate(&mut engine, &prompt, 64, eos, greedy, |id| {
+    let (stops, greedy) = (&model.outline.end.stops, Sampling::GREEDY);
+    generator.generate(&mut engine, &prompt, 64, stops, greedy, |id| {
         ids.push(id);
         Ok(())
     })?;

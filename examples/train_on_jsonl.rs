@@ -9,7 +9,7 @@ use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data;
+use gpt2_dpo::data::{self, Source};
 use gpt2_dpo::train::{Event, Inputs, Run};
 
 fn main() -> Result<()> {
@@ -24,8 +24,9 @@ fn main() -> Result<()> {
         ..TrainConfig::default()
     };
     let model = Model::load(&model_dir)?;
-    let (tokenizer, dims) = (model.tokenizer.as_ref(), &model.config.dims);
-    let train = data::read(&pairs, tokenizer, model.eos(), &config.data_options(), dims)?;
+    let template = config.template(model.outline.tokenizer.as_ref())?;
+    let codec = model.outline.codec(&template);
+    let train = data::read(Source::open(&pairs)?, &codec, &config.data_options()?)?;
 
     let out = std::env::temp_dir(); // metrics.jsonl goes there
     let mut engine = CpuEngine::new();
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
         }
     };
     let inputs = Inputs {
-        dims,
+        dims: &model.outline.config.dims,
         weights: model.weights,
         train: &train,
         eval: None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data;
+use crate::data::{self, Boundary, Columns, Selection, Template, Truncation};
 use crate::device::{BackendName, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -13,6 +13,7 @@ use crate::learner::{Decay, Objective, Optimizer};
 use crate::ops::adamw::Settings;
 use crate::ops::grad_norm::Scaling;
 use crate::schedule::SchedulerName;
+use crate::tokenizer::Tokenizer;
 
 /// The loss, under TRL's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -44,19 +45,70 @@ pub enum ReferenceMode {
     OnTheFly,
 }
 
+/// What conversations are put into, as `--chat-template` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateChoice<'a> {
+    /// The model's chat template if it has one, else the text of `--template`.
+    Auto,
+    /// The text of `--template`.
+    Card,
+    /// The model's chat template.
+    Model,
+    /// A file with a Jinja template.
+    File(&'a Path),
+}
+
+impl TemplateChoice<'_> {
+    /// The name of [`TemplateChoice::Auto`].
+    pub const AUTO: &'static str = "auto";
+    /// The name of [`TemplateChoice::Card`].
+    pub const CARD: &'static str = "card";
+    /// The name of [`TemplateChoice::Model`].
+    pub const MODEL: &'static str = "model";
+
+    /// False if a chat template is asked for by name, so that `--template` has no effect.
+    fn takes_text(self) -> bool {
+        matches!(self, TemplateChoice::Auto | TemplateChoice::Card)
+    }
+}
+
+/// In a TOML file a list of one may be written without brackets.
+fn one_or_many<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(Some(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(item) => vec![item],
+        OneOrMany::Many(items) => items,
+    }))
+}
+
 /// From one list of options: [`TrainOptions`], all optional, for flags and the TOML file, and
 /// [`TrainConfig`] with the defaults filled in.
 macro_rules! options {
     (
         paths { $($(#[$path_meta:meta])* $path:ident,)* }
+        lists { $($(#[$list_meta:meta])* $list:ident: $item:ty, $value:literal, $delimiter:expr;)* }
+        unset { $($(#[$unset_meta:meta])* $unset:ident: $unset_type:ty,)* }
         switches { $($(#[$switch_meta:meta])* $switch:ident,)* }
         values { $($(#[$meta:meta])* $name:ident: $type:ty = $default:expr,)* }
     ) => {
         /// Options of `train` as given: on the command line, or in a TOML file under the same names.
-        #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+        #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
         pub struct TrainOptions {
             $($(#[$path_meta])* #[arg(long, value_name = "PATH")] pub $path: Option<PathBuf>,)*
+            $($(#[$list_meta])* #[arg(long, value_name = $value, value_delimiter = $delimiter)]
+            #[serde(deserialize_with = "one_or_many")]
+            pub $list: Option<Vec<$item>>,)*
+            $($(#[$unset_meta])* #[arg(long)] pub $unset: Option<$unset_type>,)*
             $($(#[$switch_meta])*
             #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
                 value_name = "BOOL")]
@@ -70,6 +122,10 @@ macro_rules! options {
         pub struct TrainConfig {
             $($(#[$path_meta])* #[serde(skip_serializing_if = "Option::is_none")]
             pub $path: Option<PathBuf>,)*
+            $($(#[$list_meta])* #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub $list: Vec<$item>,)*
+            $($(#[$unset_meta])* #[serde(skip_serializing_if = "Option::is_none")]
+            pub $unset: Option<$unset_type>,)*
             $($(#[$switch_meta])* pub $switch: bool,)*
             $($(#[$meta])* pub $name: $type,)*
         }
@@ -79,6 +135,8 @@ macro_rules! options {
             fn default() -> Self {
                 TrainConfig {
                     $($path: None,)*
+                    $($list: Vec::new(),)*
+                    $($unset: None,)*
                     $($switch: false,)*
                     $($name: $default,)*
                 }
@@ -90,15 +148,19 @@ macro_rules! options {
             pub fn or(self, other: TrainOptions) -> TrainOptions {
                 TrainOptions {
                     $($path: self.$path.or(other.$path),)*
+                    $($list: self.$list.or(other.$list),)*
+                    $($unset: self.$unset.or(other.$unset),)*
                     $($switch: self.$switch.or(other.$switch),)*
                     $($name: self.$name.or(other.$name),)*
                 }
             }
 
-            fn fill(self) -> TrainConfig {
+            fn with_defaults(self) -> TrainConfig {
                 let default = TrainConfig::default();
                 TrainConfig {
                     $($path: self.$path,)*
+                    $($list: self.$list.unwrap_or_default(),)*
+                    $($unset: self.$unset,)*
                     $($switch: self.$switch.unwrap_or(default.$switch),)*
                     $($name: self.$name.unwrap_or(default.$name),)*
                 }
@@ -109,17 +171,27 @@ macro_rules! options {
 
 options! {
     paths {
-        /// Model directory: config.json, model.safetensors and a tokenizer; the built-in starter if not given
+        /// Model directory, or a model of the hub: NAME, ORG/NAME or ORG/NAME@REVISION; the built-in starter
+        /// if not given
         model,
-        /// Preference pairs to train on, JSONL
-        data,
-        /// Preference pairs to evaluate on, JSONL
+        /// Pairs to evaluate on: as --data
         eval_data,
         /// Output directory; the first free runs/NAME-N if not given
         out,
         /// Where the reference's log-probs and what autotune measured are kept; the user's cache
         /// directory if not given
         cache_dir,
+    }
+    lists {
+        /// Pairs to train on: a file, a folder, a glob, - for standard input, or a data set of the hub as
+        /// ORG/NAME, ORG/NAME:SPLIT or ORG/NAME:CONFIG:SPLIT; may be given several times
+        data: PathBuf, "PATH", None;
+        /// How often the pairs of each --data are taken: 2 = twice an epoch, 0.5 = half of them
+        data_weights: f64, "WEIGHTS", ',';
+    }
+    unset {
+        /// Leave out pairs whose chosen score is not at least this much above the rejected one's
+        min_score_margin: f64,
     }
     switches {
         /// Replace the run that the output directory holds
@@ -128,6 +200,14 @@ options! {
         no_shuffle,
         /// Leave out records that cannot be used, and count them, instead of stopping at the first
         skip_bad_records,
+        /// Leave out training pairs whose two scores are equal
+        drop_ties,
+        /// Leave out training pairs that came before, id by id
+        dedupe,
+        /// The space that ends the prompt goes to the response's first token, as in running text
+        response_prefix_space,
+        /// Special tokens spelled out in the data become their ids; otherwise they are text
+        allow_special_tokens,
         /// Keep each layer's input only and compute the rest again in the backward pass: less memory,
         /// more time, the same numbers
         checkpoint_activations,
@@ -153,12 +233,30 @@ options! {
         epochs: usize = 1,
         /// Take this many optimizer steps, whatever --epochs says; 0 = until the epochs are done
         max_steps: usize = 0,
-        /// A longer prompt keeps its end
+        /// Take at most this many pairs of each --data; 0 = all
+        limit: usize = 0,
+        /// Pass over this many pairs of each --data first
+        skip: usize = 0,
+        /// Take at most this many pairs of --eval-data; 0 = all
+        eval_limit: usize = 0,
+        /// Hold out about this share of --data in place of --eval-data, prompt by prompt; 0 = none
+        eval_fraction: f64 = 0.0,
+        /// Names of columns, as in chosen=better,rejected=answers.worst; NAME= leaves one out
+        columns: String = String::new(),
+        /// Budget of a prompt
         max_prompt_tokens: usize = 96,
         /// A longer response keeps its beginning
         max_response_tokens: usize = 64,
-        /// What a prompt is put into; \n is a newline
+        /// What a longer prompt keeps
+        truncation: Truncation = Truncation::KeepEnd,
+        /// How prompt and response are tokenized
+        boundary: Boundary = Boundary::Apart,
+        /// What a user's message is put into, if the model has no chat template or this is given; \n is a
+        /// newline
         template: String = data::DEFAULT_TEMPLATE.to_owned(),
+        /// What conversations are put into: auto (the model's own chat template if it has one, else
+        /// --template), card (--template), model, or a file with a Jinja template
+        chat_template: String = TemplateChoice::AUTO.to_owned(),
         /// AdamW's decoupled weight decay
         weight_decay: f64 = Settings::DEFAULT.weight_decay,
         /// Which parameters decay
@@ -210,14 +308,21 @@ impl TrainOptions {
         })
     }
 
-    /// Fills in the defaults and checks the values, alone and beside each other. Template and token
-    /// budgets are checked where data is read.
+    /// Fills in the defaults, for commands that need a few of the options only.
+    pub fn fill(self) -> TrainConfig {
+        let mut config = self.with_defaults();
+        config.template = unescape(&config.template);
+        config
+    }
+
+    /// Fills in the defaults and checks the values, alone and beside each other. The token budgets are
+    /// checked where data is read.
     ///
     /// # Errors
     /// `Error::Option` naming the first option that cannot be used.
     pub fn resolve(self) -> Result<TrainConfig> {
-        let mut config = self.fill();
-        config.template = unescape(&config.template);
+        let config = self.fill();
+        config.check_data()?;
         let at_least_one = [
             ("--batch-size", config.batch_size),
             (
@@ -261,27 +366,6 @@ impl TrainOptions {
                 "give a number above 0; usual values lie between 0.01 and 0.5",
             ));
         }
-        if config.model.is_some() && config.data.is_none() {
-            return Err(Error::option(
-                "--data",
-                "is not given, and a model is",
-                "give a file of preference pairs, or neither --model nor --data for the starter",
-            ));
-        }
-        if config.eval_data.is_some() && config.data.is_none() {
-            return Err(Error::option(
-                "--eval-data",
-                "is given without --data",
-                "give both, or neither for the starter's own pairs",
-            ));
-        }
-        if config.eval_steps > 0 && config.eval_data.is_none() && config.data.is_some() {
-            return Err(Error::option(
-                "--eval-steps",
-                "is given without --eval-data",
-                "give a file of held-out pairs with --eval-data",
-            ));
-        }
         Ok(config)
     }
 }
@@ -315,6 +399,11 @@ impl TrainOptions {
                 "--epochs",
                 self.epochs.is_some() && resolved.max_steps > 0,
                 "--max-steps",
+            ),
+            (
+                "--template",
+                self.template.is_some() && !resolved.template_choice().takes_text(),
+                "--chat-template of the model or a file",
             ),
         ];
         match idle.iter().find(|(_, idle, _)| *idle) {
@@ -357,14 +446,156 @@ impl TrainConfig {
         }
     }
 
-    /// Template and token budgets.
-    pub fn data_options(&self) -> data::Options {
-        data::Options {
-            template: self.template.clone(),
+    /// How records of training pairs become examples, and which are taken.
+    ///
+    /// # Errors
+    /// `Error::Option` naming `--columns`.
+    pub fn data_options(&self) -> Result<data::Options> {
+        Ok(data::Options {
             max_prompt_tokens: self.max_prompt_tokens,
             max_response_tokens: self.max_response_tokens,
+            truncation: self.truncation,
+            boundary: self.boundary,
+            response_prefix_space: self.response_prefix_space,
+            allow_special_tokens: self.allow_special_tokens,
+            columns: Columns::parse(&self.columns)?,
+            demonstrations: self.loss == LossName::Sft,
             skip_bad_records: self.skip_bad_records,
+            compare_boundaries: false,
+            selection: Selection {
+                skip: self.skip,
+                limit: Some(self.limit).filter(|&limit| limit > 0),
+                drop_ties: self.drop_ties,
+                min_score_margin: self.min_score_margin,
+                dedupe: self.dedupe,
+            },
+        })
+    }
+
+    /// The same for held-out pairs, of which none is left out for its scores.
+    ///
+    /// # Errors
+    /// `Error::Option` as there.
+    pub fn eval_options(&self) -> Result<data::Options> {
+        Ok(data::Options {
+            selection: Selection {
+                limit: Some(self.eval_limit).filter(|&limit| limit > 0),
+                ..Selection::default()
+            },
+            ..self.data_options()?
+        })
+    }
+
+    /// What conversations are put into, by the options and by what the model has.
+    ///
+    /// # Errors
+    /// `Error::Option` naming `--template` or `--chat-template`; `Error::Io` and `Error::File` for the file
+    /// of a template.
+    pub fn template(&self, tokenizer: Option<&Tokenizer>) -> Result<Template> {
+        let own = || Ok(tokenizer.map(Template::of_model).transpose()?.flatten());
+        let text = || Template::text(&self.template);
+        match self.template_choice() {
+            TemplateChoice::Card => text(),
+            TemplateChoice::Auto => own()?.map_or_else(text, Ok),
+            TemplateChoice::Model => own()?.ok_or_else(|| {
+                Error::option(
+                    "--chat-template",
+                    "the model has no chat template",
+                    "leave it out for the card's template, or name a file with a Jinja template",
+                )
+            }),
+            TemplateChoice::File(path) => {
+                let source =
+                    std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+                Template::chat(&source, path, tokenizer)
+            }
         }
+    }
+
+    /// What conversations are put into, as it was named.
+    pub fn template_choice(&self) -> TemplateChoice<'_> {
+        match self.chat_template.as_str() {
+            TemplateChoice::AUTO if self.template != data::DEFAULT_TEMPLATE => TemplateChoice::Card,
+            TemplateChoice::AUTO => TemplateChoice::Auto,
+            TemplateChoice::CARD => TemplateChoice::Card,
+            TemplateChoice::MODEL => TemplateChoice::Model,
+            file => TemplateChoice::File(Path::new(file)),
+        }
+    }
+
+    /// Checks the options about data beside each other.
+    fn check_data(&self) -> Result<()> {
+        Columns::parse(&self.columns)?;
+        let own_data = !self.data.is_empty();
+        if self.model.is_some() && !own_data {
+            return Err(Error::option(
+                "--data",
+                "is not given, and a model is",
+                "give preference pairs, or neither --model nor --data for the starter",
+            ));
+        }
+        if self.eval_data.is_some() && !own_data {
+            return Err(Error::option(
+                "--eval-data",
+                "is given without --data",
+                "give both, or neither for the starter's own pairs",
+            ));
+        }
+        if !(0.0..1.0).contains(&self.eval_fraction) {
+            return Err(Error::option(
+                "--eval-fraction",
+                format!("{} is not a share from 0 up to 1", self.eval_fraction),
+                "give the share of pairs to hold out, for example 0.1",
+            ));
+        }
+        if self.eval_fraction > 0.0 && (self.eval_data.is_some() || !own_data) {
+            return Err(Error::option(
+                "--eval-fraction",
+                "is given, and there are held-out pairs already",
+                "leave one of --eval-fraction and --eval-data out; the starter has held-out pairs of its own",
+            ));
+        }
+        let held_out = self.eval_data.is_some() || self.eval_fraction > 0.0 || !own_data;
+        if self.eval_steps > 0 && !held_out {
+            return Err(Error::option(
+                "--eval-steps",
+                "is given without --eval-data",
+                "give held-out pairs with --eval-data or --eval-fraction",
+            ));
+        }
+        if self.eval_limit > 0 && self.eval_data.is_none() && own_data {
+            return Err(Error::option(
+                "--eval-limit",
+                "is given without --eval-data",
+                "give held-out pairs with --eval-data",
+            ));
+        }
+        if self
+            .min_score_margin
+            .is_some_and(|margin| !margin.is_finite())
+        {
+            return Err(Error::option(
+                "--min-score-margin",
+                "is not a finite number",
+                "give the least difference of the two scores",
+            ));
+        }
+        let weights = &self.data_weights;
+        if let Some(weight) = weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
+            return Err(Error::option(
+                "--data-weights",
+                format!("{weight} is not a number of at least 0"),
+                "give a number of at least 0 for each --data: 2 takes its pairs twice",
+            ));
+        }
+        if !weights.is_empty() && weights.len() != self.data.len() {
+            return Err(Error::option(
+                "--data-weights",
+                format!("{} weights for {} --data", weights.len(), self.data.len()),
+                "give a weight for each --data, in the same order",
+            ));
+        }
+        Ok(())
     }
 
     /// Pairs of an optimizer step.

@@ -95,7 +95,7 @@ impl Generator {
     }
 
     /// Continues `prompt` by at most `max_new_tokens`, giving each token to `on_token` as it comes.
-    /// Stops at `eos`, which is not given out, or where the room for tokens ends.
+    /// Stops at any of `stops`, which is not given out, or where the room for tokens ends.
     ///
     /// # Errors
     /// `Error::Option` for a prompt that is empty, does not fit or has ids that the model does not have,
@@ -106,7 +106,7 @@ impl Generator {
         engine: &mut dyn Engine,
         prompt: &[u32],
         max_new_tokens: usize,
-        eos: Option<u32>,
+        stops: &[u32],
         sampling: Sampling,
         mut on_token: impl FnMut(u32) -> Result<()>,
     ) -> Result<()> {
@@ -139,7 +139,7 @@ impl Generator {
                 });
             }
             let token = choose(&logits, sampling, &mut rng);
-            if Some(token) == eos {
+            if stops.contains(&token) {
                 break;
             }
             on_token(token)?;

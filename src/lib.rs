@@ -48,6 +48,7 @@ pub mod model;
 pub mod ops;
 pub mod plan;
 pub mod profile;
+pub mod ranking;
 pub mod recording;
 pub mod reference;
 pub mod reflect;

@@ -239,9 +239,8 @@ impl<'a> Run<'a> {
                 return Err(Error::NotFinite {
                     step: 0,
                     what: format!(
-                        "the model's log-probs are not finite for a pair from line {} of {}",
-                        pairs[0].line,
-                        data.path.display()
+                        "the model's log-probs are not finite for a pair from {} on",
+                        pairs[0].place
                     ),
                     help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
                 });

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use common::{max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
-use gpt2_dpo::checkpoint::{Config, Weights};
+use gpt2_dpo::checkpoint::{Config, Outline, Weights};
+use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{self, Example};
+use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Example, Source, Template};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::gpu::{OpenOptions, Variant};
@@ -40,13 +41,15 @@ impl Golden {
     fn load() -> Golden {
         let config = Config::load(&dir().join("policy")).unwrap();
         let dims = config.dims;
+        let outline = Outline::load(&dir().join("policy")).unwrap();
         let options = data::Options {
-            template: data::DEFAULT_TEMPLATE.into(),
             max_prompt_tokens: dims.n_positions,
             max_response_tokens: dims.n_positions,
-            skip_bad_records: false,
+            ..TrainConfig::default().data_options().unwrap()
         };
-        let pairs = data::read(&dir().join("pairs.jsonl"), None, None, &options, &dims).unwrap();
+        let template = Template::text(DEFAULT_TEMPLATE).unwrap();
+        let source = Source::open(&dir().join("pairs.jsonl")).unwrap();
+        let pairs = data::read(source, &outline.codec(&template), &options).unwrap();
         let scalars = std::fs::read(dir().join("expected.json")).unwrap();
         Golden {
             policy: Weights::load(&dir().join("policy"), &dims).unwrap(),
@@ -213,7 +216,7 @@ fn greedy(golden: &Golden, engine: &mut dyn Engine) {
     let generator = Generator::new(engine, &dims, &golden.policy, dims.n_positions).unwrap();
     let mut ours = Vec::new();
     generator
-        .generate(engine, prompt, theirs.len(), None, Sampling::GREEDY, |id| {
+        .generate(engine, prompt, theirs.len(), &[], Sampling::GREEDY, |id| {
             ours.push(u64::from(id));
             Ok(())
         })

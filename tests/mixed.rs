@@ -121,7 +121,7 @@ impl Bench {
         let (model, objective) = (model(), Objective::Sft);
         let examples = pairs(&model).examples;
         let extent = Extent::of(&examples, PAIRS, objective.sides());
-        let dims = &model.config.dims;
+        let dims = &model.outline.config.dims;
         let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads).unwrap();
         let optimizer = Optimizer {
             adamw: Settings::DEFAULT,
@@ -262,7 +262,7 @@ fn train(
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
-        dims: &model.config.dims,
+        dims: &model.outline.config.dims,
         weights: model.weights,
         train: &pairs,
         eval: Some(&pairs),

@@ -5,7 +5,7 @@ mod common;
 use common::{model, pairs, relative_l2};
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{Dataset, Example};
+use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::{Engine, Ticket};
 use gpt2_dpo::model::{Dims, Kind};
 use gpt2_dpo::plan::{Plan, Planner, Share};
@@ -95,7 +95,13 @@ fn config(batch_size: usize, accumulation: usize) -> TrainConfig {
 fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
     let model = model();
     let pairs = pairs(&model);
-    Plan::new(engine, config, &model.config.dims, (&pairs, Some(&pairs))).unwrap()
+    Plan::new(
+        engine,
+        config,
+        &model.outline.config.dims,
+        (&pairs, Some(&pairs)),
+    )
+    .unwrap()
 }
 
 /// Losses of the steps, and notes.
@@ -103,7 +109,7 @@ fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
-        dims: &model.config.dims,
+        dims: &model.outline.config.dims,
         weights: model.weights,
         train: &pairs,
         eval: Some(&pairs),
@@ -208,15 +214,9 @@ fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
         prompt: vec![1; prompt],
         chosen: vec![2; response],
         rejected: vec![3; response],
-        line,
+        place: Place::new("made-up.jsonl", line),
     };
-    Dataset {
-        path: "made-up.jsonl".into(),
-        examples: (0..count).map(example).collect(),
-        equal_dropped: 0,
-        skipped: Vec::new(),
-        truncated: 0,
-    }
+    Dataset::of("made-up.jsonl", (0..count).map(example).collect())
 }
 
 /// A dispatch has at most 65535 workgroups, and a binding at most 128 MiB.

@@ -7,7 +7,7 @@ use common::{max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::checkpoint::{Weights, initial};
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::Example;
+use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::learner::{Decay, Learner, Objective, Optimizer, Place, Reference};
 use gpt2_dpo::model::{Dims, Layout, params};
@@ -47,7 +47,7 @@ fn examples() -> Vec<Example> {
             prompt: ids(3 + i as u32, p),
             chosen: ids(50 + i as u32, c),
             rejected: ids(90 + i as u32, r),
-            line: i + 1,
+            place: data::Place::new("made up", i + 1),
         })
         .collect()
 }
@@ -61,7 +61,7 @@ fn separate(examples: &[Example]) -> Stream {
                 prompt: e.prompt.clone(),
                 chosen: response.clone(),
                 rejected: Vec::new(),
-                line: e.line,
+                place: e.place.clone(),
             })
         })
         .collect();

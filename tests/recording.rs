@@ -2,7 +2,7 @@
 //! could take the GPU for hung, and every buffer fits WebGPU's default binding.
 
 use gpt2_dpo::batch::{Extent, Sides, Stream};
-use gpt2_dpo::data::Example;
+use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::model::backward::{self, Loss};
 use gpt2_dpo::model::forward::{self, Rows};
@@ -48,7 +48,7 @@ fn record(
             prompt: vec![line as u32; prompt],
             chosen: vec![50256; chosen],
             rejected: vec![7; rejected],
-            line,
+            place: data::Place::new("made up", line),
         })
         .collect();
     let stream = Stream::new(&examples, Sides::Both);

@@ -3,13 +3,11 @@
 
 mod common;
 
-use std::path::PathBuf;
-
 use common::relative_l2;
 use gpt2_dpo::checkpoint::{self, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{Dataset, Example};
+use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::OpenOptions;
 use gpt2_dpo::model::{Dims, Layout, params};
@@ -40,15 +38,9 @@ fn pairs() -> Dataset {
         prompt: tokens(11),
         chosen: tokens(5),
         rejected: tokens(6),
-        line,
+        place: Place::new("made up", line),
     });
-    Dataset {
-        path: PathBuf::from("made up"),
-        examples: examples.collect(),
-        equal_dropped: 0,
-        truncated: 0,
-        skipped: Vec::new(),
-    }
+    Dataset::of("made up", examples.collect())
 }
 
 /// Losses, and the weights at the end.

@@ -13,7 +13,7 @@ fn example(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> Example {
         prompt: prompt.to_vec(),
         chosen: chosen.to_vec(),
         rejected: rejected.to_vec(),
-        line: 1,
+        place: gpt2_dpo::data::Place::new("made up", 1),
     }
 }
 

@@ -36,7 +36,7 @@ fn train(engine: &mut dyn Engine, config: &TrainConfig) -> (Weights, Vec<serde_j
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
-        dims: &model.config.dims,
+        dims: &model.outline.config.dims,
         weights: model.weights,
         train: &pairs,
         eval: Some(&pairs),
@@ -240,7 +240,7 @@ fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
     }
     let mut engine = CpuEngine::new();
     let extent = Extent::of(&examples, batch, Sides::Both);
-    let layout = Layout::new(&model.config.dims, 1 << 27, extent.pair_heads).unwrap();
+    let layout = Layout::new(&model.outline.config.dims, 1 << 27, extent.pair_heads).unwrap();
     let objective = Objective::Sigmoid { beta: 0.1 };
     let count = examples.len();
     let scorer = Scorer::new(
@@ -316,12 +316,8 @@ fn swapping_chosen_and_rejected_flips_the_margin() {
 fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<u32>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter");
     let model = Model::load(&dir).unwrap();
-    let (path, options) = (
-        dir.join("eval.jsonl"),
-        TrainConfig::default().data_options(),
-    );
-    let (tokenizer, dims) = (model.tokenizer.as_ref(), &model.config.dims);
-    let pairs = data::read(&path, tokenizer, model.eos(), &options, dims).unwrap();
+    let dims = &model.outline.config.dims;
+    let pairs = common::read(&dir.join("eval.jsonl"), &model.outline);
     let extent = Extent::of(&pairs.examples, batch, Sides::Both);
     let layout = Layout::new(dims, 1 << 27, extent.pair_heads).unwrap();
     let objective = Objective::Sigmoid { beta: 0.1 };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use gpt2_dpo::checkpoint::{self, Config, Weights};
 use gpt2_dpo::config::{LossName, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::data::{Dataset, Example};
+use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::tokenizer::Tokenizer;
@@ -73,13 +73,7 @@ fn pretrain(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Wei
         seed: SEED,
         ..TrainConfig::default()
     };
-    let data = Dataset {
-        path: "pretraining text".into(),
-        examples: encode(tokenizer, exchanges)?,
-        equal_dropped: 0,
-        truncated: 0,
-        skipped: Vec::new(),
-    };
+    let data = Dataset::of("pretraining text", encode(tokenizer, exchanges)?);
     let scratch = std::env::temp_dir().join("make_starter");
     fs::create_dir_all(&scratch).map_err(|e| Error::io("create", &scratch, e))?;
     let mut engine = CpuEngine::new();
@@ -110,7 +104,7 @@ fn encode(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Vec<E
             prompt: tokenizer.encode(&exchange.prompt())?,
             chosen,
             rejected: Vec::new(),
-            line: i + 1,
+            place: Place::new("pretraining text", i + 1),
         });
     }
     Ok(examples)

@@ -9,7 +9,7 @@ use super::Options;
 use crate::batch::{Extent, Stream};
 use crate::checkpoint::{self, Config, Weights};
 use crate::config::TrainConfig;
-use crate::data::Example;
+use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Objective, Place, Reference, Room, StepTicket};
@@ -187,7 +187,7 @@ fn examples(rng: &mut ChaCha8Rng, dims: &Dims, options: &Options) -> Vec<Example
             prompt: tokens(options.max_prompt_tokens),
             chosen: tokens(options.max_response_tokens),
             rejected: tokens(options.max_response_tokens),
-            line: i + 1,
+            place: data::Place::new("bench", i + 1),
         })
         .collect()
 }

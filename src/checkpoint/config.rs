@@ -14,10 +14,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::generation::{BOS, EOS};
-use super::{CONFIG_FILE, EndOfText, GenerationConfig, foreign};
+use super::{CONFIG_FILE, GenerationConfig, foreign};
 use crate::error::{Error, Result};
 use crate::model::Dims;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::ConfigIds;
 
 /// Widest attention head that the attention kernels hold.
 const MAX_HEAD_DIM: usize = 256;
@@ -36,7 +36,7 @@ pub struct Config {
     /// The sizes of the model.
     pub dims: Dims,
     /// What `eos_token_id` says; below `dims.vocab_size` when read from a file.
-    pub end_of_text: EndOfText,
+    pub end_of_text: ConfigIds,
     /// `None` for a folder without one.
     pub generation: Option<GenerationConfig>,
     /// The whole file, so that saving loses nothing of it.
@@ -65,14 +65,9 @@ impl Config {
     /// transformers' default, if the vocabulary has it.
     pub fn eos_token_id(&self) -> Option<u32> {
         match &self.end_of_text {
-            EndOfText::Absent => Some(GPT2_EOS).filter(|id| is_token(*id, self.dims.vocab_size)),
+            ConfigIds::Absent => Some(GPT2_EOS).filter(|id| is_token(*id, self.dims.vocab_size)),
             said => said.ids().first().copied(),
         }
-    }
-
-    /// The token that ends a response: this config's, else the tokenizer's.
-    pub fn eos(&self, tokenizer: Option<&Tokenizer>) -> Option<u32> {
-        self.eos_token_id().or_else(|| tokenizer?.eos())
     }
 
     /// Notes that the model learns to end its texts in `id`, so that whoever loads what is saved stops
@@ -82,7 +77,7 @@ impl Config {
         if !self.end_of_text.ids().contains(&id) {
             self.end_of_text = match self.raw.get(EOS) {
                 Some(Value::Array(_)) => self.end_of_text.with(id),
-                _ => EndOfText::Ids(vec![id]),
+                _ => ConfigIds::Ids(vec![id]),
             };
             self.raw.insert(EOS.to_owned(), self.end_of_text.to_json());
         }
@@ -136,7 +131,7 @@ impl Config {
             (BOS, json!(eos_token_id)),
             (EOS, json!(eos_token_id)),
         ];
-        let end_of_text = eos_token_id.map_or(EndOfText::Null, |id| EndOfText::Ids(vec![id]));
+        let end_of_text = eos_token_id.map_or(ConfigIds::Null, |id| ConfigIds::Ids(vec![id]));
         Config {
             dims: *dims,
             generation: None,
@@ -171,7 +166,7 @@ impl Config {
         let eos = self.eos_token_id()?;
         let bos = self.raw.get(BOS).cloned().unwrap_or(json!(eos));
         let all = match &self.end_of_text {
-            EndOfText::Absent => json!(eos),
+            ConfigIds::Absent => json!(eos),
             said => said.to_json(),
         };
         Some(json!({ BOS: bos, EOS: all }))
@@ -302,9 +297,9 @@ impl Keys<'_> {
         }
     }
 
-    fn end_of_text(&self, vocab_size: usize) -> Result<EndOfText> {
+    fn end_of_text(&self, vocab_size: usize) -> Result<ConfigIds> {
         let value = self.raw.get(EOS).unwrap_or(&Value::Null);
-        let Some(said) = EndOfText::read(self.raw) else {
+        let Some(said) = ConfigIds::read(self.raw) else {
             return Err(self.refusal(EOS, value, "a token id, a list of them, or null"));
         };
         if said.ids().iter().all(|&id| is_token(id, vocab_size)) {

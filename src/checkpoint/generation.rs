@@ -8,37 +8,26 @@ use serde_json::{Map, Value, json};
 
 use super::GENERATION_FILE;
 use crate::error::{Error, Result};
+use crate::tokenizer::ConfigIds;
 
 pub(super) const EOS: &str = "eos_token_id";
 pub(super) const BOS: &str = "bos_token_id";
 const PAD: &str = "pad_token_id";
 
-/// What a file says of the tokens that end a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndOfText {
-    /// The key is not there.
-    Absent,
-    /// There is none: null, or an empty list.
-    Null,
-    /// One or more, each once. Any of them ends a text that is generated; the first is the one that is
-    /// appended where one is needed.
-    Ids(Vec<u32>),
-}
-
-impl EndOfText {
+impl ConfigIds {
     /// The tokens in the order of the file.
     pub fn ids(&self) -> &[u32] {
         match self {
-            EndOfText::Ids(ids) => ids,
-            EndOfText::Absent | EndOfText::Null => &[],
+            ConfigIds::Ids(ids) => ids,
+            ConfigIds::Absent | ConfigIds::Null => &[],
         }
     }
 
     /// The value of the key `eos_token_id` of `raw`; `None` if it is no id, list of ids or null.
-    pub(super) fn read(raw: &Map<String, Value>) -> Option<EndOfText> {
+    pub(super) fn read(raw: &Map<String, Value>) -> Option<ConfigIds> {
         let values = match raw.get(EOS) {
-            None => return Some(EndOfText::Absent),
-            Some(Value::Null) => return Some(EndOfText::Null),
+            None => return Some(ConfigIds::Absent),
+            Some(Value::Null) => return Some(ConfigIds::Null),
             Some(Value::Array(values)) => values.as_slice(),
             Some(value) => std::slice::from_ref(value),
         };
@@ -50,19 +39,19 @@ impl EndOfText {
             }
         }
         Some(if ids.is_empty() {
-            EndOfText::Null
+            ConfigIds::Null
         } else {
-            EndOfText::Ids(ids)
+            ConfigIds::Ids(ids)
         })
     }
 
     /// The same tokens and `id`, which comes first unless it was among them.
-    pub(super) fn with(&self, id: u32) -> EndOfText {
+    pub(super) fn with(&self, id: u32) -> ConfigIds {
         let mut ids = self.ids().to_vec();
         if !ids.contains(&id) {
             ids.insert(0, id);
         }
-        EndOfText::Ids(ids)
+        ConfigIds::Ids(ids)
     }
 
     /// As a file has it: a number where there is one token.
@@ -79,7 +68,7 @@ impl EndOfText {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationConfig {
     /// `eos_token_id`. Nothing keeps a file from naming ids that the model does not have.
-    pub end_of_text: EndOfText,
+    pub end_of_text: ConfigIds,
     /// `bos_token_id`.
     pub bos_token_id: Option<u32>,
     /// `pad_token_id`.
@@ -124,7 +113,7 @@ impl GenerationConfig {
             },
         };
         Ok(GenerationConfig {
-            end_of_text: EndOfText::read(&raw)
+            end_of_text: ConfigIds::read(&raw)
                 .ok_or_else(|| refused(EOS, "a token id, a list of them or null"))?,
             bos_token_id: id(BOS)?,
             pad_token_id: id(PAD)?,
@@ -166,11 +155,11 @@ mod tests {
                 .unwrap()
                 .end_of_text
         };
-        assert_eq!(read(json!(7)), EndOfText::Ids(vec![7]));
-        assert_eq!(read(json!([7, 3, 7])), EndOfText::Ids(vec![7, 3]));
-        assert_eq!(read(json!([])), EndOfText::Null);
-        assert_eq!(read(Value::Null), EndOfText::Null);
-        assert_eq!(parse(&json!({})).unwrap().end_of_text, EndOfText::Absent);
+        assert_eq!(read(json!(7)), ConfigIds::Ids(vec![7]));
+        assert_eq!(read(json!([7, 3, 7])), ConfigIds::Ids(vec![7, 3]));
+        assert_eq!(read(json!([])), ConfigIds::Null);
+        assert_eq!(read(Value::Null), ConfigIds::Null);
+        assert_eq!(parse(&json!({})).unwrap().end_of_text, ConfigIds::Absent);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! A model on disk, as Hugging Face lays it out: `config.json` and `model.safetensors`.
 //!
 //! - [`Config`]: what a `config.json` says, and the refusal of what is not implemented here
-//! - [`GenerationConfig`]: what a `generation_config.json` says; [`EndOfText`]: which tokens end a text
+//! - [`GenerationConfig`]: what a `generation_config.json` says
 //! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
 //! - [`initial`]: weights for training from scratch
-//! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`; [`save_whole`]: with the tokenizer
+//! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`; [`Outline::save`]: with the tokenizer
 //! - [`fingerprint`]: one name for equal weights
-//! - [`Model`]: config, weights and tokenizer together; [`outline`]: the same without the weights
+//! - [`Model`]: config, weights and tokenizer together; [`Outline`]: the same without the weights
 //! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
 
 mod config;
@@ -27,10 +27,10 @@ use crate::error::{Error, Result};
 use crate::stand_in;
 
 pub use config::Config;
-pub use generation::{EndOfText, GenerationConfig};
+pub use generation::GenerationConfig;
 pub use initial::initial;
-pub use model::{Model, outline, save_whole};
-pub use output::{RUN_FILES, abandon, claim, write_atomically};
+pub use model::{Model, Outline};
+pub use output::{abandon, claim, run_files, write_atomically};
 pub use save::save;
 pub use weights::{Weights, fingerprint};
 
@@ -39,6 +39,9 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// A run's metrics, a JSON object a line.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// What was found in a run's data.
+pub const DATA_FILE: &str = "data.json";
 
 /// A run's options, as `--config` takes them.
 pub const RUN_FILE: &str = "run.toml";

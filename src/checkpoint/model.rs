@@ -3,70 +3,97 @@
 use std::path::Path;
 
 use super::{Config, Weights};
-use crate::data;
+use crate::data::{Codec, Template};
 use crate::error::Result;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{EndOfText, Tokenizer};
+
+/// What a model directory holds beside its weights.
+pub struct Outline {
+    /// What `config.json` and `generation_config.json` say.
+    pub config: Config,
+    /// `None` for a directory without one: only pre-tokenized data can be used with it.
+    pub tokenizer: Option<Tokenizer>,
+    /// What ends a text, by all of these.
+    pub end: EndOfText,
+}
 
 /// A model as it is on disk.
 pub struct Model {
-    /// What `config.json` says.
-    pub config: Config,
+    /// What is there beside the weights.
+    pub outline: Outline,
     /// All parameters, in f32.
     pub weights: Weights,
-    /// `None` for a directory without one: only pre-tokenized data can be used with it.
-    pub tokenizer: Option<Tokenizer>,
 }
 
-/// What a model directory holds beside its weights.
-///
-/// # Errors
-/// `Error::Io`, `Error::File`: as [`Model::load`].
-pub fn outline(dir: &Path) -> Result<(Config, Option<Tokenizer>)> {
-    let config = Config::load(dir)?;
-    if !Tokenizer::exists(dir) {
-        return Ok((config, None));
+impl Outline {
+    /// Reads a Hugging Face GPT-2 directory but for its weights.
+    ///
+    /// # Errors
+    /// `Error::Io`, `Error::File`: what is missing, unreadable or not GPT-2 as it is implemented here.
+    pub fn load(dir: &Path) -> Result<Outline> {
+        let config = Config::load(dir)?;
+        let mut tokenizer = match Tokenizer::exists(dir) {
+            true => Some(Tokenizer::load(dir)?),
+            false => None,
+        };
+        if let Some(tokenizer) = &mut tokenizer {
+            tokenizer.fit(config.dims.vocab_size)?;
+        }
+        Ok(Outline::new(config, tokenizer))
     }
-    let tokenizer = Tokenizer::load(dir)?;
-    data::check_vocabulary(&tokenizer, &config.dims, dir)?;
-    Ok((config, Some(tokenizer)))
+
+    /// From its parts.
+    pub fn new(config: Config, tokenizer: Option<Tokenizer>) -> Outline {
+        let generation = config.generation.as_ref();
+        let stops = generation.map_or(&[][..], |said| said.end_of_text.ids());
+        let rows = config.dims.vocab_size;
+        let end = EndOfText::decide(tokenizer.as_ref(), &config.end_of_text, stops, rows);
+        Outline {
+            config,
+            tokenizer,
+            end,
+        }
+    }
+
+    /// What turns texts into this model's ids.
+    pub fn codec<'a>(&'a self, template: &'a Template) -> Codec<'a> {
+        let tokenizer = self.tokenizer.as_ref();
+        Codec::new(&self.config.dims, tokenizer, &self.end, template)
+    }
+
+    /// What a user has to know of the files, a sentence each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        let tokenizer = self.tokenizer.iter().flat_map(|t| t.notes());
+        tokenizer.chain(&self.end.notes).map(String::as_str)
+    }
+
+    /// Writes a whole model directory in a form that transformers loads; the weights come last.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::File` if the tokenizer cannot be serialized.
+    ///
+    /// # Panics
+    /// If `weights` are not those of a model of these dims.
+    pub fn save(&self, dir: &Path, weights: &Weights) -> Result<()> {
+        if let Some(tokenizer) = &self.tokenizer {
+            tokenizer.save(dir, self.config.dims.n_positions)?;
+        }
+        let mut config = self.config.clone();
+        if let Some(end) = self.end.id {
+            config.end_in(end);
+        }
+        super::save(dir, &config, weights)
+    }
 }
 
 impl Model {
     /// Reads a Hugging Face GPT-2 directory.
     ///
     /// # Errors
-    /// `Error::Io`, `Error::File`, `Error::Tensor`: what is missing, unreadable or not GPT-2 as it is
-    /// implemented here, and a tokenizer with more tokens than the model has embeddings.
+    /// As [`Outline::load`], and `Error::Tensor`.
     pub fn load(dir: &Path) -> Result<Model> {
-        let (config, tokenizer) = outline(dir)?;
-        let weights = Weights::load(dir, &config.dims)?;
-        Ok(Model {
-            config,
-            weights,
-            tokenizer,
-        })
+        let outline = Outline::load(dir)?;
+        let weights = Weights::load(dir, &outline.config.dims)?;
+        Ok(Model { outline, weights })
     }
-
-    /// The token that ends a response: the config's, else the tokenizer's.
-    pub fn eos(&self) -> Option<u32> {
-        self.config.eos(self.tokenizer.as_ref())
-    }
-}
-
-/// Writes a whole model directory in a form that transformers loads; the weights come last.
-///
-/// # Errors
-/// `Error::Io`; `Error::File` if the tokenizer cannot be serialized.
-///
-/// # Panics
-/// If `weights` are not those of a model of `config.dims`.
-pub fn save_whole(
-    dir: &Path,
-    (config, tokenizer): (&Config, Option<&Tokenizer>),
-    weights: &Weights,
-) -> Result<()> {
-    if let Some(tokenizer) = tokenizer {
-        tokenizer.save(dir, config.dims.n_positions)?;
-    }
-    super::save(dir, config, weights)
 }

@@ -6,33 +6,35 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::{CONFIG_FILE, GENERATION_FILE, METRICS_FILE, RUN_FILE, TRACE_FILE, WEIGHTS_FILE};
+use super::{
+    CONFIG_FILE, DATA_FILE, GENERATION_FILE, METRICS_FILE, RUN_FILE, TRACE_FILE, WEIGHTS_FILE,
+};
 use crate::error::{Error, Result};
+use crate::tokenizer;
 
-/// Every file that a run writes into its output folder: what overwriting removes, in this order, so
-/// that weights never stand without their config.
-pub const RUN_FILES: &[&str] = &[
+/// Every file that a run writes into its output folder, beside [`tokenizer::FILES`]: what overwriting removes, in
+/// this order, so that weights never stand without their config.
+const RUN_FILES: &[&str] = &[
     WEIGHTS_FILE,
     CONFIG_FILE,
     GENERATION_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "chat_template.jinja",
     METRICS_FILE,
     RUN_FILE,
+    DATA_FILE,
     TRACE_FILE,
 ];
+
+/// The names of all files that a run writes into its output folder.
+pub fn run_files() -> impl Iterator<Item = &'static str> {
+    RUN_FILES.iter().copied().chain(tokenizer::FILES)
+}
 
 /// The end of the name of a file still being written, which a killed run leaves behind.
 const PARTIAL: &str = ".partial";
 
 /// Takes `target` as the output folder of a run, and creates it and its parents where absent.
 ///
-/// Refuses a folder that holds anything, unless `overwrite`, which removes the [`RUN_FILES`] of the
+/// Refuses a folder that holds anything, unless `overwrite`, which removes the [`run_files`] of the
 /// earlier run, partial ones included, and leaves all other files alone. (So a run that overwrites the
 /// folder of its own model has to load it first.)
 ///
@@ -61,26 +63,50 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
             "name another output folder, or pass --overwrite to replace the files of the earlier run",
         ));
     }
-    let leftovers = names.iter().map(String::as_str).filter(|n| is_partial(n));
-    for name in RUN_FILES.iter().copied().chain(leftovers) {
+    let leftovers = names.into_iter().filter(|name| is_partial(name));
+    for name in run_files().map(str::to_owned).chain(leftovers) {
         let path = target.join(name);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(Error::io("remove", path, e));
-            }
-            _ => {}
+        gone(fs::remove_file(&path)).map_err(|e| Error::io("remove", path, e))?;
+    }
+    remove_templates(target).map_err(|e| Error::io("empty", target.join(tokenizer::TEMPLATES), e))
+}
+
+/// Removes the further chat templates of a model that an earlier run copied, and their folder if it is then empty.
+fn remove_templates(target: &Path) -> io::Result<()> {
+    let folder = target.join(tokenizer::TEMPLATES);
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "jinja")
+        {
+            gone(fs::remove_file(path))?;
         }
     }
+    let _ = fs::remove_dir(folder);
     Ok(())
 }
 
+/// What is not there need not be removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Gives a claimed folder back after a run that failed with nothing to keep: removes the
-/// [`RUN_FILES`], and the folder if it is then empty.
+/// [`run_files`], and the folder if it is then empty.
 pub fn abandon(target: &Path) {
     // Whatever cannot be removed stays: the run's own error is the one to tell.
-    for name in RUN_FILES {
+    for name in run_files() {
         let _ = fs::remove_file(target.join(name));
     }
+    let _ = remove_templates(target);
     let _ = fs::remove_dir(target);
 }
 
@@ -131,7 +157,7 @@ fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
 
 /// True for the names that [`partial`] gives to the files of a run.
 fn is_partial(name: &str) -> bool {
-    let of_a_run = |rest: &str| RUN_FILES.iter().any(|file| rest.starts_with(file));
+    let of_a_run = |rest: &str| run_files().any(|file| rest.starts_with(file));
     name.ends_with(PARTIAL) && name.strip_prefix('.').is_some_and(of_a_run)
 }
 

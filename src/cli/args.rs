@@ -1,15 +1,12 @@
 //! Options that several commands share.
 
-use std::path::Path;
-
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::Config;
-use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::checkpoint::Outline;
+use gpt2_dpo::config::{TrainConfig, TrainOptions};
+use gpt2_dpo::data::{Audit, Boundary, Truncation};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::kernel::Precision;
-use gpt2_dpo::tokenizer::Tokenizer;
 
 /// Which device to use.
 #[derive(clap::Args)]
@@ -70,27 +67,83 @@ pub fn say_notes(engine: &mut dyn Engine) {
     }
 }
 
-/// Reads preference pairs for a model, saying what was left out.
-pub fn read_pairs(
-    path: &Path,
-    (config, tokenizer): (&Config, Option<&Tokenizer>),
-    options: &data::Options,
-) -> Result<Dataset> {
-    let eos = config.eos(tokenizer);
-    let data = data::read(path, tokenizer, eos, options, &config.dims)?;
-    say_dropped(&data);
-    Ok(data)
+/// How records become examples: options that `eval`, `inspect` and `generate` share with `train`, whose help
+/// says what they mean.
+#[derive(clap::Args)]
+pub struct TextArgs {
+    #[arg(long)]
+    pub template: Option<String>,
+    #[arg(long)]
+    pub chat_template: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_special_tokens: Option<bool>,
 }
 
-/// Says once what of a file is not used.
-pub fn say_dropped(data: &Dataset) {
-    let path = data.path.display();
-    if data.equal_dropped > 0 {
-        let count = data.equal_dropped;
-        eprintln!("note: {path}: {count} pairs dropped: both responses are equal");
+impl TextArgs {
+    /// As `train` takes them.
+    pub fn options(&self) -> TrainOptions {
+        TrainOptions {
+            template: self.template.clone(),
+            chat_template: self.chat_template.clone(),
+            allow_special_tokens: self.allow_special_tokens,
+            ..TrainOptions::default()
+        }
     }
-    if let Some(first) = data.skipped.first() {
-        let count = data.skipped.len();
-        eprintln!("note: {path}: {count} records skipped; the first: {first}");
+}
+
+/// The same for commands that read data.
+#[derive(clap::Args)]
+pub struct DataArgs {
+    #[arg(long)]
+    pub columns: Option<String>,
+    #[arg(long)]
+    pub limit: Option<usize>,
+    #[arg(long)]
+    pub skip: Option<usize>,
+    #[arg(long)]
+    pub max_prompt_tokens: Option<usize>,
+    #[arg(long)]
+    pub max_response_tokens: Option<usize>,
+    #[arg(long, value_enum)]
+    pub truncation: Option<Truncation>,
+    #[arg(long, value_enum)]
+    pub boundary: Option<Boundary>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub response_prefix_space: Option<bool>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub skip_bad_records: Option<bool>,
+    #[command(flatten)]
+    pub text: TextArgs,
+}
+
+impl DataArgs {
+    /// As `train` takes them.
+    pub fn options(&self) -> TrainOptions {
+        TrainOptions {
+            columns: self.columns.clone(),
+            limit: self.limit,
+            skip: self.skip,
+            max_prompt_tokens: self.max_prompt_tokens,
+            max_response_tokens: self.max_response_tokens,
+            truncation: self.truncation,
+            boundary: self.boundary,
+            response_prefix_space: self.response_prefix_space,
+            skip_bad_records: self.skip_bad_records,
+            ..self.text.options()
+        }
+    }
+}
+
+/// Says once what of a data set is not used as it stands.
+pub fn say_audit(audit: &Audit) {
+    for note in audit.notes() {
+        eprintln!("note: {}: {note}", audit.data);
+    }
+}
+
+/// Says what there is to say about a model's files.
+pub fn say_outline(outline: &Outline) {
+    for note in outline.notes() {
+        eprintln!("note: {note}");
     }
 }

@@ -5,62 +5,52 @@ use std::process::ExitCode;
 
 use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
+use gpt2_dpo::data;
 use gpt2_dpo::{Error, Result};
 
-use super::args::{self, DeviceArgs};
-use super::say;
+use super::args::{self, DataArgs, DeviceArgs};
+use super::{fetch, recorded, say};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model to judge
+    /// Model to judge: a directory, or a name of the hub
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Directory of the model it began as
+    /// Model that it began as
     #[arg(long, value_name = "DIR")]
     reference: PathBuf,
-    /// Held-out preference pairs, JSONL
+    /// Held-out pairs, as --data of train
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// Strength of the pull towards the reference
-    #[arg(long, default_value_t = TrainConfig::default().beta)]
-    beta: f32,
+    #[arg(long)]
+    beta: Option<f32>,
     /// Pairs of a micro-batch
     #[arg(long, default_value_t = TrainConfig::default().batch_size)]
     batch_size: usize,
-    /// A longer prompt keeps its end
-    #[arg(long, default_value_t = TrainConfig::default().max_prompt_tokens)]
-    max_prompt_tokens: usize,
-    /// A longer response keeps its beginning
-    #[arg(long, default_value_t = TrainConfig::default().max_response_tokens)]
-    max_response_tokens: usize,
-    /// What a prompt is put into; \n is a newline
-    #[arg(long, default_value_t = TrainConfig::default().template.replace('\n', "\\n"))]
-    template: String,
-    /// Leave out records that cannot be used, and count them, instead of stopping at the first
-    #[arg(long)]
-    skip_bad_records: bool,
+    #[command(flatten)]
+    texts: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    // The same checks as in training.
-    let config = TrainOptions {
-        beta: Some(args.beta),
+    let model = fetch::model(&args.model)?;
+    let flags = TrainOptions {
+        beta: args.beta,
         batch_size: Some(args.batch_size),
-        max_prompt_tokens: Some(args.max_prompt_tokens),
-        max_response_tokens: Some(args.max_response_tokens),
-        template: Some(args.template),
-        skip_bad_records: Some(args.skip_bad_records),
-        ..TrainOptions::default()
-    }
-    .resolve()?;
-    let policy = Model::load(&args.model)?;
-    let reference = Model::load(&args.reference)?;
-    if policy.config.dims != reference.config.dims {
+        // As training does it, so that the same checks are made.
+        data: Some(vec![args.data.clone()]),
+        ..args.texts.options()
+    };
+    let options = recorded::followed(flags, &model)?;
+    let config = options.resolve()?;
+    let policy = Model::load(&model)?;
+    let reference = Model::load(&fetch::model(&args.reference)?)?;
+    let dims = policy.outline.config.dims;
+    if dims != reference.outline.config.dims {
         return Err(Error::Option {
             option: "--reference".into(),
             what: format!(
@@ -71,12 +61,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
             help: "give the model that training began with".into(),
         });
     }
-    let words = (&policy.config, policy.tokenizer.as_ref());
-    let data = args::read_pairs(&args.data, words, &config.data_options())?;
+    let template = config.template(policy.outline.tokenizer.as_ref())?;
+    let codec = policy.outline.codec(&template);
+    args::say_outline(&policy.outline);
+    let data = data::read(fetch::data(&args.data)?, &codec, &config.data_options()?)?;
+    args::say_audit(&data.audit);
     let mut engine = args.device.open()?;
     let summary = gpt2_dpo::eval::evaluate(
         engine.as_mut(),
-        &policy.config.dims,
+        &dims,
         (&policy.weights, &reference.weights),
         &data,
         config.beta,

@@ -4,22 +4,26 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::unescape;
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::{Error, Result};
 
-use super::args::{self, DeviceArgs};
-use super::starter;
+use super::args::{self, DeviceArgs, TextArgs};
+use super::{fetch, recorded, starter};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model directory; the built-in starter if not given
+    /// Model directory, or a name of the hub; the built-in starter if not given
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Text to continue; \n is a newline
+    /// Text to continue as it stands; \n is a newline
+    #[arg(long, required_unless_present = "message", conflicts_with = "message")]
+    prompt: Option<String>,
+    /// A user's message to answer: it is put into the template that the model was trained with; \n is a
+    /// newline
     #[arg(long)]
-    prompt: String,
+    message: Option<String>,
     /// Stop after this many tokens
     #[arg(long, default_value_t = 64)]
     max_new_tokens: usize,
@@ -36,6 +40,8 @@ pub struct Args {
     #[arg(long, requires = "temperature", default_value_t = Sampling::GREEDY.seed)]
     seed: u64,
     #[command(flatten)]
+    texts: TextArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -47,21 +53,46 @@ pub fn run(args: Args) -> Result<ExitCode> {
         seed: args.seed,
     };
     sampling.check()?;
-    let model = match &args.model {
-        Some(dir) => Model::load(dir)?,
-        None => starter::model()?,
+    let dir = args.model.as_deref().map(fetch::model).transpose()?;
+    let (model, options) = match &dir {
+        Some(dir) => (
+            Model::load(dir)?,
+            recorded::followed(args.texts.options(), dir)?,
+        ),
+        None => (starter::model()?, args.texts.options()),
     };
-    let Some(tokenizer) = &model.tokenizer else {
+    let Outline {
+        config,
+        tokenizer,
+        end,
+        ..
+    } = &model.outline;
+    let Some(tokenizer) = tokenizer else {
         return Err(Error::File {
-            path: args.model.unwrap_or_default(),
+            path: dir.unwrap_or_default(),
             what: "no tokenizer beside the model".into(),
             help: "copy tokenizer.json, or vocab.json and merges.txt, into the directory".into(),
         });
     };
-    let prompt = tokenizer.encode(&unescape(&args.prompt))?;
+    let options = options.fill();
+    let allow = options.allow_special_tokens;
+    let prompt = match (&args.message, &args.prompt) {
+        (Some(message), _) => {
+            let template = options.template(Some(tokenizer))?;
+            template.prompt_ids(tokenizer, &unescape(message), allow)?
+        }
+        (None, prompt) => {
+            let text = unescape(prompt.as_deref().unwrap_or_default());
+            let ids = match allow {
+                true => tokenizer.encode(&text)?,
+                false => tokenizer.encode_plain(&text)?,
+            };
+            [tokenizer.begin(), &ids].concat()
+        }
+    };
     let mut engine = args.device.open()?;
     let engine = engine.as_mut();
-    let dims = &model.config.dims;
+    let dims = &config.dims;
     let room = prompt.len().saturating_add(args.max_new_tokens);
     let generator = Generator::new(engine, dims, &model.weights, room)?;
     let mut text = tokenizer.stream();
@@ -69,7 +100,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         engine,
         &prompt,
         args.max_new_tokens,
-        model.eos(),
+        &end.stops,
         sampling,
         |id| show(text.push(id)?),
     )?;

@@ -4,14 +4,19 @@ mod args;
 mod bench;
 mod devices;
 mod eval;
+mod fetch;
 mod generate;
+mod inspect;
+mod pairs;
 mod plan;
 mod progress;
+mod recorded;
 mod selftest;
 mod starter;
 mod table;
 mod train;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -43,6 +48,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Score held-out pairs under a model and its reference
     Eval(eval::Args),
+    /// Look at data as training would see it, and say what is wrong with it
+    Inspect(Box<inspect::Args>),
     /// Continue a prompt
     Generate(generate::Args),
     /// List every adapter and what `auto` takes
@@ -57,12 +64,18 @@ enum Command {
 pub fn run() -> Result<ExitCode> {
     let command = with_defaults(Cli::command())
         // So that `--beta -1` is told what is wrong with -1, not that there is no such option.
-        .mut_subcommands(|command| command.mut_args(|arg| arg.allow_negative_numbers(true)));
+        .mut_subcommands(|command| {
+            command.mut_args(|arg| {
+                let takes_value = arg.get_action().takes_values();
+                arg.allow_negative_numbers(takes_value)
+            })
+        });
     let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
+        Command::Inspect(args) => inspect::run(*args),
         Command::Generate(args) => generate::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Selftest(args) => selftest::run(args),
@@ -78,15 +91,17 @@ fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
     })
 }
 
-/// Writes the defaults of `train`, which stand in `TrainConfig` alone, into its help.
-fn with_defaults(command: clap::Command) -> clap::Command {
+/// Writes the defaults of `train`, which stand in `TrainConfig` alone, into its help, and what its options
+/// mean into the help of the commands that take some of them too.
+fn with_defaults(mut command: clap::Command) -> clap::Command {
     let defaults = TrainConfig::default().to_toml();
     let defaults: toml::Table = defaults.parse().unwrap_or_default();
-    command.mut_subcommand("train", |train| {
+    let mut meanings = HashMap::new();
+    command = command.mut_subcommand("train", |train| {
         train.mut_args(|arg| {
             let name = arg.get_id().as_str().replace('_', "-");
-            match (defaults.get(&name), arg.get_help()) {
-                (Some(value), Some(help)) if !value.is_bool() => {
+            let arg = match (defaults.get(&name), arg.get_help()) {
+                (Some(value), Some(help)) if shows_default(value) => {
                     let value = match value {
                         toml::Value::String(text) => text.replace('\n', "\\n"),
                         other => other.to_string(),
@@ -95,7 +110,21 @@ fn with_defaults(command: clap::Command) -> clap::Command {
                     arg.help(help)
                 }
                 _ => arg,
+            };
+            if let Some(help) = arg.get_help() {
+                meanings.insert(arg.get_id().clone(), help.clone());
             }
+            arg
+        })
+    });
+    command.mut_subcommands(|other| {
+        other.mut_args(|arg| match (arg.get_help(), meanings.get(arg.get_id())) {
+            (None, Some(help)) => arg.help(help.clone()),
+            _ => arg,
         })
     })
+}
+
+fn shows_default(value: &toml::Value) -> bool {
+    !value.is_bool() && value.as_str() != Some("")
 }

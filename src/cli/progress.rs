@@ -5,29 +5,49 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// One bar at a time, a bar a phase.
 #[derive(Default)]
 pub struct Progress {
-    bar: Option<(&'static str, ProgressBar)>,
+    bar: Option<(String, ProgressBar)>,
 }
 
 impl Progress {
     /// `done` of `total` in a phase; a `total` of 0 is not known.
     pub fn at(&mut self, phase: &'static str, done: usize, total: usize, message: String) {
-        if self.bar.as_ref().is_none_or(|(name, _)| *name != phase) {
+        if self.bar.as_ref().is_none_or(|(name, _)| name != phase) {
             self.clear();
             let template = match total {
                 0 => "{prefix:10} {pos}  {msg}",
                 _ => "{prefix:10} [{bar:24}] {pos}/{len}  {msg}  {eta} left",
             };
             let bar = ProgressBar::new(total as u64).with_prefix(phase);
-            // The templates are constants; were one wrong, the plain bar would stand in.
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            self.bar = Some((phase, bar));
+            self.show(phase, bar, template);
         }
         if let Some((_, bar)) = &self.bar {
             bar.set_message(message);
             bar.set_position(done as u64);
         }
+    }
+
+    /// `done` of `total` bytes of a file; a `total` of 0 is not known.
+    pub fn bytes(&mut self, file: &str, done: u64, total: u64) {
+        if self.bar.as_ref().is_none_or(|(name, _)| name != file) {
+            self.clear();
+            let bar = ProgressBar::new(total).with_prefix(file.to_owned());
+            let template = match total {
+                0 => "{prefix} {bytes}  {bytes_per_sec}",
+                _ => "{prefix} [{bar:24}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+            };
+            self.show(file, bar, template);
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    fn show(&mut self, phase: &str, bar: ProgressBar, template: &str) {
+        // The templates are constants; were one wrong, the plain bar would stand in.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        self.bar = Some((phase.to_owned(), bar));
     }
 
     /// A line on stderr, above the bar.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::{Config, Model, Weights};
+use gpt2_dpo::checkpoint::{Config, Model, Outline, Weights};
 use gpt2_dpo::config::TrainOptions;
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::tokenizer::Tokenizer;
@@ -32,11 +32,11 @@ const RECIPE: (&str, &str) = (
 );
 
 /// The starter's config and tokenizer.
-pub fn outline() -> Result<(Config, Option<Tokenizer>)> {
+pub fn outline() -> Result<Outline> {
     let config = Config::parse(file!("config.json"), Path::new("starter/config.json"))?;
     let tokenizer = file!("tokenizer.json");
     let tokenizer = Tokenizer::from_json(tokenizer, Path::new("starter/tokenizer.json"))?;
-    Ok((config, Some(tokenizer)))
+    Ok(Outline::new(config, Some(tokenizer)))
 }
 
 /// Its weights.
@@ -47,11 +47,10 @@ pub fn weights(dims: &Dims) -> Result<Weights> {
 
 /// The starter's model.
 pub fn model() -> Result<Model> {
-    let (config, tokenizer) = outline()?;
+    let outline = outline()?;
     Ok(Model {
-        weights: weights(&config.dims)?,
-        config,
-        tokenizer,
+        weights: weights(&outline.config.dims)?,
+        outline,
     })
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gpt2_dpo::ceilings::Ceilings;
-use gpt2_dpo::checkpoint::{self, Config, Weights};
+use gpt2_dpo::checkpoint::{self, Outline, Weights};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
-use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::data::Template;
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
 use gpt2_dpo::engine::{Engine, Tap};
@@ -14,12 +14,12 @@ use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::plan::Plan;
 use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
-use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
 
+use super::pairs::Pairs;
 use super::progress::Progress;
-use super::{args, plan, say, starter, table};
+use super::{args, fetch, plan, say, starter, table, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,9 +33,6 @@ pub struct Args {
     options: TrainOptions,
 }
 
-/// What a model is beside its weights: sizes, and what turns text into ids.
-type Words<'a> = (&'a Config, Option<&'a Tokenizer>);
-
 /// The longest answer shown.
 const SHOWN_TOKENS: usize = 40;
 
@@ -46,57 +43,62 @@ pub fn run(args: Args) -> Result<ExitCode> {
         options = options.or(TrainOptions::read(file)?);
     }
     // The starter's recipe is for its own pairs; on the user's pairs the card's holds.
-    let own_data = options.data.is_some();
-    if options.model.is_none() && !own_data {
+    if options.model.is_none() && options.data.is_none() {
         options = options.or(starter::recipe()?);
     }
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
 
-    let (model_config, tokenizer) = match &config.model {
-        Some(dir) => checkpoint::outline(dir)?,
+    let dir = config.model.as_deref().map(fetch::model).transpose()?;
+    let outline = match &dir {
+        Some(dir) => Outline::load(dir)?,
         None => starter::outline()?,
     };
-    let dims = model_config.dims;
-    let words = (&model_config, tokenizer.as_ref());
-    let (train, eval) = read_data(&config, words)?;
+    let dims = outline.config.dims;
+    args::say_outline(&outline);
+    let template = config.template(outline.tokenizer.as_ref())?;
+    let options = [config.data_options()?, config.eval_options()?];
+    let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
+    let (train, eval) = (&pairs.train, pairs.eval.as_ref());
     if args.plan {
         let engine = open(&config)?;
-        let plan = Plan::new(engine.as_ref(), &config, &dims, (&train, eval.as_ref()))?;
-        introduce(engine.as_ref(), &config, (&train, eval.as_ref()));
+        let plan = Plan::new(engine.as_ref(), &config, &dims, (train, eval))?;
+        introduce(engine.as_ref(), &config, &template, &pairs);
         plan::show(&plan);
         return Ok(ExitCode::SUCCESS);
     }
-    let weights = match &config.model {
+    let weights = match &dir {
         Some(dir) => Weights::load(dir, &dims)?,
         None => starter::weights(&dims)?,
     };
     let mut engine = open(&config)?;
     let engine = engine.as_mut();
-    let out = claim_out(&config)?;
-    introduce(engine, &config, (&train, eval.as_ref()));
+    let out = claim_out(&config, dir.as_deref())?;
+    introduce(engine, &config, &template, &pairs);
     say!("output  {}", out.display());
+    write_json(&out.join(checkpoint::DATA_FILE), &pairs.report)
+        .inspect_err(|_| checkpoint::abandon(&out))?;
 
     let inputs = Inputs {
         dims: &dims,
         weights,
-        train: &train,
-        eval: eval.as_ref(),
+        train,
+        eval,
     };
     let (outcome, profile) = match config.profile {
         true => {
-            let (outcome, profile) = profiled(engine, &config, words, inputs, &out)?;
+            let (outcome, profile) = profiled(engine, &config, &outline, inputs, &out)?;
             (outcome, Some(profile))
         }
-        false => (learn(engine, &config, words, inputs, &out)?, None),
+        false => (learn(engine, &config, &outline, inputs, &out)?, None),
     };
     write_run_file(&config, &out)?;
-    checkpoint::save_whole(&out, words, &outcome.weights)?;
+    outline.save(&out, &outcome.weights)?;
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
         show_change(before, after);
     }
-    if config.model.is_none() && !own_data {
-        show_answers(engine, &config, words, &outcome.weights)?;
+    if config.model.is_none() && config.data.is_empty() {
+        show_answers(engine, &outline, &template, &outcome.weights)?;
     }
     if let Some((profile, ceilings)) = &profile {
         write_trace(profile, &out)?;
@@ -122,35 +124,18 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
 }
 
 /// Says what is trained where, and on what.
-fn introduce(engine: &dyn Engine, config: &TrainConfig, data: (&Dataset, Option<&Dataset>)) {
+fn introduce(engine: &dyn Engine, config: &TrainConfig, template: &Template, pairs: &Pairs) {
     say!("device  {}", engine.name());
     match &config.model {
-        Some(dir) => say!("model   {}", dir.display()),
+        Some(model) => say!("model   {}", model.display()),
         None => say!("model   {}", starter::NAME),
     }
-    let held_out = data.1.map_or(0, |eval| eval.examples.len());
-    let train = data.0.examples.len();
-    say!("pairs   {train} to train on, {held_out} held out");
-}
-
-fn read_data(config: &TrainConfig, words: Words) -> Result<(Dataset, Option<Dataset>)> {
-    let options = config.data_options();
-    if let Some(path) = &config.data {
-        let train = args::read_pairs(path, words, &options)?;
-        let eval = config.eval_data.as_ref();
-        let eval = eval.map(|path| args::read_pairs(path, words, &options));
-        return Ok((train, eval.transpose()?));
-    }
-    let parse = |(path, text): (&str, &str)| {
-        let (model, tokenizer) = words;
-        let eos = model.eos(tokenizer);
-        data::parse(text, Path::new(path), tokenizer, eos, &options, &model.dims)
-    };
-    Ok((parse(starter::TRAIN)?, Some(parse(starter::EVAL)?)))
+    say!("prompts {template}");
+    pairs.introduce();
 }
 
 /// The output directory, taken for this run.
-fn claim_out(config: &TrainConfig) -> Result<PathBuf> {
+fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
     let out = config.out.clone().unwrap_or_else(|| {
         let model = config.model.as_deref();
         let stem = model.and_then(Path::file_name).map_or_else(
@@ -162,7 +147,7 @@ fn claim_out(config: &TrainConfig) -> Result<PathBuf> {
         free.next().unwrap_or_default() // the counter never ends
     });
     // A run that failed would take the model that it began with along.
-    if let Some(model) = &config.model
+    if let Some(model) = dir
         && let (Ok(model), Ok(target)) = (model.canonicalize(), out.canonicalize())
         && model == target
     {
@@ -187,7 +172,7 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
 fn profiled(
     engine: &mut dyn Engine,
     config: &TrainConfig,
-    words: Words,
+    outline: &Outline,
     inputs: Inputs,
     out: &Path,
 ) -> Result<(Outcome, (Profile, Ceilings))> {
@@ -197,7 +182,7 @@ fn profiled(
     let outcome = learn(
         &mut Tap::new(engine, &mut on_run),
         config,
-        words,
+        outline,
         inputs,
         out,
     )?;
@@ -230,7 +215,7 @@ fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
 fn learn(
     engine: &mut dyn Engine,
     config: &TrainConfig,
-    words: Words,
+    outline: &Outline,
     inputs: Inputs,
     out: &Path,
 ) -> Result<Outcome> {
@@ -249,7 +234,7 @@ fn learn(
         match good {
             Some(weights) => {
                 write_run_file(config, out)?;
-                checkpoint::save_whole(out, words, &weights)?;
+                outline.save(out, &weights)?;
                 eprintln!("note: {} holds the last good weights", out.display());
             }
             None => checkpoint::abandon(out),
@@ -308,13 +293,13 @@ fn show_change(before: &Summary, after: &Summary) {
 /// Two of the starter's held-out prompts, answered by the model as it was and as it is.
 fn show_answers(
     engine: &mut dyn Engine,
-    config: &TrainConfig,
-    words: Words,
+    outline: &Outline,
+    template: &Template,
     after: &Weights,
 ) -> Result<()> {
-    let before = starter::weights(&words.0.dims)?;
-    let before = answers(engine, config, words, &before)?;
-    let after = answers(engine, config, words, after)?;
+    let before = starter::weights(&outline.config.dims)?;
+    let before = answers(engine, outline, template, &before)?;
+    let after = answers(engine, outline, template, after)?;
     for ((prompt, before), after) in starter::SHOWN_PROMPTS.iter().zip(before).zip(after) {
         say!("\n{prompt}\n  before: {before}\n  after:  {after}");
     }
@@ -324,21 +309,21 @@ fn show_answers(
 /// Greedy answers of these weights to those prompts.
 fn answers(
     engine: &mut dyn Engine,
-    config: &TrainConfig,
-    (model, tokenizer): Words,
+    outline: &Outline,
+    template: &Template,
     weights: &Weights,
 ) -> Result<Vec<String>> {
-    let Some(tokenizer) = tokenizer else {
+    let Some(tokenizer) = &outline.tokenizer else {
         return Ok(Vec::new());
     };
-    let dims = &model.dims;
+    let dims = &outline.config.dims;
     let generator = Generator::new(engine, dims, weights, dims.n_positions)?;
     let mut answers = Vec::new();
     for prompt in starter::SHOWN_PROMPTS {
-        let prompt = tokenizer.encode(&data::fill(&config.template, prompt))?;
-        let (eos, greedy) = (model.eos(Some(tokenizer)), Sampling::GREEDY);
+        let prompt = template.prompt_ids(tokenizer, prompt, false)?;
+        let (stops, greedy) = (&outline.end.stops, Sampling::GREEDY);
         let mut ids = Vec::new();
-        generator.generate(engine, &prompt, SHOWN_TOKENS, eos, greedy, |id| {
+        generator.generate(engine, &prompt, SHOWN_TOKENS, stops, greedy, |id| {
             ids.push(id);
             Ok(())
         })?;

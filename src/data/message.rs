@@ -2,11 +2,17 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Who says a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Who says how to answer.
     System,
+    /// Who asks.
     User,
+    /// Who answers.
     Assistant,
 }
 
@@ -28,18 +34,22 @@ impl fmt::Display for Role {
 }
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// By whom.
     pub role: Role,
+    /// What.
     pub content: String,
 }
 
 impl Message {
+    /// From its parts.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         let content = content.into();
         Message { role, content }
     }
 
+    /// What a user says.
     pub fn user(content: impl Into<String>) -> Self {
         Message::new(Role::User, content)
     }

@@ -1,40 +1,56 @@
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use super::*;
+use crate::error::Error;
+use crate::tokenizer::ConfigIds;
 use crate::tokenizer::tests::{TINY_SIZE, tiny};
 
 const EOS: u32 = 260;
 
-fn dims() -> Dims {
-    Dims {
-        vocab_size: TINY_SIZE,
-        n_positions: 64,
-        n_embd: 4,
-        n_layer: 1,
-        n_head: 1,
-        n_inner: 16,
-        epsilon: 1e-5,
+fn options(max_prompt_tokens: usize, max_response_tokens: usize) -> Options {
+    Options {
+        max_prompt_tokens,
+        max_response_tokens,
+        truncation: Truncation::KeepEnd,
+        boundary: Boundary::Apart,
+        response_prefix_space: false,
+        allow_special_tokens: false,
+        columns: Columns::default(),
+        demonstrations: false,
+        skip_bad_records: false,
+        compare_boundaries: false,
+        selection: Selection::default(),
     }
 }
 
-fn options(max_prompt_tokens: usize, max_response_tokens: usize) -> Options {
-    Options {
-        template: DEFAULT_TEMPLATE.to_owned(),
-        max_prompt_tokens,
-        max_response_tokens,
-        skip_bad_records: false,
-    }
+fn read_with(
+    source: Source,
+    tokenizer: Option<&Tokenizer>,
+    template: &Template,
+    options: &Options,
+) -> Result<Dataset> {
+    let end = EndOfText::decide(tokenizer, &ConfigIds::Null, &[], usize::MAX);
+    let codec = Codec {
+        tokenizer,
+        end: &end,
+        template,
+        vocab_size: tokenizer.map_or(TINY_SIZE, Tokenizer::vocab_size),
+        n_positions: 64,
+    };
+    read(source, &codec, options)
+}
+
+fn card() -> Template {
+    Template::text(DEFAULT_TEMPLATE).unwrap()
 }
 
 fn parsed(text: &str, options: &Options) -> Result<Dataset> {
-    parse(
-        text,
-        Path::new("pairs"),
-        Some(&tiny()),
-        Some(EOS),
-        options,
-        &dims(),
-    )
+    let source = Source::text(text, Path::new("pairs"));
+    read_with(source, Some(&tiny()), &card(), options)
 }
 
 fn error(text: &str) -> String {
@@ -45,6 +61,19 @@ fn ids(text: &str) -> Vec<u32> {
     tiny().encode(text).unwrap()
 }
 
+/// A record with these responses for each pair.
+fn pairs(responses: &[[&str; 2]]) -> String {
+    let lines = responses.iter().map(|[chosen, rejected]| {
+        json!({"prompt": "p", "chosen": chosen, "rejected": rejected}).to_string()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn chosen(dataset: &Dataset) -> Vec<String> {
+    let decode = |example: &Example| tiny().decode(&example.chosen).unwrap();
+    dataset.examples.iter().map(decode).collect()
+}
+
 #[test]
 fn text_is_templated_tokenized_and_ended() {
     let text = r#"{"prompt": "hello", "chosen": "ab", "rejected": "hello"}"#;
@@ -53,11 +82,11 @@ fn text_is_templated_tokenized_and_ended() {
         prompt: ids("User: hello\nAssistant: "),
         chosen: [ids("ab"), vec![EOS]].concat(),
         rejected: vec![259, EOS],
-        line: 1,
+        place: Place::new("pairs", 1),
     };
     assert_eq!(dataset.examples, [expected]);
-    assert_eq!((dataset.truncated, dataset.equal_dropped), (0, 0));
-    assert_eq!(dataset.path, Path::new("pairs"));
+    assert_eq!(dataset.name, "pairs");
+    assert_eq!(dataset.audit.notes(), [""; 0]);
 }
 
 #[test]
@@ -65,61 +94,96 @@ fn budgets_keep_the_prompts_end_and_the_responses_beginning() {
     let text = r#"{"prompt": "xyz", "chosen": "abcd", "rejected": "abc"}"#;
     let at = |prompt, response| {
         let mut dataset = parsed(text, &options(prompt, response)).unwrap();
-        (dataset.examples.remove(0), dataset.truncated)
+        (dataset.examples.remove(0), dataset.audit.cut)
     };
     let prompt = ids("User: xyz\nAssistant: ");
 
-    // The end of text has to fit into the budget.
-    let (example, truncated) = at(prompt.len(), 4);
+    // The end of text counts into the budget.
+    let (example, cut) = at(prompt.len(), 4);
     assert_eq!(example.prompt, prompt);
     assert_eq!(example.chosen, ids("abcd"));
     assert_eq!(example.rejected, [ids("abc"), vec![EOS]].concat());
-    assert_eq!(truncated, 0);
+    assert_eq!((cut.prompts, cut.chosen, cut.rejected), (0, 1, 0));
+    assert_eq!((cut.chosen_ends, cut.rejected_ends), (1, 0));
 
-    let (example, truncated) = at(5, 5);
+    let (example, cut) = at(5, 5);
     assert_eq!(example.prompt, prompt[prompt.len() - 5..]);
     assert_eq!(example.chosen, [ids("abcd"), vec![EOS]].concat());
-    assert_eq!(truncated, 1);
+    assert_eq!((cut.prompts, cut.chosen, cut.chosen_ends), (1, 0, 0));
+
+    let first = Options {
+        truncation: Truncation::KeepStart,
+        ..options(5, 5)
+    };
+    let dataset = parsed(text, &first).unwrap();
+    assert_eq!(dataset.examples[0].prompt, prompt[..5]);
 
     // Under three tokens the responses are equal.
     let error = parsed(text, &options(5, 3)).unwrap_err().to_string();
-    assert!(error.contains("all 1 have two equal responses"), "{error}");
+    assert!(
+        error.contains("1 pairs dropped: their responses are equal under"),
+        "{error}"
+    );
 }
 
 #[test]
-fn the_end_of_text_is_not_doubled() {
-    let text = r#"{"prompt": "p", "chosen": "ab<|endoftext|>", "rejected": "c"}"#;
-    let dataset = parsed(text, &options(40, 20)).unwrap();
+fn what_is_cut_is_said_in_a_line_each() {
+    let text = pairs(&[["abcdefgh", "x"], ["a", "bcdefghi"], ["a", "b"]]);
+    let dataset = parsed(&text, &options(4, 3)).unwrap();
+    assert_eq!(
+        dataset.audit.notes(),
+        [
+            "3 of 3 prompts are cut to --max-prompt-tokens 4",
+            "2 of 6 responses are cut to --max-response-tokens 3",
+            "2 of 6 responses lose their end-of-text with that: from those the model does not learn where \
+             to stop",
+        ]
+    );
+}
+
+#[test]
+fn special_tokens_in_data_are_text_unless_allowed() {
+    let text = pairs(&[["ab<|endoftext|>", "c"]]);
+    let dataset = parsed(&text, &options(40, 40)).unwrap();
+    let spelled = tiny().encode_plain("ab<|endoftext|>").unwrap();
+    assert_eq!(dataset.examples[0].chosen, [spelled, vec![EOS]].concat());
+    let note = &dataset.audit.notes()[0];
+    assert!(
+        note.contains("in 1 pairs, 1 in all: read as text (--allow-special-tokens"),
+        "{note}"
+    );
+
+    // Read as a token it is not doubled.
+    let allowed = Options {
+        allow_special_tokens: true,
+        ..options(40, 40)
+    };
+    let dataset = parsed(&text, &allowed).unwrap();
     assert_eq!(dataset.examples[0].chosen, [ids("ab"), vec![EOS]].concat());
+    assert!(dataset.audit.notes()[0].ends_with("read as tokens"));
 }
 
 #[test]
 fn ids_are_taken_as_they_are_and_need_no_tokenizer() {
     let text = r#"{"prompt_ids": [1, 2, 3], "chosen_ids": [4, 5, 6], "rejected_ids": [7]}"#;
-    let parse = |text| {
-        parse(
-            text,
-            Path::new("p"),
-            None,
-            Some(EOS),
-            &options(2, 2),
-            &dims(),
-        )
+    let parse = |text: &str| {
+        let source = Source::text(text, Path::new("p"));
+        read_with(source, None, &card(), &options(2, 2))
     };
     let dataset = parse(text).unwrap();
     let expected = Example {
         prompt: vec![2, 3],
         chosen: vec![4, 5],
         rejected: vec![7],
-        line: 1,
+        place: Place::new("p", 1),
     };
     assert_eq!(dataset.examples, [expected]);
-    assert_eq!(dataset.truncated, 1);
-
-    let text = format!(
-        "{text}\n{}",
-        r#"{"prompt": "p", "chosen": "c", "rejected": "r"}"#
+    assert_eq!(
+        (dataset.audit.cut.prompts, dataset.audit.cut.chosen),
+        (1, 1)
     );
+
+    let text = format!("{text}\n{}", pairs(&[["c", "r"]]));
     let error = parse(&text).unwrap_err().to_string();
     assert!(
         error.starts_with("p:2: ") && error.contains("no tokenizer"),
@@ -134,8 +198,11 @@ fn equal_responses_are_counted_and_left_out() {
         {"prompt": "p", "chosen": "c", "rejected": "r"}
         {"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [2, 3]}"#;
     let dataset = parsed(text, &options(40, 20)).unwrap();
-    assert_eq!((dataset.examples.len(), dataset.equal_dropped), (1, 2));
-    assert_eq!(dataset.examples[0].line, 3);
+    assert_eq!(dataset.examples.len(), 1);
+    assert_eq!(dataset.examples[0].place, Place::new("pairs", 3));
+    assert_eq!(dataset.audit.dropped(Reason::EqualResponses), 2);
+    let expected = "2 pairs dropped: both responses are equal; the first at pairs:2";
+    assert_eq!(dataset.audit.notes(), [expected]);
 }
 
 #[test]
@@ -150,17 +217,13 @@ fn an_array_reads_like_lines() {
 }
 
 #[test]
-fn errors_carry_the_line_of_the_first_bad_record() {
-    let good = r#"{"prompt": "p", "chosen": "c", "rejected": "r"}"#;
+fn errors_carry_the_line_of_the_first_bad_record_and_the_option_to_skip_it() {
+    let good = pairs(&[["c", "r"]]);
     for (record, expected) in [
         ("{", "pairs:2: not JSON"),
         (
             r#"{"prompt": "p", "chosen": "c"}"#,
             "pairs:2: a preference record without `rejected`",
-        ),
-        (
-            r#"{"prompt": " ", "chosen": "c", "rejected": "r"}"#,
-            "pairs:2: `prompt` is empty",
         ),
         (
             r#"{"prompt_ids": [1], "chosen_ids": [261], "rejected_ids": [2]}"#,
@@ -170,6 +233,7 @@ fn errors_carry_the_line_of_the_first_bad_record() {
         let text = error(&format!("{good}\n{record}\n{record}"));
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains("\n  help: "), "{text}");
+        assert!(text.contains("--skip-bad-records"), "{text}");
     }
 }
 
@@ -190,12 +254,12 @@ fn a_pair_must_fit_the_models_positions() {
 
 #[test]
 fn files_without_a_pair_and_unreadable_files() {
-    assert!(error("\n\n").starts_with("pairs: no preference pair in it"));
-    assert!(error("[]").starts_with("pairs: no preference pair in it"));
+    assert!(error("\n\n").starts_with("pairs: no record in it"));
+    assert!(error("[]").starts_with("pairs: no record in it"));
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pairs.jsonl");
-    let read = || read(&path, None, None, &options(4, 4), &dims());
+    let read = || read_with(Source::open(&path)?, None, &card(), &options(4, 4));
     assert!(matches!(read(), Err(Error::Io { action: "read", .. })));
     fs::write(&path, b"\n\xFF").unwrap();
     assert!(matches!(read(), Err(Error::Data { line: 2, .. })));
@@ -205,36 +269,305 @@ fn files_without_a_pair_and_unreadable_files() {
 }
 
 #[test]
-fn options_that_leave_nothing_are_refused() {
-    let without = Options {
-        template: "User:".to_owned(),
-        ..options(4, 4)
+fn where_nothing_is_left_every_reason_is_told() {
+    let skipping = Options {
+        skip_bad_records: true,
+        ..options(40, 20)
     };
-    for options in [without, options(0, 4), options(4, 0)] {
-        assert!(matches!(parsed("", &options), Err(Error::Option { .. })));
+    let text = format!("{}\nnot JSON\n{{\"a\": 1}}", pairs(&[["c", "c"]]));
+    let error = parsed(&text, &skipping).unwrap_err().to_string();
+    for part in [
+        "no usable preference pair: of 3 records",
+        "1 pairs dropped: both responses are equal",
+        "2 records skipped",
+        "pairs:2: not JSON",
+        "pairs:3: ",
+        "--columns",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
     }
 }
 
 #[test]
-fn the_vocabularies_must_agree() {
-    let with = |vocab_size| {
-        let dims = Dims {
-            vocab_size,
-            ..dims()
-        };
-        check_vocabulary(&tiny(), &dims, Path::new("model"))
-    };
-    assert!(with(TINY_SIZE).is_ok());
-    assert!(with(TINY_SIZE + 3).is_ok());
-    let error = with(TINY_SIZE - 1).unwrap_err().to_string();
-    let expected = "the tokenizer has 261 tokens, and the model embeddings for 260";
-    assert!(error.contains(expected), "{error}");
+fn options_that_leave_nothing_are_refused() {
+    for options in [options(0, 4), options(4, 0)] {
+        assert!(matches!(parsed("", &options), Err(Error::Option { .. })));
+    }
+    assert!(matches!(Template::text("User:"), Err(Error::Option { .. })));
 }
 
 #[test]
-fn prompts_keep_their_end() {
-    let mut tokens = vec![1, 2, 3];
-    assert!(!keep_last(&mut tokens, 3));
-    assert!(keep_last(&mut tokens, 2));
-    assert_eq!(tokens, [2, 3]);
+fn skip_and_limit_take_usable_pairs_in_order() {
+    let text = pairs(&[["a", "x"], ["b", "b"], ["c", "x"], ["d", "x"], ["e", "x"]]);
+    let with = |skip, limit| {
+        let selection = Selection {
+            skip,
+            limit,
+            ..Selection::default()
+        };
+        parsed(
+            &text,
+            &Options {
+                selection,
+                ..options(40, 20)
+            },
+        )
+    };
+    assert_eq!(chosen(&with(0, Some(2)).unwrap()), ["a", "c"]);
+    // What comes behind the first two is another two: no pair is in both.
+    assert_eq!(chosen(&with(2, Some(2)).unwrap()), ["d", "e"]);
+    assert_eq!(chosen(&with(3, None).unwrap()), ["e"]);
+    let error = with(4, None).unwrap_err().to_string();
+    assert!(error.contains("4 pairs passed over (--skip)"), "{error}");
+}
+
+#[test]
+fn scores_and_repetitions_leave_pairs_out() {
+    let record = |chosen: &str, scores: [f64; 2]| {
+        json!({
+            "prompt": "p", "chosen": chosen, "rejected": "x",
+            "score_chosen": scores[0], "score_rejected": scores[1],
+        })
+        .to_string()
+    };
+    let text = [
+        record("a", [5.0, 1.0]),
+        record("b", [3.0, 3.0]),
+        record("c", [3.0, 2.5]),
+        record("a", [5.0, 1.0]),
+    ]
+    .join("\n");
+    let with = |selection| {
+        parsed(
+            &text,
+            &Options {
+                selection,
+                ..options(40, 20)
+            },
+        )
+        .unwrap()
+    };
+
+    let ties = with(Selection {
+        drop_ties: true,
+        ..Selection::default()
+    });
+    assert_eq!(chosen(&ties), ["a", "c", "a"]);
+    assert_eq!(ties.audit.dropped(Reason::ScoreTie), 1);
+
+    let wide = with(Selection {
+        min_score_margin: Some(1.0),
+        ..Selection::default()
+    });
+    assert_eq!(chosen(&wide), ["a", "a"]);
+    assert_eq!(wide.audit.dropped(Reason::ScoreMargin), 2);
+
+    let once = with(Selection {
+        dedupe: true,
+        ..Selection::default()
+    });
+    assert_eq!(chosen(&once), ["a", "b", "c"]);
+    assert_eq!(once.audit.dropped(Reason::Duplicate), 1);
+
+    // An option that nothing in the file can act on is refused.
+    let selection = Selection {
+        drop_ties: true,
+        ..Selection::default()
+    };
+    let options = Options {
+        selection,
+        ..options(40, 20)
+    };
+    let error = parsed(&pairs(&[["a", "b"]]), &options)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("--drop-ties: no record of the data has scores"),
+        "{error}"
+    );
+}
+
+#[test]
+fn repetitions_contradictions_and_lengths_are_counted() {
+    let text = pairs(&[["ab", "c"], ["c", "ab"], ["ab", "c"], ["x", "y"]]);
+    let audit = parsed(&text, &options(40, 20)).unwrap().audit;
+    assert_eq!(
+        (audit.duplicates, audit.contradictions, audit.prompts),
+        (1, 2, 1)
+    );
+    let bias = &audit.length_bias;
+    assert_eq!(
+        (bias.chosen_longer, bias.equal, bias.rejected_longer),
+        (2, 1, 1)
+    );
+    // 2 right, one a draw, of four.
+    assert_eq!(bias.accuracy(), Some(0.625));
+    assert_eq!(audit.chosen_tokens.quantile(1.0), Some(3));
+    assert_eq!(audit.chosen_tokens.quantile(0.5), Some(2));
+}
+
+#[test]
+fn labelled_completions_find_their_other_side() {
+    let record = |prompt: &str, completion: &str, label: bool| {
+        json!({"prompt": prompt, "completion": completion, "label": label}).to_string()
+    };
+    let text = [
+        record("p", "good", true),
+        record("q", "bad", false),
+        record("p", "worse", false),
+        record("q", "fine", true),
+        record("q", "alone", true),
+    ]
+    .join("\n");
+    let dataset = parsed(&text, &options(40, 20)).unwrap();
+    assert_eq!(chosen(&dataset), ["good", "fine"]);
+    let lines: Vec<usize> = dataset.examples.iter().map(|e| e.place.line).collect();
+    assert_eq!(lines, [3, 4]);
+    assert_eq!(dataset.audit.dropped(Reason::Unpaired), 1);
+    assert!(dataset.audit.notes()[0].ends_with("the first at pairs:5"));
+}
+
+#[test]
+fn demonstrations_have_a_chosen_side_alone() {
+    let text = r#"{"prompt": "p", "completion": "done"}"#;
+    assert!(parsed(text, &options(40, 20)).is_err());
+    let demonstrations = Options {
+        demonstrations: true,
+        ..options(40, 20)
+    };
+    let dataset = parsed(text, &demonstrations).unwrap();
+    assert_eq!(
+        dataset.examples[0].chosen,
+        [ids("done"), vec![EOS]].concat()
+    );
+    assert!(dataset.examples[0].rejected.is_empty());
+}
+
+fn numbered(count: usize, prompts: usize) -> Dataset {
+    let examples = (0..count).map(|i| Example {
+        prompt: vec![(i % prompts) as u32],
+        chosen: vec![i as u32],
+        rejected: vec![9999],
+        place: Place::new("numbered", i + 1),
+    });
+    Dataset::of("numbered", examples.collect())
+}
+
+#[test]
+fn held_out_prompts_are_not_trained_on() {
+    let mut train = numbered(100, 20);
+    let eval = train.hold_out(0.25, 13).unwrap();
+    assert_eq!((train.examples.len(), eval.examples.len()), (75, 25));
+    for held in &eval.examples {
+        assert!(train.examples.iter().all(|e| e.prompt != held.prompt));
+    }
+    let again = numbered(100, 20).hold_out(0.25, 13).unwrap();
+    assert_eq!(again.examples, eval.examples);
+    let other = numbered(100, 20).hold_out(0.25, 14).unwrap();
+    assert_ne!(other.examples, eval.examples);
+    // All pairs answer one prompt: there is nothing to divide.
+    assert!(numbered(10, 1).hold_out(0.5, 13).is_err());
+}
+
+#[test]
+fn weights_repeat_and_draw_pairs() {
+    let count = |weight: f64| {
+        let mut data = numbered(10, 10);
+        data.weigh(weight, 13).unwrap();
+        let mut times = BTreeMap::new();
+        for example in &data.examples {
+            *times.entry(example.chosen[0]).or_insert(0) += 1;
+        }
+        times.into_values().collect::<Vec<usize>>()
+    };
+    assert_eq!(count(1.0), [1; 10]);
+    assert_eq!(count(2.0), [2; 10]);
+    assert_eq!(count(0.5), [1; 5]);
+    assert_eq!(count(2.5).iter().sum::<usize>(), 25);
+    assert!(numbered(10, 10).weigh(0.0, 13).is_err());
+}
+
+/// The starter's tokenizer with a fixture's changes.
+fn changed(case: &Value) -> Tokenizer {
+    let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter/tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(starter).unwrap()).unwrap();
+    for key in ["added_tokens", "post_processor"] {
+        json[key] = case[key].clone();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let config = case["config"].to_string();
+    fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+    Tokenizer::load(dir.path()).unwrap()
+}
+
+/// `tests/pairs/make_fixtures.py` made the ids, joined ones by TRL's own trainer.
+#[test]
+fn ids_are_those_of_trl() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pairs/expected.json");
+    let fixture: Value = serde_json::from_slice(&fs::read(fixture).unwrap()).unwrap();
+    let cases = fixture["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        let tokenizer = changed(case);
+        let template = Template::of_model(&tokenizer).unwrap().unwrap_or_else(card);
+        for (name, boundary) in [("apart", Boundary::Apart), ("joined", Boundary::Joined)] {
+            let options = Options {
+                boundary,
+                compare_boundaries: true,
+                ..options(64, 64)
+            };
+            let source = Source::text(&case["record"].to_string(), Path::new("record"));
+            let dataset = read_with(source, Some(&tokenizer), &template, &options).unwrap();
+            let Example {
+                prompt,
+                chosen,
+                rejected,
+                ..
+            } = &dataset.examples[0];
+            let ours = json!({"prompt": prompt, "chosen": chosen, "rejected": rejected});
+            assert_eq!(ours, case[name], "{}, {name}", case["name"]);
+            let differs = case["apart"] != case["joined"];
+            assert_eq!(dataset.audit.boundary_matters, Some(usize::from(differs)));
+        }
+    }
+}
+
+#[test]
+fn the_templates_space_can_begin_the_response() {
+    let text = pairs(&[["hello", "x"]]);
+    let spaced = Options {
+        response_prefix_space: true,
+        ..options(40, 20)
+    };
+    let dataset = parsed(&text, &spaced).unwrap();
+    let example = &dataset.examples[0];
+    assert_eq!(example.prompt, ids("User: p\nAssistant:"));
+    assert_eq!(example.chosen, [ids(" hello"), vec![EOS]].concat());
+
+    // Where there is none to give, the option is refused.
+    let template = Template::text("{prompt}\n").unwrap();
+    let source = Source::text(&text, Path::new("pairs"));
+    let error = read_with(source, Some(&tiny()), &template, &spaced).unwrap_err();
+    assert!(
+        error.to_string().contains("--response-prefix-space"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_begin_token_stays_where_a_prompt_is_cut() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pairs/expected.json");
+    let fixture: Value = serde_json::from_slice(&fs::read(fixture).unwrap()).unwrap();
+    let cases = fixture["cases"].as_array().unwrap();
+    let case = cases
+        .iter()
+        .find(|case| case["name"] == "a begin token")
+        .unwrap();
+    let tokenizer = changed(case);
+    let source = Source::text(&case["record"].to_string(), Path::new("record"));
+    let dataset = read_with(source, Some(&tokenizer), &card(), &options(5, 20)).unwrap();
+    let whole: Vec<u32> = serde_json::from_value(case["apart"]["prompt"].clone()).unwrap();
+    let expected = [&whole[..1], &whole[whole.len() - 4..]].concat();
+    assert_eq!(dataset.examples[0].prompt, expected);
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::HELP;
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const VOCAB: &str = "vocab.json";
@@ -23,9 +24,6 @@ pub const FILES: [&str; 7] = [TOKENIZER, VOCAB, MERGES, CONFIG, SPECIAL, ADDED, 
 /// The folder of a model's further chat templates, each a file `NAME.jinja`.
 pub const TEMPLATES: &str = "additional_chat_templates";
 const TEMPLATE_SUFFIX: &str = ".jinja";
-
-/// How every Git LFS pointer begins.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// The contents of a tokenizer's files.
 #[derive(Debug, Default)]
@@ -50,8 +48,10 @@ impl Files {
         for name in names {
             let path = dir.join(&name);
             match fs::read(&path) {
-                Ok(bytes) if is_lfs_pointer(&bytes) => return Err(lfs_pointer(&path)),
-                Ok(bytes) => files.push(File { name, bytes }),
+                Ok(bytes) => {
+                    stand_in::refuse(&path, &bytes)?;
+                    files.push(File { name, bytes });
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io("read", path, error)),
             }
@@ -156,17 +156,4 @@ fn additional_templates(dir: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-fn is_lfs_pointer(bytes: &[u8]) -> bool {
-    bytes.starts_with(LFS_POINTER)
-}
-
-fn lfs_pointer(path: &Path) -> Error {
-    Error::file(
-        path,
-        "a Git LFS pointer, a few lines of text that stand for the file, and not the file itself",
-        "run `git lfs install` and `git lfs pull` in the repository it was cloned from, or download \
-         the file itself",
-    )
 }

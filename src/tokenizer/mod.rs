@@ -141,6 +141,21 @@ impl Tokenizer {
         self.inner = inner;
     }
 
+    /// The directory or file that it was read from.
+    pub fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// The text that a token adds to what comes before it; the token as the vocabulary spells it where that is
+    /// none or half a character.
+    pub fn token_text(&self, id: u32) -> String {
+        let spelled = || self.inner.id_to_token(id).unwrap_or_default();
+        match self.inner.decode(&[id], false) {
+            Ok(text) if !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER) => text,
+            _ => spelled(),
+        }
+    }
+
     /// What the files say and this tokenizer does not do, as transformers does not either, and tokens that
     /// [`Tokenizer::fit`] set aside: a sentence each, to be printed.
     pub fn notes(&self) -> &[String] {

@@ -28,7 +28,7 @@ fn refuses_model(spoil: impl FnOnce(&Path), fragments: &[&str]) {
 fn files_that_are_not_there() {
     refuses_model(
         |dir| fs::remove_dir_all(dir).unwrap(),
-        &["model", "no such folder"],
+        &["model", "no such path here"],
     );
     for file in ["config.json", "model.safetensors"] {
         refuses_model(
@@ -217,7 +217,10 @@ fn configs_that_ask_for_another_model() {
 fn a_tokenizer_that_does_not_fit() {
     let sandbox = Sandbox::new();
     untrained(&sandbox, "model", 1000, 32); // the tokenizer has 1024 tokens
-    sandbox.refuses("--model model --data d.jsonl", &["model", "1024", "1000"]);
+    sandbox.refuses(
+        "--model model --data d.jsonl",
+        &["model", "1000 embedding rows", "`ĠAustr` (1000)"],
+    );
 
     let garbage = |dir: &Path| fs::write(dir.join("tokenizer.json"), "{}").unwrap();
     refuses_model(garbage, &["model/tokenizer.json"]);

@@ -152,6 +152,6 @@ fn pairs_of_equal_responses_are_dropped_and_counted_once() {
 
     sandbox.write("equal.jsonl", jsonl([equal("Hi."), equal("Ho.")]));
     let all_equal = sandbox.train("--data equal.jsonl --out other");
-    all_equal.refused(&["equal.jsonl", "all 2", "equal"]);
+    all_equal.refused(&["equal.jsonl", "2 pairs dropped", "equal"]);
     assert!(!sandbox.exists("other"));
 }

@@ -94,6 +94,9 @@ impl Sandbox {
             // What Mesa compiled serves the other tests too.
             .env("MESA_SHADER_CACHE_DIR", env!("CARGO_TARGET_TMPDIR"))
             .env_remove("RUST_BACKTRACE")
+            // A name that is no path is looked for on the hub: not in a test that has not asked for one.
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", self.dir.path().join("hf"))
             .envs(self.env.iter().cloned())
             .output()
             .unwrap();

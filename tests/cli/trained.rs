@@ -89,7 +89,7 @@ fn eval_refuses_what_does_not_fit() {
         ),
         (
             "--model model --reference model --data absent.jsonl",
-            ["absent.jsonl", "cannot read"],
+            ["absent.jsonl", "no such file"],
         ),
         (
             "--model model --reference model --data e.jsonl --batch-size 0",

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use gpt2_dpo::checkpoint::Model;
+use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::data::{self, Dataset};
+use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Dataset, Source, Template};
 use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::OPS;
@@ -83,8 +83,19 @@ pub fn model() -> Model {
 /// Its seven pairs.
 pub fn pairs(model: &Model) -> Dataset {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
-    let options = TrainConfig::default().data_options();
-    data::read(&path, None, None, &options, &model.config.dims).unwrap()
+    read(&path, &model.outline)
+}
+
+/// The pairs of a file under the card's recipe.
+pub fn read(path: &Path, outline: &Outline) -> Dataset {
+    let options = TrainConfig::default().data_options().unwrap();
+    let template = Template::text(DEFAULT_TEMPLATE).unwrap();
+    data::read(
+        Source::open(path).unwrap(),
+        &outline.codec(&template),
+        &options,
+    )
+    .unwrap()
 }
 
 /// The names of all variants in f32.

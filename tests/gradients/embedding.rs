@@ -13,7 +13,7 @@ fn forward_and_gradients() {
         prompt: prompt.to_vec(),
         chosen: chosen.to_vec(),
         rejected: rejected.to_vec(),
-        line: 1,
+        place: gpt2_dpo::data::Place::new("made up", 1),
     };
     let pairs = [
         pair(&[5, 6], &[7, 8, 2], &[7, 4]),

@@ -44,7 +44,7 @@ fn reads_the_published_config() {
         epsilon: 1e-5,
     };
     assert_eq!(config.dims, expected);
-    assert_eq!(config.end_of_text, EndOfText::Ids(vec![50256]));
+    assert_eq!(config.end_of_text, ConfigIds::Ids(vec![50256]));
     assert_eq!(config.to_json(), published(), "nothing is lost");
 }
 
@@ -161,11 +161,11 @@ fn the_end_of_text_may_be_absent_null_or_a_list() {
         let config = parse(config).unwrap();
         (config.eos_token_id(), config.end_of_text)
     };
-    let ids = |ids: &[u32]| EndOfText::Ids(ids.to_owned());
+    let ids = |ids: &[u32]| ConfigIds::Ids(ids.to_owned());
     let absent = without(&["eos_token_id"]);
-    assert_eq!(read(&absent), (Some(50256), EndOfText::Absent));
+    assert_eq!(read(&absent), (Some(50256), ConfigIds::Absent));
     let null = with("eos_token_id", Value::Null);
-    assert_eq!(read(&null), (None, EndOfText::Null));
+    assert_eq!(read(&null), (None, ConfigIds::Null));
     for (value, first, all) in [
         (json!(0), 0, ids(&[0])),
         (json!([5]), 5, ids(&[5])),
@@ -175,7 +175,7 @@ fn the_end_of_text_may_be_absent_null_or_a_list() {
     }
     let mut small = absent;
     small["vocab_size"] = json!(100);
-    assert_eq!(read(&small), (None, EndOfText::Absent));
+    assert_eq!(read(&small), (None, ConfigIds::Absent));
 }
 
 #[test]

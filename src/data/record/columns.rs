@@ -33,7 +33,7 @@ const PARTS: [Slot; 17] = [
 
 /// Which column is which part, and which columns are left unused; by default no word on either.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Columns {
+pub struct Columns {
     given: Vec<Column>,
     unused: Vec<String>,
 }

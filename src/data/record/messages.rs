@@ -6,6 +6,7 @@ use super::problem::{Parsed, Problem, found, quoted};
 use super::row::{Row, is_blank};
 use super::shape::Form;
 use crate::data::message::{Message, Role};
+use crate::data::source::not_json;
 
 const HELP: &str =
     "a message is {\"role\": \"user\", \"content\": \"…\"}, its role system, user or assistant";
@@ -69,6 +70,12 @@ pub(super) fn list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<Vec<Me
 
 /// Reads one message, `place` being where it is: `chosen[1]`.
 pub(super) fn message(place: &str, item: Value, row: &mut Row) -> Parsed<Message> {
+    if let Some(name) = not_json(&item) {
+        return Err(Problem::new(
+            format!("`{place}` is {name}, not a message"),
+            HELP,
+        ));
+    }
     let Value::Object(mut object) = item else {
         let what = format!("`{place}` is {}, not a message", found(&item));
         return Err(Problem::new(what, HELP));

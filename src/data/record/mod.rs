@@ -29,7 +29,7 @@ use self::shape::Form;
 use self::slot::Slot;
 use super::message::Message;
 
-pub(crate) use self::columns::Columns;
+pub use self::columns::Columns;
 pub(crate) use self::problem::{Parsed, Problem};
 pub(crate) use self::scores::Scores;
 pub(crate) use self::shape::Shape;

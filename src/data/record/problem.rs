@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::data::source::not_json;
+
 /// What is wrong with a record and what to do about it. The caller knows where it is.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -48,7 +50,10 @@ pub(super) fn differing(one: &str, two: &str) -> String {
 }
 
 /// What sort of value stands where another was expected.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &str {
+    if let Some(name) = not_json(value) {
+        return name;
+    }
     match value {
         Value::Null => "missing",
         Value::Bool(_) => "a boolean",
@@ -61,6 +66,9 @@ pub(super) fn kind(value: &Value) -> &'static str {
 
 /// [`kind`] with the value itself.
 pub(super) fn found(value: &Value) -> String {
+    if let Some(name) = not_json(value) {
+        return name.to_owned();
+    }
     match value {
         Value::Null => kind(value).to_owned(),
         Value::String(text) => format!("{} ({})", kind(value), quoted(text)),

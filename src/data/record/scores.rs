@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::problem::{Parsed, Problem, found};
 use super::row::{Found, Row, leave_out};
 use super::slot::Slot;
+use crate::data::source::not_json;
 
 /// How good a record says that its two answers are, in units of its own; both finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +46,10 @@ fn score(row: &mut Row, slot: Slot) -> Parsed<Option<f64>> {
 
 /// A finite number, which tables also write as text.
 pub(super) fn number(key: &str, value: &Value) -> Parsed<f64> {
+    if let Some(name) = not_json(value) {
+        let what = format!("`{key}` is {name}, and a score is finite");
+        return Err(Problem::new(what, help(key)));
+    }
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),

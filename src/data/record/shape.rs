@@ -46,11 +46,6 @@ impl Shape {
         let before = self.parts.partition_point(|part| part.slot <= slot);
         self.parts.insert(before, Part { slot, key, form });
     }
-
-    /// The keys that were used, as paths where `--columns` gave some.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().map(|part| part.key.as_ref())
-    }
 }
 
 impl fmt::Display for Shape {

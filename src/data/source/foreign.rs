@@ -59,7 +59,8 @@ const MAGIC: [(&[u8], Kind); 18] = [
     magic(
         b"version https://git-lfs",
         "a pointer of Git LFS, not the data",
-        "fetch the data: `git lfs pull` in its repository",
+        "run `git lfs pull` in its repository; or name the data set of the hub in place of the clone, as in \
+         --data ORG/NAME:SPLIT, and it is downloaded",
     ),
 ];
 

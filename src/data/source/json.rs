@@ -21,7 +21,6 @@ pub(super) fn mark(name: &str) -> Value {
 
 /// The name of what `value` stands for where JSON has no value for it: `NaN`, `Infinity`, `-Infinity`, or
 /// that it is binary data. A key that is not read may hold such a value; a reader refuses it by this name.
-#[cfg_attr(not(test), expect(dead_code))]
 pub(crate) fn not_json(value: &Value) -> Option<&str> {
     match value {
         Value::Object(object) if object.len() == 1 => object.get(MARK)?.as_str(),

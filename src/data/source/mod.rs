@@ -12,6 +12,7 @@ mod parquet;
 mod scan;
 mod text;
 
+use std::fmt;
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-#[cfg_attr(not(test), expect(unused_imports))]
 pub(crate) use json::not_json;
 
 use crate::error::{Error, Result};
@@ -31,15 +31,27 @@ use text::Text;
 const CHUNK: usize = 4 << 20;
 
 /// Where a record is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
     /// The file, as it was named or found.
     pub path: Arc<Path>,
     /// 1-based: the line on which the record begins; in parquet, its row.
     pub line: usize,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.line)
+    }
+}
+
 impl Place {
+    /// A line of a file, which may be a name only, for pairs that no file holds.
+    pub fn new(path: impl AsRef<Path>, line: usize) -> Place {
+        let path = Arc::from(path.as_ref());
+        Place { path, line }
+    }
+
     /// The error of a record that cannot be used.
     pub fn error(&self, what: impl Into<String>, help: impl Into<String>) -> Error {
         Error::data(&self.path, self.line, what, help)
@@ -48,7 +60,7 @@ impl Place {
 
 /// One record, found and not yet parsed. It shares the memory of its chunk.
 #[derive(Debug)]
-pub(crate) struct Raw {
+pub struct Raw {
     pub place: Place,
     content: Record,
 }
@@ -92,7 +104,9 @@ impl Raw {
 
 /// The records of one or several files, in order.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub struct Source {
+    /// As it was named, for messages.
+    name: String,
     files: Vec<PathBuf>,
     /// How many of `files` have been opened.
     opened: usize,
@@ -114,12 +128,15 @@ impl Source {
     /// [`Error::Io`] if there is no such file, [`Error::File`] if a folder or pattern holds no data file or
     /// a folder several splits.
     pub fn open(spec: &Path) -> Result<Source> {
-        find::files(spec).map(Source::of)
+        let files = find::files(spec)?;
+        Ok(Source::of(files).named(spec.display().to_string()))
     }
 
     /// The records of these files, one file after the other; `-` is the standard input.
     pub fn of(files: Vec<PathBuf>) -> Source {
+        let name = files.first().map(|file| file.display().to_string());
         Source {
+            name: name.unwrap_or_default(),
             files,
             opened: 0,
             current: None,
@@ -131,14 +148,25 @@ impl Source {
         let bytes = Cursor::new(text.as_bytes().to_vec());
         let stream = Stream::new(Arc::from(origin), Box::new(bytes));
         Source {
+            name: origin.display().to_string(),
             files: vec![origin.to_owned()],
             opened: 1,
             current: Some(Reader::Text(Box::new(Text::new(stream, Vec::new())))),
         }
     }
 
+    /// The same under another name in messages.
+    pub fn named(mut self, name: impl Into<String>) -> Source {
+        self.name = name.into();
+        self
+    }
+
+    /// As it was named.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The files that were found, in the order in which they are read.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }

@@ -86,8 +86,7 @@ fn files_that_cannot_be_read_are_named() {
 #[test]
 fn a_git_lfs_pointer_is_called_by_its_name() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:8414\nsize 1355256\n";
-    let what =
-        "a Git LFS pointer, a few lines of text that stand for the file, and not the file itself";
+    let what = "a Git LFS pointer: the repository was cloned without Git LFS, and the file itself is not here";
     for name in [
         "tokenizer.json",
         "vocab.json",

@@ -35,7 +35,7 @@ fn a_system_message_comes_first() {
             ),
         ] {
             let record = read(system_too(record));
-            assert!(record.shape.keys().any(|used| used == key));
+            assert!(record.used.iter().any(|used| used == key));
             assert_eq!(record.ignored, [""; 0]);
             assert_eq!(pair_of(record.content).conversation, expected);
         }

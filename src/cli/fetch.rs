@@ -1,0 +1,42 @@
+//! Models and data by path, or from the hub, with a progress bar for what is downloaded.
+
+use std::path::{Path, PathBuf};
+
+use gpt2_dpo::Result;
+use gpt2_dpo::data::Source;
+use gpt2_dpo::hub::{self, Settings};
+
+use super::progress::Progress;
+
+/// The folder of the model that `spec` names.
+pub fn model(spec: &Path) -> Result<PathBuf> {
+    match spec.to_str() {
+        Some(text) => fetched(|settings, tell| hub::model(text, settings, tell)),
+        // No id of the hub: only a path can be like that.
+        None => Ok(spec.to_owned()),
+    }
+}
+
+/// The data that `spec` names, opened.
+pub fn data(spec: &Path) -> Result<Source> {
+    let Some(text) = spec.to_str() else {
+        return Source::open(spec);
+    };
+    let files = fetched(|settings, tell| hub::data(text, settings, tell))?;
+    match &files[..] {
+        [only] if only == spec => Source::open(spec),
+        _ => Ok(Source::of(files).named(text)),
+    }
+}
+
+fn fetched<T>(
+    fetch: impl FnOnce(&Settings, &mut dyn FnMut(hub::Progress)) -> Result<T>,
+) -> Result<T> {
+    let mut progress = Progress::default();
+    let fetched = fetch(&Settings::from_env()?, &mut |event| match event {
+        hub::Progress::Download { file, done, total } => progress.bytes(file, done, total),
+        hub::Progress::Note(note) => progress.say(&format!("note: {note}")),
+    });
+    progress.clear();
+    fetched
+}

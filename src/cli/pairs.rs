@@ -1,0 +1,106 @@
+//! The pairs of a run: read, weighed, held out, and what there is to say about them.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use gpt2_dpo::Result;
+use gpt2_dpo::config::TrainConfig;
+use gpt2_dpo::data::{self, Audit, Codec, Dataset, Options, Source};
+use serde::Serialize;
+
+use super::{fetch, say, starter};
+
+/// What is trained on, and what is held out.
+pub struct Pairs {
+    pub train: Dataset,
+    pub eval: Option<Dataset>,
+    pub report: Report,
+}
+
+/// What was found in the data: OUT/data.json, and `inspect --json`.
+#[derive(Serialize)]
+pub struct Report {
+    /// For each `--data`.
+    pub train: Vec<Audit>,
+    /// `null` without `--eval-data`.
+    pub eval: Option<Audit>,
+    /// Held-out pairs whose prompt is among those trained on; `null` without held-out pairs.
+    pub eval_prompts_trained_on: Option<usize>,
+}
+
+impl Pairs {
+    /// Reads what the options name, or the starter's own, and says what is not used as it stands.
+    pub fn read(config: &TrainConfig, codec: &Codec, options: &[Options; 2]) -> Result<Pairs> {
+        let [train_options, eval_options] = options;
+        let mut train = Vec::new();
+        let mut eval = None;
+        if config.data.is_empty() {
+            let parse = |(path, text), options| {
+                data::read(Source::text(text, Path::new(path)), codec, options)
+            };
+            train.push(parse(starter::TRAIN, train_options)?);
+            eval = Some(parse(starter::EVAL, eval_options)?);
+        }
+        for spec in &config.data {
+            train.push(data::read(fetch::data(spec)?, codec, train_options)?);
+        }
+        if let Some(spec) = &config.eval_data {
+            eval = Some(data::read(fetch::data(spec)?, codec, eval_options)?);
+        }
+        let mut report = Report {
+            train: train.iter().map(|data| data.audit.clone()).collect(),
+            eval: eval.as_ref().map(|data| data.audit.clone()),
+            eval_prompts_trained_on: None,
+        };
+        for (data, &weight) in train.iter_mut().zip(&config.data_weights) {
+            data.weigh(weight, config.seed)?;
+        }
+        let mut train = Dataset::joined(train);
+        if config.eval_fraction > 0.0 {
+            eval = Some(train.hold_out(config.eval_fraction, config.seed)?);
+        }
+        report.eval_prompts_trained_on = eval.as_ref().map(|eval| shared(&train, eval));
+        report.say_notes();
+        Ok(Pairs {
+            train,
+            eval,
+            report,
+        })
+    }
+
+    /// A few lines on what is trained on.
+    pub fn introduce(&self) {
+        let held_out = self.eval.as_ref().map_or(0, |eval| eval.examples.len());
+        let train = self.train.examples.len();
+        say!("pairs   {train} to train on, {held_out} held out");
+        for audit in self.report.all() {
+            for (shape, count) in &audit.read_as {
+                say!("read as {shape}: {count} of {}", audit.data);
+            }
+        }
+    }
+}
+
+impl Report {
+    fn all(&self) -> impl Iterator<Item = &Audit> {
+        self.train.iter().chain(&self.eval)
+    }
+
+    fn say_notes(&self) {
+        for audit in self.all() {
+            super::args::say_audit(audit);
+        }
+        if let Some(count @ 1..) = self.eval_prompts_trained_on {
+            eprintln!(
+                "note: {count} held-out pairs have a prompt that is trained on: they judge too kindly"
+            );
+        }
+    }
+}
+
+/// Pairs of `eval` whose prompt `train` has too.
+fn shared(train: &Dataset, eval: &Dataset) -> usize {
+    let prompts: HashSet<&[u32]> = train.examples.iter().map(|e| &e.prompt[..]).collect();
+    let held_out = eval.examples.iter();
+    held_out.filter(|e| prompts.contains(&e.prompt[..])).count()
+}

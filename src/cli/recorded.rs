@@ -1,0 +1,81 @@
+//! What a trained model was trained with: its run.toml, which later commands follow.
+
+use std::path::Path;
+
+use gpt2_dpo::Result;
+use gpt2_dpo::checkpoint;
+use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
+
+/// The flags, and for what they leave open the run that made the model in `dir`, if a run did. Says
+/// where the run and the defaults, or a flag and the run, differ.
+///
+/// # Errors
+/// `Error::Io` and `Error::File` for a run.toml that cannot be read.
+pub fn followed(flags: TrainOptions, dir: &Path) -> Result<TrainOptions> {
+    let file = dir.join(checkpoint::RUN_FILE);
+    if !file.exists() {
+        return Ok(flags);
+    }
+    let recorded = of_texts(TrainOptions::read(&file)?);
+    for note in differences(&flags, &recorded, &file) {
+        eprintln!("note: {note}");
+    }
+    Ok(flags.or(recorded))
+}
+
+/// Of a run's options those that say how a model is talked to and judged.
+fn of_texts(run: TrainOptions) -> TrainOptions {
+    let chat_template = run.chat_template.map(|choice| {
+        let named = TrainConfig {
+            chat_template: choice,
+            ..TrainConfig::default()
+        };
+        // A file's template is the model's own since.
+        match named.template_choice() {
+            TemplateChoice::File(_) => TemplateChoice::MODEL.to_owned(),
+            _ => named.chat_template,
+        }
+    });
+    TrainOptions {
+        beta: run.beta,
+        template: run.template,
+        chat_template,
+        max_prompt_tokens: run.max_prompt_tokens,
+        max_response_tokens: run.max_response_tokens,
+        truncation: run.truncation,
+        boundary: run.boundary,
+        response_prefix_space: run.response_prefix_space,
+        allow_special_tokens: run.allow_special_tokens,
+        ..TrainOptions::default()
+    }
+}
+
+/// Where flags win over the run, and where the run differs from the defaults.
+fn differences(flags: &TrainOptions, recorded: &TrainOptions, file: &Path) -> Vec<String> {
+    let (flags, recorded) = (table(flags), table(recorded));
+    let defaults: toml::Table = TrainConfig::default().to_toml().parse().unwrap_or_default();
+    let file = file.display();
+    let mut notes = Vec::new();
+    let mut taken = Vec::new();
+    for (option, value) in &recorded {
+        match flags.get(option) {
+            Some(flag) if flag != value => {
+                notes.push(format!("--{option} {flag} is taken; {file} says {value}"));
+            }
+            None if defaults.get(option) != Some(value) => {
+                taken.push(format!("--{option} {value}"))
+            }
+            _ => {}
+        }
+    }
+    if !taken.is_empty() {
+        notes.push(format!("from {file}: {}", taken.join(" ")));
+    }
+    notes
+}
+
+/// Options by their names, those that are given.
+fn table(options: &TrainOptions) -> toml::Table {
+    // Numbers, texts and names of choices: nothing that TOML could refuse.
+    toml::Table::try_from(options).unwrap_or_default()
+}

@@ -1,0 +1,376 @@
+//! What was found in a data set: read how, kept and dropped, cut, said once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::encode::Encoded;
+use super::options::Options;
+use super::record::{Scores, Shape};
+use super::selection::{self, Reason};
+use super::source::Place;
+
+/// Places named for each reason to drop a record.
+const PLACES: usize = 5;
+
+/// What there is to say of one pair besides its ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub shape: Shape,
+    /// Columns that were read, and those that say something and were not.
+    pub used: Vec<String>,
+    pub ignored: Vec<String>,
+    pub scores: Option<Scores>,
+    pub specials: Specials,
+    pub lengths: Lengths,
+    /// For each answer, whether its end-of-text lies behind the budget.
+    pub ends_lost: Vec<bool>,
+    /// An answer has no end-of-text at all.
+    pub without_end: bool,
+}
+
+/// What tokenizing a record's texts showed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Specials {
+    /// Special tokens spelled out in the texts.
+    pub tokens: usize,
+    /// Whether the other boundary gives other ids; `None` if nobody asked.
+    pub boundary_differs: Option<bool>,
+}
+
+/// Tokens before the budgets, end-of-text included.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lengths {
+    pub prompt: usize,
+    /// Chosen, then rejected.
+    pub answers: Vec<usize>,
+}
+
+/// What a data set holds and what becomes of it. Counts of pairs, unless they say otherwise.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Audit {
+    /// The data, as it was named.
+    pub data: String,
+    /// The files that it was read from.
+    pub files: Vec<String>,
+    /// How many records were read in which shape.
+    pub read_as: BTreeMap<String, usize>,
+    /// Columns that say the pairs.
+    pub columns_used: BTreeSet<String>,
+    /// Columns that no shape uses, and that change no prompt.
+    pub columns_ignored: BTreeSet<String>,
+    /// Records read.
+    pub records: usize,
+    /// Pairs to train or to evaluate on.
+    pub kept: usize,
+    /// Records left out, by reason.
+    pub dropped: BTreeMap<Reason, Drops>,
+    /// Usable pairs outside `--skip` and `--limit`, as far as the file was read.
+    pub outside_limits: usize,
+    /// Tokens of each prompt before its budget.
+    pub prompt_tokens: Counts,
+    /// Tokens of each chosen response before its budget, end-of-text included.
+    pub chosen_tokens: Counts,
+    /// The same of the rejected ones.
+    pub rejected_tokens: Counts,
+    /// What the budgets cut.
+    pub cut: Cut,
+    /// Special tokens spelled out in records.
+    pub special_tokens: SpelledOut,
+    /// Responses without any end-of-text.
+    pub without_end: usize,
+    /// Pairs of which `--boundary` decides ids; `null` if that was not looked at.
+    pub boundary_matters: Option<usize>,
+    /// Whether the longer response is the chosen one.
+    pub length_bias: LengthBias,
+    /// Pairs that came before, id by id.
+    pub duplicates: usize,
+    /// Pairs that came before the other way round: the same two responses, swapped.
+    pub contradictions: usize,
+    /// Different prompts.
+    pub prompts: usize,
+}
+
+/// Records left out for one reason.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Drops {
+    /// How many.
+    pub count: usize,
+    /// Where the first ones are, and what is wrong with those that cannot be used.
+    pub first: Vec<String>,
+}
+
+/// What the budgets cut, in pairs or responses.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Cut {
+    /// `--max-prompt-tokens`.
+    pub max_prompt_tokens: usize,
+    /// `--max-response-tokens`.
+    pub max_response_tokens: usize,
+    /// Prompts over their budget.
+    pub prompts: usize,
+    /// Chosen responses over theirs.
+    pub chosen: usize,
+    /// Rejected responses over theirs.
+    pub rejected: usize,
+    /// Chosen responses whose end-of-text is cut.
+    pub chosen_ends: usize,
+    /// Rejected responses whose end-of-text is cut.
+    pub rejected_ends: usize,
+}
+
+/// Special tokens spelled out in records.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SpelledOut {
+    /// Pairs with such tokens.
+    pub pairs: usize,
+    /// Such tokens.
+    pub tokens: usize,
+    /// Whether they are read as tokens (`--allow-special-tokens`) or as text.
+    pub as_tokens: bool,
+}
+
+/// Whether the longer response is the chosen one, by tokens before the budgets.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LengthBias {
+    /// Pairs whose chosen response is the longer one.
+    pub chosen_longer: usize,
+    /// Pairs whose responses have as many tokens.
+    pub equal: usize,
+    /// Pairs whose rejected response is the longer one.
+    pub rejected_longer: usize,
+}
+
+impl LengthBias {
+    /// The accuracy of the better of two guesses, "the longer one" and "the shorter one"; a draw counts half.
+    /// `None` over no pairs.
+    pub fn accuracy(&self) -> Option<f64> {
+        let pairs = self.chosen_longer + self.equal + self.rejected_longer;
+        let longer = (self.chosen_longer as f64 + 0.5 * self.equal as f64) / pairs as f64;
+        (pairs > 0).then(|| longer.max(1.0 - longer))
+    }
+}
+
+/// How often each number of tokens occurs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts(BTreeMap<usize, usize>);
+
+impl Counts {
+    fn add(&mut self, tokens: usize) {
+        *self.0.entry(tokens).or_default() += 1;
+    }
+
+    /// How many were counted.
+    pub fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// The least number of tokens that a share `q` of them does not exceed; `None` over none.
+    pub fn quantile(&self, q: f64) -> Option<usize> {
+        let rank = ((q * self.total() as f64).ceil() as usize).max(1);
+        let mut below = 0;
+        self.0.iter().find_map(|(&tokens, &count)| {
+            below += count;
+            (below >= rank).then_some(tokens)
+        })
+    }
+
+    /// Numbers of tokens with how often each occurs, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.0.iter().map(|(&tokens, &count)| (tokens, count))
+    }
+}
+
+/// As a summary: the whole distribution would be thousands of numbers.
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Summary {
+            min: Option<usize>,
+            median: Option<usize>,
+            p90: Option<usize>,
+            p99: Option<usize>,
+            max: Option<usize>,
+        }
+        Summary {
+            min: self.quantile(0.0),
+            median: self.quantile(0.5),
+            p90: self.quantile(0.9),
+            p99: self.quantile(0.99),
+            max: self.quantile(1.0),
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Fills an [`Audit`] while a file is read.
+pub(super) struct Auditor {
+    pub audit: Audit,
+    /// Times that a prompt came.
+    prompts: HashMap<u128, usize>,
+    pairs: HashMap<u128, usize>,
+}
+
+impl Auditor {
+    pub fn new(data: String, options: &Options) -> Auditor {
+        let audit = Audit {
+            data,
+            cut: Cut {
+                max_prompt_tokens: options.max_prompt_tokens,
+                max_response_tokens: options.max_response_tokens,
+                ..Cut::default()
+            },
+            special_tokens: SpelledOut {
+                as_tokens: options.allow_special_tokens,
+                ..SpelledOut::default()
+            },
+            boundary_matters: options.compare_boundaries.then_some(0),
+            ..Audit::default()
+        };
+        Auditor {
+            audit,
+            prompts: HashMap::new(),
+            pairs: HashMap::new(),
+        }
+    }
+
+    /// A pair that is taken.
+    pub fn keep(&mut self, encoded: &Encoded) {
+        let Encoded { example, facts } = encoded;
+        let audit = &mut self.audit;
+        audit.kept += 1;
+        *audit.read_as.entry(facts.shape.to_string()).or_default() += 1;
+        for (columns, found) in [
+            (&mut audit.columns_used, &facts.used),
+            (&mut audit.columns_ignored, &facts.ignored),
+        ] {
+            for column in found {
+                if !columns.contains(column) {
+                    columns.insert(column.clone());
+                }
+            }
+        }
+        audit.special_tokens.pairs += usize::from(facts.specials.tokens > 0);
+        audit.special_tokens.tokens += facts.specials.tokens;
+        audit.without_end += usize::from(facts.without_end);
+        if let (Some(count), Some(true)) =
+            (&mut audit.boundary_matters, facts.specials.boundary_differs)
+        {
+            *count += 1;
+        }
+
+        let Lengths { prompt, answers } = &facts.lengths;
+        audit.prompt_tokens.add(*prompt);
+        let cut = &mut audit.cut;
+        cut.prompts += usize::from(*prompt > cut.max_prompt_tokens);
+        let budget = cut.max_response_tokens;
+        if let Some(&chosen) = answers.first() {
+            audit.chosen_tokens.add(chosen);
+            cut.chosen += usize::from(chosen > budget);
+            cut.chosen_ends += usize::from(facts.ends_lost[0]);
+        }
+        if let Some(&rejected) = answers.get(1) {
+            audit.rejected_tokens.add(rejected);
+            cut.rejected += usize::from(rejected > budget);
+            cut.rejected_ends += usize::from(facts.ends_lost[1]);
+            let bias = &mut audit.length_bias;
+            match answers[0].cmp(&rejected) {
+                std::cmp::Ordering::Greater => bias.chosen_longer += 1,
+                std::cmp::Ordering::Equal => bias.equal += 1,
+                std::cmp::Ordering::Less => bias.rejected_longer += 1,
+            }
+        }
+
+        let prompt = selection::hash([&example.prompt]);
+        *self.prompts.entry(prompt).or_default() += 1;
+        audit.prompts = self.prompts.len();
+        let swapped = selection::hash([&example.prompt, &example.rejected, &example.chosen]);
+        audit.contradictions += usize::from(self.pairs.contains_key(&swapped));
+        let times = self
+            .pairs
+            .entry(selection::fingerprint(example))
+            .or_default();
+        audit.duplicates += usize::from(*times > 0);
+        *times += 1;
+    }
+
+    /// A record that is left out; `detail` says where it is, or what is wrong with it.
+    pub fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
+        let drops = self.audit.dropped.entry(reason).or_default();
+        drops.count += 1;
+        if drops.first.len() < PLACES {
+            drops.first.push(detail.to_string());
+        }
+    }
+
+    /// The same for records that are known by their places alone.
+    pub fn drop_all(&mut self, reason: Reason, places: &[Place]) {
+        for place in places {
+            self.drop(reason, place);
+        }
+    }
+}
+
+impl Audit {
+    /// How many records were left out for this reason.
+    pub fn dropped(&self, reason: Reason) -> usize {
+        self.dropped.get(&reason).map_or(0, |drops| drops.count)
+    }
+
+    /// What a user has to know of before training, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.columns_ignored.is_empty() {
+            let names: Vec<&str> = self.columns_ignored.iter().map(String::as_str).collect();
+            notes.push(format!("columns not used: {}", names.join(", ")));
+        }
+        for (reason, drops) in &self.dropped {
+            let mut note = format!("{} {}", drops.count, reason.words());
+            if let Some(first) = drops.first.first() {
+                note += &match reason {
+                    Reason::BadRecord => format!("; the first: {first}"),
+                    _ => format!("; the first at {first}"),
+                };
+            }
+            notes.push(note);
+        }
+        let responses = self.chosen_tokens.total() + self.rejected_tokens.total();
+        let cut = &self.cut;
+        if cut.prompts > 0 {
+            notes.push(format!(
+                "{} of {} prompts are cut to --max-prompt-tokens {}",
+                cut.prompts, self.kept, cut.max_prompt_tokens
+            ));
+        }
+        if cut.chosen + cut.rejected > 0 {
+            notes.push(format!(
+                "{} of {responses} responses are cut to --max-response-tokens {}",
+                cut.chosen + cut.rejected,
+                cut.max_response_tokens
+            ));
+        }
+        if cut.chosen_ends + cut.rejected_ends > 0 {
+            notes.push(format!(
+                "{} of {responses} responses lose their end-of-text with that: from those the model does not \
+                 learn where to stop",
+                cut.chosen_ends + cut.rejected_ends
+            ));
+        }
+        if self.special_tokens.tokens > 0 {
+            let SpelledOut {
+                pairs,
+                tokens,
+                as_tokens,
+            } = self.special_tokens;
+            let how = match as_tokens {
+                true => "read as tokens",
+                false => "read as text (--allow-special-tokens reads them as tokens)",
+            };
+            notes.push(format!(
+                "special tokens are spelled out in {pairs} pairs, {tokens} in all: {how}"
+            ));
+        }
+        notes
+    }
+}

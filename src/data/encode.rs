@@ -1,0 +1,436 @@
+//! One record → the token ids of a pair, budgets applied.
+
+use super::audit::{Facts, Lengths, Specials};
+use super::message::Message;
+use super::options::{Boundary, Options, Selection, Truncation};
+use super::record::{Content, Problem, Reading, Record};
+use super::selection::Reason;
+use super::source::{Place, Raw};
+use super::{Codec, Example};
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+/// What becomes of a record that is in order.
+pub(super) enum Outcome {
+    /// A pair to train on.
+    Pair(Box<Encoded>),
+    /// A pair that teaches nothing.
+    Dropped(Reason),
+    /// A completion with a label: its other side is in another record.
+    Side(Box<Side>),
+}
+
+/// A pair with what there is to say about it.
+pub(super) struct Encoded {
+    pub example: Example,
+    pub facts: Facts,
+}
+
+/// A completion that is labelled good or bad, and waits for one of the other label.
+pub(super) struct Side {
+    pub conversation: Vec<Message>,
+    pub completion: String,
+    pub good: bool,
+    pub place: Place,
+    pub facts: Facts,
+}
+
+/// A bad and a good completion of one conversation.
+pub(super) struct Sides {
+    pub chosen: Side,
+    pub rejected: Side,
+}
+
+/// A record that was looked at.
+pub(super) struct Looked {
+    pub place: Place,
+    pub outcome: Result<Outcome>,
+}
+
+/// Turns records into examples.
+pub(super) struct Encoder<'a> {
+    codec: &'a Codec<'a>,
+    pub options: &'a Options,
+    reading: Reading,
+}
+
+/// Ids before the budgets.
+#[derive(PartialEq)]
+struct Ids {
+    prompt: Vec<u32>,
+    /// Chosen, then rejected; a demonstration has no second.
+    answers: Vec<Vec<u32>>,
+}
+
+/// Why a record cannot be used: its own fault, or the tokenizer's.
+enum Fault {
+    Record(Problem),
+    Tokenizer(Error),
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Fault {
+        Fault::Record(problem)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::Tokenizer(error)
+    }
+}
+
+impl Fault {
+    fn at(self, place: &Place) -> Error {
+        match self {
+            Fault::Record(problem) => place.error(problem.what, problem.help),
+            Fault::Tokenizer(error) => error,
+        }
+    }
+}
+
+impl<'a> Encoder<'a> {
+    pub fn new(codec: &'a Codec<'a>, options: &'a Options) -> Self {
+        let Selection {
+            drop_ties,
+            min_score_margin,
+            ..
+        } = options.selection;
+        Encoder {
+            codec,
+            options,
+            reading: Reading {
+                columns: options.columns.clone(),
+                for_sft: options.demonstrations,
+                scores: drop_ties || min_score_margin.is_some(),
+            },
+        }
+    }
+
+    /// Reads a record of a file.
+    pub fn read(&self, raw: Raw) -> Looked {
+        let place = raw.place.clone();
+        let outcome = raw.value().and_then(|value| {
+            Record::read(value, &self.reading)
+                .map_err(Fault::Record)
+                .and_then(|record| self.encode(record, place.clone()))
+                .map_err(|fault| fault.at(&place))
+        });
+        Looked { place, outcome }
+    }
+
+    /// The pair of two labelled completions; it stands where the later one does.
+    pub fn sides(&self, sides: Sides) -> Looked {
+        let Sides { chosen, rejected } = sides;
+        let place = chosen.place.clone().max(rejected.place);
+        let answers = [&chosen.completion[..], &rejected.completion[..]];
+        let pair = self.pair(&chosen.conversation, answers, place.clone(), chosen.facts);
+        let outcome = pair.map_err(|fault| fault.at(&place));
+        Looked { place, outcome }
+    }
+
+    fn encode(&self, record: Record, place: Place) -> Result<Outcome, Fault> {
+        let Record {
+            shape,
+            content,
+            scores,
+            used,
+            ignored,
+        } = record;
+        let facts = Facts {
+            shape,
+            scores,
+            used,
+            ignored,
+            ..Facts::default()
+        };
+        match content {
+            Content::Pair {
+                conversation,
+                chosen,
+                rejected,
+            } => self.pair(&conversation, [&chosen, &rejected], place, facts),
+            Content::Labelled {
+                conversation,
+                completion,
+                good,
+            } => Ok(Outcome::Side(Box::new(Side {
+                conversation,
+                completion,
+                good,
+                place,
+                facts,
+            }))),
+            Content::Demonstration {
+                conversation,
+                completion,
+            } => {
+                let (ids, specials) = self.tokenize(&conversation, &[&completion])?;
+                self.finish(ids, place, Facts { specials, ..facts })
+            }
+            Content::Ids {
+                prompt,
+                chosen,
+                rejected,
+            } => {
+                let answers = vec![chosen, rejected];
+                self.finish(Ids { prompt, answers }, place, facts)
+            }
+            Content::Tie { .. } => Ok(Outcome::Dropped(Reason::ScoreTie)),
+        }
+    }
+
+    /// A pair of texts that answer the same conversation.
+    fn pair(
+        &self,
+        conversation: &[Message],
+        answers: [&str; 2],
+        place: Place,
+        facts: Facts,
+    ) -> Result<Outcome, Fault> {
+        if answers[0] == answers[1] {
+            return Ok(Outcome::Dropped(Reason::EqualResponses));
+        }
+        let (ids, specials) = self.tokenize(conversation, &answers)?;
+        self.finish(ids, place, Facts { specials, ..facts })
+    }
+
+    /// The ids of a conversation and its answers, and what special tokens were spelled out in them.
+    fn tokenize(
+        &self,
+        conversation: &[Message],
+        answers: &[&str],
+    ) -> Result<(Ids, Specials), Fault> {
+        let tokenizer = self.codec.tokenizer.ok_or_else(no_tokenizer)?;
+        let mut specials = Specials::default();
+        let mut guard = |text: &str| {
+            let guarded = tokenizer.guard(text);
+            specials.tokens += guarded.tokens;
+            match self.options.allow_special_tokens {
+                true => text.to_owned(),
+                false => guarded.text.into_owned(),
+            }
+        };
+        let conversation: Vec<Message> = conversation
+            .iter()
+            .map(|message| Message {
+                role: message.role,
+                content: guard(&message.content),
+            })
+            .collect();
+        let answers: Vec<String> = answers.iter().map(|answer| guard(answer)).collect();
+
+        let template = self.codec.template;
+        let rendered = template.prompt(&conversation)?;
+        let wholes = answers
+            .iter()
+            .map(|answer| template.whole(&conversation, &rendered, answer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let prompt = self.before_answer(&rendered)?;
+
+        let ids = self.ids(tokenizer, prompt, &wholes, self.options.boundary)?;
+        if self.options.compare_boundaries {
+            let other = match self.options.boundary {
+                Boundary::Apart => Boundary::Joined,
+                Boundary::Joined => Boundary::Apart,
+            };
+            // Where the other way cannot be taken at all, it differs too.
+            let other = self.ids(tokenizer, prompt, &wholes, other);
+            specials.boundary_differs = Some(!other.is_ok_and(|other| other == ids));
+        }
+        Ok((ids, specials))
+    }
+
+    /// The prompt without the space at its end, if that is to begin the response.
+    fn before_answer<'t>(&self, prompt: &'t str) -> Result<&'t str, Problem> {
+        if !self.options.response_prefix_space {
+            return Ok(prompt);
+        }
+        prompt.strip_suffix(' ').ok_or_else(|| {
+            Problem::new(
+                "the prompt, put into the template, does not end in a space, and \
+                 --response-prefix-space would give that to the response",
+                "leave --response-prefix-space out",
+            )
+        })
+    }
+
+    fn ids(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: &str,
+        wholes: &[String],
+        boundary: Boundary,
+    ) -> Result<Ids, Fault> {
+        let begin = self.codec.template.begin(tokenizer);
+        let encode = |text: &str| match self.options.allow_special_tokens {
+            true => tokenizer.encode(text),
+            false => tokenizer.encode_guarded(text),
+        };
+        let mut prompt_ids = [begin, &encode(prompt)?].concat();
+        match boundary {
+            Boundary::Apart => {
+                let answers = wholes.iter().map(|whole| {
+                    let answer = whole.strip_prefix(prompt).ok_or_else(renders_differently)?;
+                    Ok(self.ended(encode(answer)?))
+                });
+                Ok(Ids {
+                    answers: answers.collect::<Result<_, Fault>>()?,
+                    prompt: prompt_ids,
+                })
+            }
+            Boundary::Joined => {
+                let end = self.codec.template.end(tokenizer);
+                prompt_ids.extend(end);
+                let wholes = wholes
+                    .iter()
+                    .map(|whole| {
+                        let whole = self.ended([begin, &encode(whole)?].concat());
+                        Ok([&whole, end].concat())
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                let shared = wholes.iter().map(|whole| common(&prompt_ids, whole));
+                let cut = shared.min().unwrap_or(prompt_ids.len());
+                Ok(Ids {
+                    prompt: prompt_ids[..cut].to_vec(),
+                    answers: wholes.iter().map(|whole| whole[cut..].to_vec()).collect(),
+                })
+            }
+        }
+    }
+
+    /// `ids` with the end-of-text token behind them, unless it is there already or the template
+    /// writes its own.
+    fn ended(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        if let (Some(end), true) = (self.codec.end.id, self.codec.template.wants_end())
+            && !ids.is_empty()
+            && ids.last() != Some(&end)
+        {
+            ids.push(end);
+        }
+        ids
+    }
+
+    /// Checks the ids and applies the budgets.
+    fn finish(&self, ids: Ids, place: Place, mut facts: Facts) -> Result<Outcome, Fault> {
+        let Ids {
+            mut prompt,
+            mut answers,
+        } = ids;
+        self.check_ids("prompt", &prompt)?;
+        for (name, ids) in ["chosen response", "rejected response"]
+            .iter()
+            .zip(&answers)
+        {
+            self.check_ids(name, ids)?;
+        }
+        if let [chosen, rejected] = &answers[..]
+            && chosen == rejected
+        {
+            return Ok(Outcome::Dropped(Reason::EqualResponses));
+        }
+        let max_response = self.options.max_response_tokens;
+        facts.lengths = Lengths {
+            prompt: prompt.len(),
+            answers: answers.iter().map(Vec::len).collect(),
+        };
+        facts.ends_lost = answers
+            .iter()
+            .map(|ids| self.end_of(ids).is_some_and(|at| at >= max_response))
+            .collect();
+        facts.without_end = answers.iter().any(|ids| self.end_of(ids).is_none());
+
+        self.cut_prompt(&mut prompt);
+        for ids in &mut answers {
+            ids.truncate(max_response);
+            ids.shrink_to_fit();
+        }
+        let longest = answers.iter().map(Vec::len).max().unwrap_or(0);
+        let mut answers = answers.into_iter();
+        let example = Example {
+            prompt,
+            chosen: answers.next().unwrap_or_default(),
+            rejected: answers.next().unwrap_or_default(),
+            place,
+        };
+        if example.chosen == example.rejected {
+            return Ok(Outcome::Dropped(Reason::EqualUnderBudget));
+        }
+        self.check_length(example.prompt.len(), longest)?;
+        Ok(Outcome::Pair(Box::new(Encoded { example, facts })))
+    }
+
+    /// Where a response's last token is that ends a text.
+    fn end_of(&self, ids: &[u32]) -> Option<usize> {
+        ids.iter().rposition(|id| self.codec.end.stops.contains(id))
+    }
+
+    /// Cuts a prompt to its budget. What the tokenizer puts before a text stays there.
+    fn cut_prompt(&self, prompt: &mut Vec<u32>) {
+        let max = self.options.max_prompt_tokens;
+        if prompt.len() > max {
+            match self.options.truncation {
+                Truncation::KeepStart => prompt.truncate(max),
+                Truncation::KeepEnd => {
+                    let tokenizer = self.codec.tokenizer;
+                    let begin = tokenizer.map_or(&[][..], |t| self.codec.template.begin(t));
+                    let kept = begin.len().min(max.saturating_sub(1));
+                    let kept = if prompt.starts_with(begin) { kept } else { 0 };
+                    prompt.drain(kept..prompt.len() - (max - kept));
+                }
+            }
+        }
+        prompt.shrink_to_fit();
+    }
+
+    fn check_ids(&self, name: &str, ids: &[u32]) -> Result<(), Problem> {
+        let size = self.codec.vocab_size;
+        if ids.is_empty() {
+            let help = "the tokenizer knows none of its characters, or the template writes nothing for it: \
+                 remove the record, or take another template";
+            return Err(Problem::new(format!("the {name} has no tokens"), help));
+        }
+        match ids.iter().find(|&&id| id as usize >= size) {
+            Some(id) => Err(Problem::new(
+                format!("the {name} has the token id {id}; the model's vocabulary has {size}"),
+                "tokenize with the tokenizer that the model was trained with",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The last token of a response is predicted and never read: it needs no position.
+    fn check_length(&self, prompt: usize, response: usize) -> Result<(), Problem> {
+        let (needed, positions) = (prompt + response - 1, self.codec.n_positions);
+        if needed > positions {
+            return Err(Problem::new(
+                format!(
+                    "{prompt} prompt tokens and {response} response tokens need {needed} \
+                     positions; the model has {positions}"
+                ),
+                "lower --max-prompt-tokens or --max-response-tokens",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How many ids two texts have in common at their beginning.
+fn common(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+fn no_tokenizer() -> Problem {
+    Problem::new(
+        "the record is text, and the model has no tokenizer",
+        "put tokenizer.json beside the model's weights, or give `prompt_ids`, `chosen_ids` and \
+         `rejected_ids`",
+    )
+}
+
+fn renders_differently() -> Problem {
+    Problem::new(
+        "the chat template writes the prompt alone in another way than with its answer behind",
+        "take --boundary joined, which cuts where the two part, as TRL does, or --chat-template card",
+    )
+}
