@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use gpt2_dpo::ceilings::Ceilings;
 use gpt2_dpo::checkpoint::{self, Outline, Weights};
-use gpt2_dpo::config::{TrainConfig, TrainOptions};
+use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
 use gpt2_dpo::data::Template;
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
@@ -14,6 +14,7 @@ use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::plan::Plan;
 use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
+use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
 
@@ -50,13 +51,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     flags.refuse_idle(&config)?;
 
     let dir = config.model.as_deref().map(fetch::model).transpose()?;
-    let outline = match &dir {
+    let mut outline = match &dir {
         Some(dir) => Outline::load(dir)?,
         None => starter::outline()?,
     };
     let dims = outline.config.dims;
     args::say_outline(&outline);
     let template = config.template(outline.tokenizer.as_ref())?;
+    if let Some(tokenizer) = &mut outline.tokenizer {
+        leave_template(&template, config.template_choice(), tokenizer);
+    }
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
     let (train, eval) = (&pairs.train, pairs.eval.as_ref());
@@ -109,6 +113,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
         say!("skipped {} of them: a gradient overflowed", outcome.skipped);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves the output's users the chat template that it is trained with, or says that they have another.
+fn leave_template(template: &Template, choice: TemplateChoice, tokenizer: &mut Tokenizer) {
+    match template {
+        Template::Chat { source, .. } if matches!(choice, TemplateChoice::File(_)) => {
+            tokenizer.set_chat_template(source);
+        }
+        Template::Chat { .. } => {}
+        Template::Text(_) => {
+            if let Ok(Some(own)) = tokenizer.chat_template(false) {
+                eprintln!(
+                    "note: the model is not trained with its own chat template, which {} of the output still \
+                     has: whoever follows that asks otherwise than in training",
+                    own.file
+                );
+            }
+        }
+    }
 }
 
 fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {

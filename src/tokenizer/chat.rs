@@ -123,6 +123,16 @@ impl Tokenizer {
         ))
     }
 
+    /// Gives the model this chat template, in a file of its own, in place of the one for every chat.
+    pub fn set_chat_template(&mut self, text: &str) {
+        self.files.set(files::TEMPLATE, text.as_bytes());
+        self.templates.push(Template {
+            name: DEFAULT.to_owned(),
+            text: text.to_owned(),
+            file: files::TEMPLATE.to_owned(),
+        });
+    }
+
     /// Whether any of the model's chat templates has `text` in it.
     pub(super) fn templates_mention(&self, text: &str) -> bool {
         self.templates

@@ -94,6 +94,15 @@ impl Files {
         found.map(|file| file.bytes.as_slice())
     }
 
+    /// Replaces the contents of a file, or adds it.
+    pub(super) fn set(&mut self, name: &str, bytes: &[u8]) {
+        self.files.retain(|file| file.name != name);
+        self.files.push(File {
+            name: name.to_owned(),
+            bytes: bytes.to_owned(),
+        });
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
