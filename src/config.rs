@@ -541,6 +541,14 @@ impl TrainConfig {
                 "give both, or neither for the starter's own pairs",
             ));
         }
+        let all_data = self.data.iter().chain(&self.eval_data);
+        if all_data.filter(|path| path.as_os_str() == "-").count() > 1 {
+            return Err(Error::option(
+                "--data",
+                "standard input (-) is named twice, and can be read once",
+                "put one of the two into a file",
+            ));
+        }
         if !(0.0..1.0).contains(&self.eval_fraction) {
             return Err(Error::option(
                 "--eval-fraction",

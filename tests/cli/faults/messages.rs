@@ -34,6 +34,19 @@ fn where_nothing_is_left_the_reasons_are() {
 }
 
 #[test]
+fn help_names_no_option_that_has_nothing_to_do_with_it() {
+    let sandbox = Sandbox::new();
+    let equal = r#"{"prompt":"Hello?","chosen":"Hi.","rejected":"Hi."}"#;
+    let alone = r#"{"prompt":"Hello?","completion":"Hi.","label":true}"#;
+    for record in [equal, alone] {
+        sandbox.write("x.jsonl", record);
+        let ran = sandbox.run("inspect x.jsonl");
+        ran.refused(&["1 ", "x.jsonl:1", "give other data"]);
+        assert!(!ran.stderr.contains("options named above"), "{ran:?}");
+    }
+}
+
+#[test]
 fn every_record_error_names_the_option_to_leave_it_out() {
     let sandbox = Sandbox::new();
     for record in [

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::inspected::{inspect_lines, refuses_lines};
+use super::inspected::{inspect, inspect_lines, refuses_lines};
 use super::{OK, ok_and};
+use crate::sandbox::Sandbox;
 
 const ASKED: &str = "User: What does a frog say?\nAssistant: ";
 const SYSTEM: &str = r#""system":"You answer in one line.""#;
@@ -69,6 +70,25 @@ fn what_cannot_be_used_is_refused_by_its_name() {
     ] {
         let record = ok_and(&format!("\"{key}\":{value}"));
         refuses_lines(&record, &[&format!("`{key}`")]);
+    }
+}
+
+#[test]
+fn other_spellings_are_refused_with_the_right_one() {
+    for (key, meant) in [
+        ("System", "`system`"),
+        ("systemPrompt", "`system_prompt`"),
+        ("chat-history", "`chat_history`"),
+        ("Input", "`input`"),
+        ("Tools", "`tools`"),
+    ] {
+        let record = ok_and(&format!("\"{key}\":\"Be short.\""));
+        let out = format!("--columns {key}=");
+        refuses_lines(&record, &[&format!("`{key}`"), meant, &out]);
+        let sandbox = Sandbox::new();
+        sandbox.write("x.jsonl", record);
+        let found = inspect(&sandbox, &format!("x.jsonl {out}"));
+        assert_eq!(found.text(0, "prompt"), ASKED);
     }
 }
 

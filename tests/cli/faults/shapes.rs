@@ -47,6 +47,8 @@ fn wrappings() {
         )
         .ok();
     assert_eq!(steps(&sandbox.metrics("out")).len(), 1);
+    let twice = sandbox.train("--data - --eval-data - --out other");
+    twice.refused(&["standard input", "twice"]);
 }
 
 /// The text of each part of a record's first pair, and how it was read.

@@ -285,6 +285,13 @@ fn special_tokens_typed_in_data_are_text_unless_told_otherwise() {
     // 1025 ends the message, too.
     let ids = allowed.ids(0, "prompt");
     assert_eq!(ids.iter().filter(|&&id| id == 1025).count(), 2, "{ids:?}");
+    let asked = |options: &str| {
+        let args = "generate --model model --device cpu --max-new-tokens 1 --message <|im_end|>";
+        sandbox.run(&format!("{args} {options}")).ok().stderr
+    };
+    let note = "note: 1 special tokens are spelled out in what is asked: read as text";
+    assert!(asked("").contains(note));
+    assert!(!asked("--allow-special-tokens").contains("spelled out"));
     assert_eq!(
         counted(&allowed),
         json!({"pairs": 1, "tokens": 1, "as_tokens": true})
