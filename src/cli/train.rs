@@ -49,14 +49,31 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
 
-    let dir = config.model.as_deref().map(fetch::model).transpose()?;
-    let outline = match &dir {
+    let fetch_model = match args.plan {
+        true => fetch::model_outline,
+        false => fetch::model,
+    };
+    let dir = config.model.as_deref().map(fetch_model).transpose()?;
+    let mut outline = match &dir {
         Some(dir) => Outline::load(dir)?,
         None => starter::outline()?,
     };
     let dims = outline.config.dims;
     args::say_outline(&outline);
     let template = config.template(outline.tokenizer.as_ref())?;
+    if let Some(tokenizer) = &mut outline.tokenizer {
+        match &template {
+            // Whoever serves the model is to ask as it was trained.
+            Template::Chat { source, .. } => tokenizer.set_chat_template(source),
+            Template::Text(_) if tokenizer.chat_template(false).is_ok_and(|own| own.is_some()) => {
+                eprintln!(
+                    "note: the model's own chat template is not what it is trained with; programs that \
+                     serve the model will use it all the same"
+                );
+            }
+            Template::Text(_) => {}
+        }
+    }
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
     let (train, eval) = (&pairs.train, pairs.eval.as_ref());

@@ -24,6 +24,8 @@ pub enum Template {
     Chat {
         /// The template, ready to render.
         template: Box<ChatTemplate>,
+        /// Its text, to be kept with the model.
+        source: String,
         /// The file that it came from.
         origin: PathBuf,
     },
@@ -75,6 +77,7 @@ impl Template {
         let specials = named.map(|token| (token.name.to_string(), token.text.clone()));
         Ok(Template::Chat {
             template: Box::new(ChatTemplate::new(source, origin, specials.collect())?),
+            source: source.to_owned(),
             origin: origin.to_owned(),
         })
     }

@@ -85,6 +85,15 @@ impl Files {
         Ok(())
     }
 
+    /// Puts a file there, in place of one of this name.
+    pub(super) fn set(&mut self, name: &str, bytes: &[u8]) {
+        self.files.retain(|file| file.name != name);
+        self.files.push(File {
+            name: name.to_owned(),
+            bytes: bytes.to_owned(),
+        });
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
