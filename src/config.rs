@@ -541,6 +541,14 @@ impl TrainConfig {
                 "give both, or neither for the starter's own pairs",
             ));
         }
+        let stdin = |path: &&PathBuf| path.as_os_str() == "-";
+        if self.data.iter().chain(&self.eval_data).filter(stdin).count() > 1 {
+            return Err(Error::option(
+                "--data",
+                "is standard input (-) twice, which can be read once",
+                "put one of the two into a file",
+            ));
+        }
         if !(0.0..1.0).contains(&self.eval_fraction) {
             return Err(Error::option(
                 "--eval-fraction",

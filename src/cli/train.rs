@@ -65,7 +65,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         match &template {
             // Whoever serves the model is to ask as it was trained.
             Template::Chat { source, .. } => tokenizer.set_chat_template(source),
-            Template::Text(_) if tokenizer.chat_template(false).is_ok_and(|own| own.is_some()) => {
+            Template::Text(_)
+                if tokenizer
+                    .chat_template(false)
+                    .is_ok_and(|own| own.is_some()) =>
+            {
                 eprintln!(
                     "note: the model's own chat template is not what it is trained with; programs that \
                      serve the model will use it all the same"

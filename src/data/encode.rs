@@ -150,18 +150,26 @@ impl<'a> Encoder<'a> {
                 chosen,
                 rejected,
             } => self.pair(&conversation, [&chosen, &rejected], place, facts),
+            Content::Labelled { good: false, .. } if self.options.demonstrations => {
+                Ok(Outcome::Dropped(Reason::LabelledBad))
+            }
             Content::Labelled {
                 conversation,
                 completion,
                 good,
-            } => Ok(Outcome::Side(Box::new(Side {
+            } if !self.options.demonstrations => Ok(Outcome::Side(Box::new(Side {
                 conversation,
                 completion,
                 good,
                 place,
                 facts,
             }))),
-            Content::Demonstration {
+            Content::Labelled {
+                conversation,
+                completion,
+                ..
+            }
+            | Content::Demonstration {
                 conversation,
                 completion,
             } => {

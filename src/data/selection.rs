@@ -28,6 +28,8 @@ pub enum Reason {
     Duplicate,
     /// No completion of the other label answers the same prompt.
     Unpaired,
+    /// A completion that is labelled bad is nothing to imitate.
+    LabelledBad,
     /// The record cannot be used.
     BadRecord,
 }
@@ -46,6 +48,7 @@ impl Reason {
             Reason::Unpaired => {
                 "completions dropped: none of the other label answers the same prompt"
             }
+            Reason::LabelledBad => "completions dropped: labelled as bad, and --loss sft imitates",
             Reason::BadRecord => "records skipped",
         }
     }

@@ -441,6 +441,13 @@ fn demonstrations_have_a_chosen_side_alone() {
         [ids("done"), vec![EOS]].concat()
     );
     assert!(dataset.examples[0].rejected.is_empty());
+
+    let labelled = [true, false].map(|label| {
+        json!({"prompt": "p", "completion": "done", "label": label}).to_string()
+    });
+    let dataset = parsed(&labelled.join("\n"), &demonstrations).unwrap();
+    assert_eq!(dataset.examples.len(), 1);
+    assert_eq!(dataset.audit.dropped(Reason::LabelledBad), 1);
 }
 
 fn numbered(count: usize, prompts: usize) -> Dataset {
