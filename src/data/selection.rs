@@ -11,6 +11,7 @@ use super::options::Selection;
 use super::source::Place;
 use super::{Dataset, Example, shuffled};
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// Why a pair was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -33,21 +34,24 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// For a line that begins with a count of pairs.
-    pub fn words(self) -> &'static str {
-        match self {
-            Reason::EqualResponses => "pairs dropped: both responses are equal",
-            Reason::EqualUnderBudget => {
-                "pairs dropped: their responses are equal under --max-response-tokens"
-            }
-            Reason::ScoreTie => "pairs dropped: both scores are equal (--drop-ties)",
-            Reason::ScoreMargin => "pairs dropped: their scores lie too close (--min-score-margin)",
-            Reason::Duplicate => "pairs dropped: the same pair came before (--dedupe)",
-            Reason::Unpaired => {
-                "completions dropped: none of the other label answers the same prompt"
-            }
-            Reason::BadRecord => "records skipped",
-        }
+    /// So many were left out, and why.
+    pub fn words(self, count: usize) -> String {
+        let (noun, why) = match self {
+            Reason::EqualResponses => ("pair", "both responses are equal"),
+            Reason::EqualUnderBudget => (
+                "pair",
+                "the responses differ only behind --max-response-tokens",
+            ),
+            Reason::ScoreTie => ("pair", "both scores are equal (--drop-ties)"),
+            Reason::ScoreMargin => ("pair", "the scores lie too close (--min-score-margin)"),
+            Reason::Duplicate => ("pair", "the same pair came before (--dedupe)"),
+            Reason::Unpaired => (
+                "completion",
+                "none of the other label answers the same prompt",
+            ),
+            Reason::BadRecord => return format!("{} skipped", counted(count, "record")),
+        };
+        format!("{} dropped: {why}", counted(count, noun))
     }
 }
 
