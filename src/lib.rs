@@ -60,5 +60,6 @@ mod stand_in;
 pub mod tokenizer;
 pub mod train;
 pub mod twins;
+pub mod words;
 
 pub use error::{Error, Result};

@@ -1,11 +1,12 @@
 //! The pairs of a run: read, weighed, held out, and what there is to say about them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::data::{self, Audit, Codec, Dataset, Options, Source};
+use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Source};
+use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
 use super::{fetch, say, starter};
@@ -25,11 +26,11 @@ pub struct Report {
     /// `null` without `--eval-data`.
     pub eval: Option<Audit>,
     /// Held-out pairs whose prompt is among those trained on; `null` without held-out pairs.
-    pub eval_prompts_trained_on: Option<usize>,
+    pub eval_prompts_trained_on: Option<Named>,
 }
 
 impl Pairs {
-    /// Reads what the options name, or the starter's own, and says what is not used as it stands.
+    /// Reads what the options name, or the starter's own.
     pub fn read(config: &TrainConfig, codec: &Codec, options: &[Options; 2]) -> Result<Pairs> {
         let [train_options, eval_options] = options;
         let mut train = Vec::new();
@@ -60,7 +61,6 @@ impl Pairs {
             eval = Some(train.hold_out(config.eval_fraction, config.seed)?);
         }
         report.eval_prompts_trained_on = eval.as_ref().map(|eval| shared(&train, eval));
-        report.say_notes();
         Ok(Pairs {
             train,
             eval,
@@ -82,25 +82,41 @@ impl Pairs {
 }
 
 impl Report {
-    fn all(&self) -> impl Iterator<Item = &Audit> {
+    /// Of all data, what is trained on first.
+    pub fn all(&self) -> impl Iterator<Item = &Audit> {
         self.train.iter().chain(&self.eval)
     }
 
-    fn say_notes(&self) {
+    /// Says what is not used as it stands.
+    pub fn say_notes(&self) {
         for audit in self.all() {
             super::args::say_audit(audit);
         }
-        if let Some(count @ 1..) = self.eval_prompts_trained_on {
+        if let Some(shared) = &self.eval_prompts_trained_on
+            && let Some(first) = shared.first.first()
+        {
+            let count = shared.count;
             eprintln!(
-                "note: {count} held-out pairs have a prompt that is trained on: they judge too kindly"
+                "note: {} {} a prompt that is trained on, and {} too kindly; the first: {first}",
+                counted(count, "held-out pair"),
+                either(count, "has", "have"),
+                either(count, "judges", "judge"),
             );
         }
     }
 }
 
 /// Pairs of `eval` whose prompt `train` has too.
-fn shared(train: &Dataset, eval: &Dataset) -> usize {
-    let prompts: HashSet<&[u32]> = train.examples.iter().map(|e| &e.prompt[..]).collect();
-    let held_out = eval.examples.iter();
-    held_out.filter(|e| prompts.contains(&e.prompt[..])).count()
+fn shared(train: &Dataset, eval: &Dataset) -> Named {
+    let mut prompts = HashMap::new();
+    for example in &train.examples {
+        prompts.entry(&example.prompt[..]).or_insert(&example.place);
+    }
+    let mut shared = Named::default();
+    for example in &eval.examples {
+        if let Some(place) = prompts.get(&example.prompt[..]) {
+            shared.add(format_args!("{} and {place}", example.place));
+        }
+    }
+    shared
 }

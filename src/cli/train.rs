@@ -80,6 +80,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
+    pairs.report.say_notes();
     let (train, eval) = (&pairs.train, pairs.eval.as_ref());
     if args.plan {
         let engine = open(&config)?;

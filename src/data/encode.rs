@@ -184,7 +184,7 @@ impl<'a> Encoder<'a> {
                 let answers = vec![chosen, rejected];
                 self.finish(Ids { prompt, answers }, place, facts)
             }
-            Content::Tie { .. } => Ok(Outcome::Dropped(Reason::ScoreTie)),
+            Content::Tie { .. } => Ok(Outcome::Dropped(Reason::NoneBetter)),
         }
     }
 

@@ -7,6 +7,7 @@ use super::encode::{Encoded, Encoder, Looked, Outcome};
 use super::selection::{Reason, Selector, Waiting};
 use super::{Dataset, Example};
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// Errors named of a file without a usable pair.
 const NAMED: usize = 3;
@@ -126,7 +127,7 @@ fn nothing_left(audit: &Audit) -> Error {
     }
     let mut reasons: Vec<String> = Vec::new();
     for (reason, drops) in &audit.dropped {
-        reasons.push(format!("{} {}", drops.count, reason.words()));
+        reasons.push(reason.words(drops.count));
         reasons.extend(
             drops
                 .first
@@ -137,13 +138,13 @@ fn nothing_left(audit: &Audit) -> Error {
     }
     if audit.outside_limits > 0 {
         reasons.push(format!(
-            "{} pairs passed over (--skip)",
-            audit.outside_limits
+            "{} passed over (--skip)",
+            counted(audit.outside_limits, "pair")
         ));
     }
     let what = format!(
-        "no usable preference pair: of {} records\n  {}",
-        audit.records,
+        "no usable preference pair: of {}\n  {}",
+        counted(audit.records, "record"),
         reasons.join("\n  ")
     );
     let help = match audit.dropped.keys().next_back() {

@@ -11,6 +11,7 @@ use super::options::Selection;
 use super::source::Place;
 use super::{Dataset, Example, shuffled};
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// Why a pair was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -22,6 +23,8 @@ pub enum Reason {
     EqualUnderBudget,
     /// Both responses have the same score.
     ScoreTie,
+    /// The record itself says that none of its answers is better.
+    NoneBetter,
     /// The chosen response's score is too little above the rejected one's.
     ScoreMargin,
     /// The same pair came before.
@@ -35,22 +38,26 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// For a line that begins with a count of pairs.
-    pub fn words(self) -> &'static str {
-        match self {
-            Reason::EqualResponses => "pairs dropped: both responses are equal",
-            Reason::EqualUnderBudget => {
-                "pairs dropped: their responses are equal under --max-response-tokens"
-            }
-            Reason::ScoreTie => "pairs dropped: both scores are equal (--drop-ties)",
-            Reason::ScoreMargin => "pairs dropped: their scores lie too close (--min-score-margin)",
-            Reason::Duplicate => "pairs dropped: the same pair came before (--dedupe)",
-            Reason::Unpaired => {
-                "completions dropped: none of the other label answers the same prompt"
-            }
-            Reason::LabelledBad => "completions dropped: labelled as bad, and --loss sft imitates",
-            Reason::BadRecord => "records skipped",
-        }
+    /// So many were left out, and why.
+    pub fn words(self, count: usize) -> String {
+        let (noun, why) = match self {
+            Reason::EqualResponses => ("pair", "both responses are equal"),
+            Reason::EqualUnderBudget => (
+                "pair",
+                "the responses differ only behind --max-response-tokens",
+            ),
+            Reason::ScoreTie => ("pair", "both scores are equal (--drop-ties)"),
+            Reason::ScoreMargin => ("pair", "the scores lie too close (--min-score-margin)"),
+            Reason::Duplicate => ("pair", "the same pair came before (--dedupe)"),
+            Reason::NoneBetter => ("pair", "the record says that neither answer is better"),
+            Reason::Unpaired => (
+                "completion",
+                "none of the other label is left that answers the same prompt",
+            ),
+            Reason::LabelledBad => ("completion", "labelled as bad, and --loss sft imitates"),
+            Reason::BadRecord => return format!("{} skipped", counted(count, "record")),
+        };
+        format!("{} dropped: {why}", counted(count, noun))
     }
 }
 

@@ -121,7 +121,7 @@ fn budgets_keep_the_prompts_end_and_the_responses_beginning() {
     // Under three tokens the responses are equal.
     let error = parsed(text, &options(5, 3)).unwrap_err().to_string();
     assert!(
-        error.contains("1 pairs dropped: their responses are equal under"),
+        error.contains("1 pair dropped: the responses differ only behind --max-response-tokens"),
         "{error}"
     );
 }
@@ -149,7 +149,7 @@ fn special_tokens_in_data_are_text_unless_allowed() {
     assert_eq!(dataset.examples[0].chosen, [spelled, vec![EOS]].concat());
     let note = &dataset.audit.notes()[0];
     assert!(
-        note.contains("in 1 pairs, 1 in all: read as text (--allow-special-tokens"),
+        note.contains("in 1 pair, 1 in all: read as text (--allow-special-tokens"),
         "{note}"
     );
 
@@ -278,7 +278,7 @@ fn where_nothing_is_left_every_reason_is_told() {
     let error = parsed(&text, &skipping).unwrap_err().to_string();
     for part in [
         "no usable preference pair: of 3 records",
-        "1 pairs dropped: both responses are equal",
+        "1 pair dropped: both responses are equal",
         "2 records skipped",
         "pairs:2: not JSON",
         "pairs:3: ",
@@ -392,7 +392,21 @@ fn repetitions_contradictions_and_lengths_are_counted() {
     let text = pairs(&[["ab", "c"], ["c", "ab"], ["ab", "c"], ["x", "y"]]);
     let audit = parsed(&text, &options(40, 20)).unwrap().audit;
     assert_eq!(
-        (audit.duplicates, audit.contradictions, audit.prompts),
+        (audit.duplicates.first, audit.contradictions.first),
+        (
+            vec!["pairs:3 and pairs:1".to_owned()],
+            vec![
+                "pairs:2 and pairs:1".to_owned(),
+                "pairs:3 and pairs:2".to_owned()
+            ],
+        )
+    );
+    assert_eq!(
+        (
+            audit.duplicates.count,
+            audit.contradictions.count,
+            audit.prompts
+        ),
         (1, 2, 1)
     );
     let bias = &audit.length_bias;

@@ -6,6 +6,7 @@ mod bad_options;
 mod bench;
 mod devices;
 mod formats;
+mod inspect;
 mod kept;
 mod models;
 mod output;
