@@ -542,7 +542,14 @@ impl TrainConfig {
             ));
         }
         let stdin = |path: &&PathBuf| path.as_os_str() == "-";
-        if self.data.iter().chain(&self.eval_data).filter(stdin).count() > 1 {
+        if self
+            .data
+            .iter()
+            .chain(&self.eval_data)
+            .filter(stdin)
+            .count()
+            > 1
+        {
             return Err(Error::option(
                 "--data",
                 "is standard input (-) twice, which can be read once",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Source};
+use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Source, mixture};
 use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
@@ -19,12 +19,16 @@ pub struct Pairs {
 }
 
 /// What was found in the data: OUT/data.json, and `inspect --json`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Report {
     /// For each `--data`.
     pub train: Vec<Audit>,
     /// `null` without `--eval-data`.
     pub eval: Option<Audit>,
+    /// Pairs that are trained on: those of all `--data`, without the held-out ones, by their weights.
+    pub trained_on: usize,
+    /// Held-out pairs, of `--eval-data` or `--eval-fraction`.
+    pub held_out: usize,
     /// Held-out pairs whose prompt is among those trained on; `null` without held-out pairs.
     pub eval_prompts_trained_on: Option<Named>,
 }
@@ -48,18 +52,25 @@ impl Pairs {
         if let Some(spec) = &config.eval_data {
             eval = Some(data::read(fetch::data(spec)?, codec, eval_options)?);
         }
+        if config.dedupe {
+            mixture::without_repeats(&mut train)?;
+        }
         let mut report = Report {
             train: train.iter().map(|data| data.audit.clone()).collect(),
             eval: eval.as_ref().map(|data| data.audit.clone()),
-            eval_prompts_trained_on: None,
+            ..Report::default()
         };
-        for (data, &weight) in train.iter_mut().zip(&config.data_weights) {
-            data.weigh(weight, config.seed)?;
-        }
-        let mut train = Dataset::joined(train);
         if config.eval_fraction > 0.0 {
-            eval = Some(train.hold_out(config.eval_fraction, config.seed)?);
+            eval = Some(mixture::hold_out(
+                &mut train,
+                config.eval_fraction,
+                config.seed,
+            )?);
         }
+        mixture::weigh(&mut train, &config.data_weights, config.seed)?;
+        let train = mixture::joined(train);
+        report.trained_on = train.examples.len();
+        report.held_out = eval.as_ref().map_or(0, |eval| eval.examples.len());
         report.eval_prompts_trained_on = eval.as_ref().map(|eval| shared(&train, eval));
         Ok(Pairs {
             train,
@@ -70,9 +81,12 @@ impl Pairs {
 
     /// A few lines on what is trained on.
     pub fn introduce(&self) {
-        let held_out = self.eval.as_ref().map_or(0, |eval| eval.examples.len());
-        let train = self.train.examples.len();
-        say!("pairs   {train} to train on, {held_out} held out");
+        let Report {
+            trained_on,
+            held_out,
+            ..
+        } = self.report;
+        say!("pairs   {trained_on} to train on, {held_out} held out");
         for audit in self.report.all() {
             for (shape, count) in &audit.read_as {
                 say!("read as {shape}: {count} of {}", audit.data);

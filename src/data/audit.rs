@@ -69,8 +69,10 @@ pub struct Audit {
     pub kept: usize,
     /// Records left out, by reason.
     pub dropped: BTreeMap<Reason, Named>,
-    /// Usable pairs outside `--skip` and `--limit`, as far as the file was read.
+    /// Usable pairs passed over by `--skip`.
     pub outside_limits: usize,
+    /// Pairs that are kept although they have no scores for `--drop-ties` or `--min-score-margin` to judge by.
+    pub unscored: usize,
     /// Tokens of each prompt before its budget.
     pub prompt_tokens: Counts,
     /// Tokens of each chosen response before its budget, end-of-text included.
@@ -329,7 +331,7 @@ impl Auditor {
 
     /// A record that is left out; `detail` says where it is, or what is wrong with it.
     pub fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
-        self.audit.dropped.entry(reason).or_default().add(detail);
+        self.audit.drop(reason, detail);
     }
 
     /// The same for records that are known by their places alone.
@@ -341,6 +343,11 @@ impl Auditor {
 }
 
 impl Audit {
+    /// A record that is left out; `detail` says where it is, or what is wrong with it.
+    pub(super) fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
+        self.dropped.entry(reason).or_default().add(detail);
+    }
+
     /// How many records were left out for this reason.
     pub fn dropped(&self, reason: Reason) -> usize {
         self.dropped.get(&reason).map_or(0, |drops| drops.count)
@@ -349,8 +356,10 @@ impl Audit {
     /// What a user has to know of before training, a line each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if !self.columns_ignored.is_empty() {
-            let names: Vec<&str> = self.columns_ignored.iter().map(String::as_str).collect();
+        // A column may be read in some records and not needed in others.
+        let ignored = self.columns_ignored.difference(&self.columns_used);
+        let names: Vec<&str> = ignored.map(String::as_str).collect();
+        if !names.is_empty() {
             notes.push(format!("columns not used: {}", names.join(", ")));
         }
         for (reason, drops) in &self.dropped {
@@ -362,6 +371,12 @@ impl Audit {
                 };
             }
             notes.push(note);
+        }
+        if self.unscored > 0 {
+            notes.push(format!(
+                "{} kept without the scores that --drop-ties and --min-score-margin judge by",
+                counted(self.unscored, "pair")
+            ));
         }
         let responses = self.chosen_tokens.total() + self.rejected_tokens.total();
         let cut = &self.cut;

@@ -145,6 +145,14 @@ impl<'a> Encoder<'a> {
             ..Facts::default()
         };
         match content {
+            // Supervised training takes no account of the rejected response.
+            Content::Pair {
+                conversation,
+                chosen: completion,
+                ..
+            } if self.options.demonstrations => {
+                self.demonstration(&conversation, &completion, place, facts)
+            }
             Content::Pair {
                 conversation,
                 chosen,
@@ -172,10 +180,7 @@ impl<'a> Encoder<'a> {
             | Content::Demonstration {
                 conversation,
                 completion,
-            } => {
-                let (ids, specials) = self.tokenize(&conversation, &[&completion])?;
-                self.finish(ids, place, Facts { specials, ..facts })
-            }
+            } => self.demonstration(&conversation, &completion, place, facts),
             Content::Ids {
                 prompt,
                 chosen,
@@ -186,6 +191,17 @@ impl<'a> Encoder<'a> {
             }
             Content::Tie { .. } => Ok(Outcome::Dropped(Reason::NoneBetter)),
         }
+    }
+
+    fn demonstration(
+        &self,
+        conversation: &[Message],
+        completion: &str,
+        place: Place,
+        facts: Facts,
+    ) -> Result<Outcome, Fault> {
+        let (ids, specials) = self.tokenize(conversation, &[completion])?;
+        self.finish(ids, place, Facts { specials, ..facts })
     }
 
     /// A pair of texts that answer the same conversation.
@@ -364,7 +380,7 @@ impl<'a> Encoder<'a> {
         if example.chosen == example.rejected {
             return Ok(Outcome::Dropped(Reason::EqualUnderBudget));
         }
-        self.check_length(example.prompt.len(), longest)?;
+        self.check_length(example.prompt.len(), longest, &example.place)?;
         Ok(Outcome::Pair(Box::new(Encoded { example, facts })))
     }
 
@@ -407,16 +423,18 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The last token of a response is predicted and never read: it needs no position.
-    fn check_length(&self, prompt: usize, response: usize) -> Result<(), Problem> {
+    /// The last token of a response is predicted and never read: it needs no position. What is too long is
+    /// the budgets' fault, not the record's, which would be left out with --skip-bad-records.
+    fn check_length(&self, prompt: usize, response: usize, place: &Place) -> Result<()> {
         let (needed, positions) = (prompt + response - 1, self.codec.n_positions);
         if needed > positions {
-            return Err(Problem::new(
+            return Err(Error::option(
+                "--max-prompt-tokens",
                 format!(
-                    "{prompt} prompt tokens and {response} response tokens need {needed} \
+                    "{place}: {prompt} prompt tokens and {response} response tokens need {needed} \
                      positions; the model has {positions}"
                 ),
-                "lower --max-prompt-tokens or --max-response-tokens",
+                "lower it, or --max-response-tokens",
             ));
         }
         Ok(())

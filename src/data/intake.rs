@@ -56,7 +56,7 @@ impl<'a> Intake<'a> {
             Ok(Outcome::Dropped(reason)) => self.auditor.drop(reason, &looked.place),
             // Two sides make a pair.
             Ok(Outcome::Side(_)) => {}
-            Err(error) if self.encoder.options.skip_bad_records => {
+            Err(error) if self.encoder.options.skip_bad_records && is_the_records(&error) => {
                 self.auditor.drop(Reason::BadRecord, error);
             }
             Err(error) => return Err(or_skip(error)),
@@ -78,9 +78,13 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// `Error::File` if no pair was taken; `Error::Option` for an option that nothing could act on.
     pub fn finish(mut self, files: &[PathBuf]) -> Result<Dataset> {
-        self.auditor
-            .drop_all(Reason::Unpaired, &self.waiting.left());
+        // Behind the last pair that is taken there may be others for them.
+        if !self.is_full() {
+            self.auditor
+                .drop_all(Reason::Unpaired, &self.waiting.left());
+        }
         let mut audit = self.auditor.audit;
+        audit.unscored = self.selector.unscored;
         audit.files = files
             .iter()
             .map(|file| file.display().to_string())
@@ -97,6 +101,11 @@ impl<'a> Intake<'a> {
             audit,
         })
     }
+}
+
+/// False for what no record is to blame for: an option, or the tokenizer.
+fn is_the_records(error: &Error) -> bool {
+    matches!(error, Error::Data { .. })
 }
 
 /// A record's error with the option that would leave the record out.

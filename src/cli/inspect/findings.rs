@@ -140,6 +140,14 @@ fn dropped(reason: Reason, named: &Named, config: &TrainConfig) -> Finding {
             "bad-records",
             "mend them, or leave them out with --skip-bad-records: without it training stops at the first",
         ),
+        Reason::NoneBetter => (
+            "none-better",
+            "nothing: a record that prefers neither answer teaches none, and is left out",
+        ),
+        Reason::LabelledBad => (
+            "labelled-bad",
+            "nothing: supervised training imitates good completions; DPO pairs them with bad ones",
+        ),
         Reason::ScoreTie => ("score-ties", ASKED_FOR),
         Reason::ScoreMargin => ("score-margin", ASKED_FOR),
         Reason::Duplicate => ("repetitions", ASKED_FOR),
