@@ -68,6 +68,7 @@ struct Bar {
 pub fn render(found: &Inspection) -> Result<String> {
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
+    env.add_filter("nats", |nats: f64| format!("{nats:.3}"));
     let names = found.report.train.iter().map(|audit| &audit.data[..]);
     let parts = found.parts().map(|(title, audit)| Part {
         title,
