@@ -99,7 +99,7 @@ fn lengths(lengths: &Lengths) {
     say!("\nTokens of each {}", lengths.what);
     paragraph("  ", &lengths.summary());
     let usual = counts.quantile(0.9).unwrap_or(0);
-    let shown = (max + 1).min(usual.max(2 * budget)).max(ROWS);
+    let shown = (max + 1).min(usual.max(budget.saturating_mul(2))).max(ROWS);
     let width = shown.div_ceil(ROWS);
     let mut bins = vec![0; ROWS];
     for (tokens, count) in counts.iter() {
@@ -120,6 +120,9 @@ fn lengths(lengths: &Lengths) {
         };
         let row = format!("  {range:>14} {count:>8} {bar}{mark}");
         say!("{}", row.trim_end());
+    }
+    if budget >= used * width {
+        say!("  {budget:>14} {:>8} <- budget", "");
     }
 }
 
