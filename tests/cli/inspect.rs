@@ -67,7 +67,7 @@ fn all_is_counted_and_named_by_its_line() {
     let sandbox = Sandbox::new();
     let tokenizer = starter(&sandbox);
     sandbox.write("d.jsonl", troubled());
-    let options = "d.jsonl --max-prompt-tokens 24 --max-response-tokens 16";
+    let options = "d.jsonl --max-prompt-tokens 24 --truncation keep-start --max-response-tokens 16";
     let found = inspected(&sandbox, options);
 
     let tokens = |text: &str| tokenizer.encode_plain(text).unwrap().len();
@@ -97,7 +97,7 @@ fn all_is_counted_and_named_by_its_line() {
         },
         "outside_limits": 0,
         "prompt_tokens": {
-            "min": prompt("Is it?"), "median": prompt("Go on.").max(prompt("Is it?")), "p90": longest,
+            "min": prompt("Is it?"), "median": prompt("Is it?"), "p90": longest,
             "p99": longest, "max": longest,
         },
         "chosen_tokens": {"min": bad, "median": good, "p90": long, "p99": long, "max": long},
@@ -147,6 +147,11 @@ fn all_is_counted_and_named_by_its_line() {
             "prompts-cut",
             "1 of 6 prompts is longer than 24 tokens and loses",
             "--truncation keep-end",
+        ),
+        (
+            "lone-space",
+            "5 of 6 prompts end in a token",
+            "--response-prefix-space",
         ),
         (
             "responses-cut",
@@ -289,7 +294,7 @@ fn demonstrations_have_no_other_side_and_rejected_ones_no_score() {
     assert_eq!(found["examples"][1]["rejected"][0]["scored"], false);
     assert_eq!(found["examples"][1]["chosen"][0]["scored"], true);
     let text = sandbox.run("inspect sft.jsonl --loss sft").ok().stdout;
-    assert_eq!(text.matches("\nRejected, ").count(), 1, "{text}");
+    assert_eq!(text.matches("  Rejected, ").count(), 1, "{text}");
     sandbox
         .run("inspect sft.jsonl --loss sft --model model")
         .refused(&["--model", "sft"]);
@@ -348,10 +353,10 @@ fn the_text_fits_a_terminal_and_says_whose_tokens_it_counts() {
         "1 pair dropped: both responses are equal",
         "d.jsonl:4\n",
         "<- budget",
-        "== e.jsonl, held out ==",
+        "== e.jsonl, held out ===",
         "a guess by length alone scores 66.7 %",
         "== ranked by the model ==",
-        "Chosen, 7 tokens, scored",
+        "\n  Chosen, 6 tokens, scored\n",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -376,10 +381,7 @@ const SWAPPED: [usize; 3] = [5, 11, 20];
 fn swapped_labels_are_among_the_first_that_a_model_ranks_the_other_way() {
     let sandbox = Sandbox::new();
     sandbox.write("d.jsonl", starter_lines("train.jsonl", 200));
-    sandbox.metrics_of(
-        "out",
-        "--batch-size 8 --learning-rate 1e-4 --max-steps 25 --eval-steps 0",
-    );
+    sandbox.metrics_of("out", "--batch-size 8 --learning-rate 3e-4 --max-steps 50");
     let mut records = starter_records("eval.jsonl", 24);
     for line in SWAPPED {
         let record = records[line - 1].as_object_mut().unwrap();
@@ -391,8 +393,8 @@ fn swapped_labels_are_among_the_first_that_a_model_ranks_the_other_way() {
     let found = inspected(&sandbox, "swapped.jsonl --model out --device cpu");
     let ranked = &found["ranked"];
     let first = ranked["most_against"].as_array().unwrap();
+    let first = &first[..SWAPPED.len()];
     let mut places: Vec<&str> = first.iter().map(|a| a["place"].as_str().unwrap()).collect();
-    places.truncate(SWAPPED.len());
     places.sort();
     let mut expected = SWAPPED.map(|line| format!("swapped.jsonl:{line}"));
     expected.sort();

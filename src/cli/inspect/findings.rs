@@ -6,7 +6,7 @@ use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
 use super::ranking::Ranked;
-use super::tokens::{LoneSpace, Shown};
+use super::tokens::LoneSpace;
 use crate::cli::pairs::Report;
 
 /// From this share of pairs on, length alone tells too much.
@@ -39,7 +39,6 @@ pub struct Facts<'a> {
     pub starters_tokens: bool,
     pub model_notes: &'a [String],
     pub lone_space: Option<&'a LoneSpace>,
-    pub examples: &'a [Shown],
     pub ranked: Option<&'a Ranked>,
 }
 
@@ -319,16 +318,15 @@ fn length_bias(audit: &Audit) -> Option<Finding> {
 
 fn lone_space(space: &LoneSpace, facts: &Facts) -> Finding {
     let pairs = facts.report.train.iter().map(|audit| audit.kept).sum();
-    let first = facts.examples.first().and_then(|e| e.chosen.first());
-    let first = first.map_or("Paris", |token| token.text.trim());
+    let before = &space.before;
     let what = format!(
-        "{} of {} {} in a token that is a space alone (id {}): the response begins with {first:?}, where running \
+        "{} of {} {} in a token that is a space alone (id {}): the response begins with {before:?}, where running \
          text would have the one token {:?}",
         space.prompts,
         counted(pairs, "prompt"),
         either(space.prompts, "ends", "end"),
         space.id,
-        format!(" {first}"),
+        format!(" {}", before.trim()),
     );
     finding(
         "lone-space",

@@ -151,7 +151,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         starters_tokens: args.model.is_none() && args.tokenizer.is_none(),
         model_notes: &model_notes,
         lone_space: lone_space.as_ref(),
-        examples: &examples,
         ranked: ranked.as_ref(),
     });
     let inspection = Inspection {

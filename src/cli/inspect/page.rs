@@ -16,8 +16,8 @@ const PAGE: &str = include_str!("page.html");
 const BARS: usize = 60;
 const WIDTH: usize = 600;
 const HEIGHT: usize = 120;
-const LABELS: usize = 16;
-const TOP: usize = 14;
+const LABELS: usize = 20;
+const TOP: usize = 18;
 
 #[derive(Serialize)]
 struct Part<'a> {
@@ -38,12 +38,11 @@ struct Chart {
     label_y: usize,
     /// The last length shown.
     last: String,
-    /// `None` if it lies right of all bars.
-    budget: Option<Line>,
+    budget: Line,
     bars: Vec<Bar>,
 }
 
-/// Where the budget ends.
+/// Where the budget ends, or the chart before it does.
 #[derive(Serialize)]
 struct Line {
     x: usize,
@@ -68,6 +67,7 @@ struct Bar {
 pub fn render(found: &Inspection) -> Result<String> {
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
+    env.add_filter("nats", |nats: f64| format!("{nats:.3}"));
     let names = found.report.train.iter().map(|audit| &audit.data[..]);
     let parts = found.parts().map(|(title, audit)| Part {
         title,
@@ -132,17 +132,20 @@ fn chart(lengths: &Lengths) -> Option<Chart> {
         width: WIDTH,
         height: TOP + HEIGHT + LABELS,
         base: TOP + HEIGHT,
-        label_y: TOP + HEIGHT + LABELS - 2,
+        label_y: TOP + HEIGHT + LABELS - 4,
         last: match longest >= end {
             true => format!("{} tokens and up", end - per_bar),
             false => format!("{} tokens", end - 1),
         },
         // A length equal to the budget is within it.
-        budget: (budget < end).then(|| Line {
-            x: (budget + 1) * WIDTH / end,
-            label: format!("budget {budget}"),
-            anchor: if 2 * budget > end { "end" } else { "start" },
-        }),
+        budget: Line {
+            x: (budget.min(end - 1) + 1) * WIDTH / end,
+            label: match budget < end {
+                true => format!("budget {budget}"),
+                false => format!("budget {budget} →"),
+            },
+            anchor: if budget > end / 2 { "end" } else { "start" },
+        },
         bars: bars.collect(),
     })
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use gpt2_dpo::words::counted;
+
 use super::Inspection;
 use super::facts::{self, Lengths};
 use super::findings::Finding;
@@ -36,6 +38,12 @@ pub fn show(found: &Inspection) {
     if let Some(ranked) = &found.ranked {
         ranking(ranked);
     }
+    if !found.examples.is_empty() {
+        heading("token by token");
+        say!(
+            "Each token's id and text; a part of a character is spelled as the vocabulary has it."
+        );
+    }
     for shown in &found.examples {
         example(shown);
     }
@@ -52,7 +60,7 @@ fn paragraph(start: &str, text: &str) {
     let mut line = start.to_owned();
     let mut width = indent.len();
     let mut begins = true;
-    for word in text.split([' ', '\n']) {
+    for word in text.split(' ') {
         let more = word.chars().count();
         if !begins && width + 1 + more > COLUMNS {
             say!("{line}");
@@ -77,20 +85,22 @@ fn findings(title: &str, all: &[Finding], data: &str) {
     say!("\n{title}");
     for finding in about {
         paragraph("  * ", &finding.what);
-        for first in &finding.first {
-            paragraph("      ", first);
+        for line in finding.first.iter().flat_map(|first| first.lines()) {
+            paragraph("      ", line);
         }
         paragraph("    -> ", &finding.advice);
     }
 }
 
-/// A distribution as bars; the budget's row is marked.
+/// A distribution as bars, all of it or most and at least twice the budget, whose row is marked.
 fn lengths(lengths: &Lengths) {
     let Lengths { counts, budget, .. } = *lengths;
     let max = counts.quantile(1.0).unwrap_or(0);
     say!("\nTokens of each {}", lengths.what);
     paragraph("  ", &lengths.summary());
-    let width = bin_width(max, budget);
+    let usual = counts.quantile(0.9).unwrap_or(0);
+    let shown = (max + 1).min(usual.max(budget.saturating_mul(2))).max(ROWS);
+    let width = shown.div_ceil(ROWS);
     let mut bins = vec![0; ROWS];
     for (tokens, count) in counts.iter() {
         bins[(tokens / width).min(ROWS - 1)] += count;
@@ -111,12 +121,9 @@ fn lengths(lengths: &Lengths) {
         let row = format!("  {range:>14} {count:>8} {bar}{mark}");
         say!("{}", row.trim_end());
     }
-}
-
-/// A width that shows all lengths, or at least twice the budget.
-fn bin_width(max: usize, budget: usize) -> usize {
-    let shown = (max + 1).min(2 * budget).max(ROWS);
-    shown.div_ceil(ROWS)
+    if budget >= used * width {
+        say!("  {budget:>14} {:>8} <- budget", "");
+    }
 }
 
 fn ranking(ranked: &Ranked) {
@@ -137,13 +144,13 @@ fn ranking(ranked: &Ranked) {
 
 /// A pair, token by token.
 fn example(shown: &Shown) {
-    heading(&format!("{}, token by token", shown.place));
+    say!("\n{}", shown.place);
     for (what, tokens) in shown.texts() {
         let scored = match tokens.iter().any(|token| token.scored) {
             true => "scored",
             false => "not scored",
         };
-        say!("\n{what}, {} tokens, {scored}", tokens.len());
+        say!("  {what}, {}, {scored}", counted(tokens.len(), "token"));
         let [start, end] = SHOWN;
         match tokens.len().checked_sub(start + end) {
             None | Some(0) => flow(tokens),
@@ -161,12 +168,12 @@ fn flow(tokens: &[Token]) {
     let mut line = String::new();
     for token in tokens {
         let text = format!("{} {:?}", token.id, token.text);
-        if !line.is_empty() && line.chars().count() + 3 + text.chars().count() > COLUMNS - 2 {
-            say!("  {line}");
+        if !line.is_empty() && line.chars().count() + 3 + text.chars().count() > COLUMNS - 4 {
+            say!("    {line}");
             line.clear();
         }
         let gap = if line.is_empty() { "" } else { "   " };
         let _ = write!(line, "{gap}{text}");
     }
-    say!("  {line}");
+    say!("    {line}");
 }

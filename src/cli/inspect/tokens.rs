@@ -30,6 +30,9 @@ pub struct LoneSpace {
     pub id: u32,
     /// Prompts that end in it.
     pub prompts: usize,
+    /// The token behind the first of them.
+    #[serde(skip)]
+    pub before: String,
 }
 
 impl Shown {
@@ -70,12 +73,18 @@ impl LoneSpace {
         let mut last = HashMap::new();
         for example in &data.examples {
             if let Some(&id) = example.prompt.last() {
-                *last.entry(id).or_insert(0) += 1;
+                let (prompts, _) = last.entry(id).or_insert((0, example));
+                *prompts += 1;
             }
         }
         let mut last = last.into_iter();
-        let (id, prompts) = last.find(|&(id, _)| text(tokenizer, id) == " ")?;
-        Some(LoneSpace { id, prompts })
+        let (id, (prompts, first)) = last.find(|&(id, _)| text(tokenizer, id) == " ")?;
+        let before = first.chosen.first().map(|&id| text(tokenizer, id));
+        Some(LoneSpace {
+            id,
+            prompts,
+            before: before.unwrap_or_default(),
+        })
     }
 }
 
