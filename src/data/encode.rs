@@ -103,6 +103,7 @@ impl<'a> Encoder<'a> {
                 columns: options.columns.clone(),
                 for_sft: options.demonstrations,
                 scores: drop_ties || min_score_margin.is_some(),
+                verbatim: false,
             },
         }
     }

@@ -93,6 +93,9 @@ pub(crate) struct Reading {
     pub for_sft: bool,
     /// Scores beside a pair are wanted. What is not wanted is not read, and need not be a number.
     pub scores: bool,
+    /// Prompts are formatted already: one that is a text stays as it is, whatever it looks like, and so
+    /// do the texts that answer it.
+    pub verbatim: bool,
 }
 
 /// A record's content and the scores that came with it.
@@ -116,7 +119,7 @@ impl Record {
             let what = format!("the record is {}, not an object", found(&value));
             return Err(Problem::new(what, SHAPES));
         };
-        let mut row = Row::new(object, &reading.columns);
+        let mut row = Row::new(object, reading);
         let Learned { content, scores } = learned(&mut row, reading)?;
         // Ids are the whole prompt, and a tie teaches nothing: what else they have does no harm.
         let whole = matches!(content, Content::Ids { .. } | Content::Tie { .. });
@@ -251,7 +254,7 @@ fn split(row: &Row, chosen: &mut Answer, rejected: &mut Answer) -> Parsed<()> {
 }
 
 /// Two answers with the conversation that both answer.
-fn answered(row: &mut Row, chosen: Answer, rejected: Answer) -> Parsed<Content> {
+fn answered(row: &mut Row, mut chosen: Answer, mut rejected: Answer) -> Parsed<Content> {
     if chosen.is_text() != rejected.is_text() {
         let (text, list) = match chosen.is_text() {
             true => (&chosen.key, &rejected.key),
@@ -271,7 +274,7 @@ fn answered(row: &mut Row, chosen: Answer, rejected: Answer) -> Parsed<Content> 
             "both must answer the same prompt: make their earlier messages equal, or remove the record",
         ));
     }
-    let conversation = conversation::read(row, chosen.context, &chosen.text)?;
+    let conversation = conversation::read(row, &mut chosen, Some(&mut rejected))?;
     Ok(Content::Pair {
         conversation,
         chosen: chosen.text,
@@ -290,9 +293,9 @@ fn single_answer(row: &mut Row) -> Parsed<Single> {
         true => Slot::Completion,
         false => Slot::Messages,
     };
-    let answer = answer(row, slot)?;
+    let mut answer = answer(row, slot)?;
     row.note(slot, answer.key.clone(), answer.form.clone());
-    let conversation = conversation::read(row, answer.context, &answer.text)?;
+    let conversation = conversation::read(row, &mut answer, None)?;
     Ok(Single {
         conversation,
         completion: answer.text,

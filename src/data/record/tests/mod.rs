@@ -10,6 +10,7 @@ mod pairs;
 mod random;
 mod refused;
 mod single;
+mod transcripts;
 mod trl;
 
 /// A pair as its record has it.
