@@ -182,10 +182,14 @@ impl<'a> Encoder<'a> {
                 chosen,
                 rejected,
             } => {
-                let answers = vec![chosen, rejected];
+                let answers = match self.options.demonstrations {
+                    true => vec![chosen],
+                    false => vec![chosen, rejected],
+                };
                 self.finish(Ids { prompt, answers }, place, facts)
             }
             Content::Tie { .. } => Ok(Outcome::Dropped(Reason::ScoreTie)),
+            Content::Blank { .. } => Ok(Outcome::Dropped(Reason::BlankResponse)),
         }
     }
 

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
+    /// A response has no text.
+    BlankResponse,
     /// Both responses are the same.
     EqualResponses,
     /// The responses differ only behind the cut.
@@ -38,6 +40,7 @@ impl Reason {
     /// For a line that begins with a count of pairs.
     pub fn words(self) -> &'static str {
         match self {
+            Reason::BlankResponse => "pairs dropped: a response is empty",
             Reason::EqualResponses => "pairs dropped: both responses are equal",
             Reason::EqualUnderBudget => {
                 "pairs dropped: their responses are equal under --max-response-tokens"

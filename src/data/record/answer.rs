@@ -19,7 +19,6 @@ pub(super) struct Answer {
     pub key: Cow<'static, str>,
     /// The messages before the answer.
     pub context: Vec<Message>,
-    /// Not blank.
     pub text: String,
     pub form: Form,
 }
@@ -58,16 +57,16 @@ impl Answer {
             };
             return Err(Problem::new(what, FORMS));
         };
-        if answer.content.trim().is_empty() {
-            let help = "give the response some text, or remove the record";
-            return Err(Problem::new(format!("`{key}` is empty"), help));
-        }
         Ok(Answer {
             key,
             context,
             text: answer.content,
             form,
         })
+    }
+
+    pub fn is_blank(&self) -> bool {
+        self.text.trim().is_empty()
     }
 
     pub fn is_text(&self) -> bool {
