@@ -9,6 +9,7 @@ use super::problem::{Parsed, Problem, found, quoted};
 use super::row::{Found, Row};
 use super::shape::Form;
 use super::transcript::{Opening, Transcript};
+use super::written;
 use crate::data::message::{Message, Role};
 
 const FORMS: &str =
@@ -32,7 +33,10 @@ impl Answer {
             value => messages::form(value),
         };
         let messages = match value {
-            Value::String(text) => vec![Message::new(Role::Assistant, text)],
+            Value::String(text) => {
+                written::refuse_messages(&key, &text)?;
+                vec![Message::new(Role::Assistant, text)]
+            }
             Value::Array(items) => messages::list(&key, items, row)?,
             one if is_message(&one) => vec![messages::message(&key, one, row)?],
             other => {

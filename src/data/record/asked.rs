@@ -10,6 +10,7 @@ use super::row::{Found, Row, is_blank, leave_out};
 use super::shape::Form;
 use super::slot::Slot;
 use super::transcript::Opening;
+use super::written;
 use crate::data::message::{Message, Role};
 
 /// Messages and the key that they were under.
@@ -105,7 +106,10 @@ pub(super) fn history(row: &mut Row) -> Parsed<Option<Said>> {
         return Ok(None);
     };
     let (form, said) = match value {
-        Value::String(text) if lone => Said::text(key.clone(), text, row.verbatim),
+        Value::String(text) if lone => {
+            written::refuse_turns(&key, &text)?;
+            Said::text(key.clone(), text, row.verbatim)
+        }
         Value::Array(items) if items.iter().all(Value::is_array) => {
             let messages = exchanges(&key, items)?;
             (Form::Exchanges, Said::new(key.clone(), messages))
@@ -147,7 +151,10 @@ pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
         return Ok(None);
     };
     let (form, said) = match value {
-        Value::String(text) => Said::text(key.clone(), text, row.verbatim),
+        Value::String(text) => {
+            written::refuse_turns(&key, &text)?;
+            Said::text(key.clone(), text, row.verbatim)
+        }
         Value::Array(items) => {
             let (form, messages) = message_list(&key, items, row)?;
             (form, Said::new(key.clone(), messages))
@@ -173,6 +180,7 @@ pub(super) fn input(row: &mut Row) -> Parsed<Option<Input>> {
     };
     match value {
         Value::String(text) => {
+            written::refuse_messages(&key, &text)?;
             row.note(Slot::Input, key.clone(), Form::Text);
             Ok(Some(Input::Text(Text { key, text })))
         }
@@ -197,6 +205,9 @@ pub(super) fn messages(row: &mut Row) -> Parsed<Option<Said>> {
     let Some(Found { key, value }) = take(row, Slot::Messages)? else {
         return Ok(None);
     };
+    if let Value::String(text) = &value {
+        written::refuse_turns(&key, text)?;
+    }
     let Value::Array(items) = value else {
         let what = format!("`{key}` is {}, not a list of messages", found(&value));
         return Err(Problem::new(what, leave_out(&key)));

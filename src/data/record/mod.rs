@@ -18,6 +18,7 @@ mod scores;
 mod shape;
 mod slot;
 mod transcript;
+mod written;
 
 use serde_json::Value;
 

@@ -12,6 +12,7 @@ mod refused;
 mod single;
 mod transcripts;
 mod trl;
+mod written;
 
 /// A pair as its record has it.
 #[derive(Debug, PartialEq)]
