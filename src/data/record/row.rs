@@ -85,8 +85,10 @@ impl<'a> Row<'a> {
             return Ok((!value.is_null()).then_some(Found { key, value }));
         }
         let mut keys: Vec<_> = self.keys(slot).collect();
-        if keys.len() > 1 && keys.iter().any(|key| !is_blank(&self.object[*key])) {
-            keys.retain(|key| !is_blank(&self.object[*key]));
+        match keys.iter().any(|key| !is_blank(&self.object[*key])) {
+            true => keys.retain(|key| !is_blank(&self.object[*key])),
+            // In whatever ways they say nothing.
+            false => keys.truncate(1),
         }
         let Some((&key, others)) = keys.split_first() else {
             return Ok(None);
