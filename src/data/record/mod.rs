@@ -346,11 +346,13 @@ fn labelled(row: &mut Row) -> Parsed<Content> {
     row.note(Slot::Label, key.clone(), Form::Label);
     let good = match &value {
         Value::Bool(good) => Some(*good),
-        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
-        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
+        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        other => match scores::number(&key, other) {
+            Ok(1.0) => Some(true),
+            Ok(0.0) => Some(false),
+            _ => None,
+        },
     };
     let Some(good) = good else {
         let what = format!("`{key}` is {}, not true or false", found(&value));

@@ -137,6 +137,8 @@ fn labelled_answers() {
         (json!(0), false),
         (json!(1.0), true),
         (json!("False"), false),
+        (json!("1"), true),
+        (json!(" 0.0"), false),
     ] {
         for value in [
             json!({"prompt": "p", "completion": "c", "label": label}),
