@@ -8,6 +8,7 @@ mod foreign;
 mod input;
 mod json;
 mod layout;
+mod once;
 mod parquet;
 mod scan;
 mod text;
