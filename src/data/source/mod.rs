@@ -10,6 +10,7 @@ mod json;
 mod layout;
 mod once;
 mod parquet;
+mod parts;
 mod scan;
 mod text;
 
