@@ -103,6 +103,7 @@ impl<'a> Encoder<'a> {
                 columns: options.columns.clone(),
                 for_sft: options.demonstrations,
                 scores: drop_ties || min_score_margin.is_some(),
+                verbatim: codec.template.is_verbatim(),
             },
         }
     }
@@ -145,14 +146,6 @@ impl<'a> Encoder<'a> {
             ..Facts::default()
         };
         match content {
-            // Supervised training takes no account of the rejected response.
-            Content::Pair {
-                conversation,
-                chosen: completion,
-                ..
-            } if self.options.demonstrations => {
-                self.demonstration(&conversation, &completion, place, facts)
-            }
             Content::Pair {
                 conversation,
                 chosen,
@@ -180,28 +173,24 @@ impl<'a> Encoder<'a> {
             | Content::Demonstration {
                 conversation,
                 completion,
-            } => self.demonstration(&conversation, &completion, place, facts),
+            } => {
+                let (ids, specials) = self.tokenize(&conversation, &[&completion])?;
+                self.finish(ids, place, Facts { specials, ..facts })
+            }
             Content::Ids {
                 prompt,
                 chosen,
                 rejected,
             } => {
-                let answers = vec![chosen, rejected];
+                let answers = match self.options.demonstrations {
+                    true => vec![chosen],
+                    false => vec![chosen, rejected],
+                };
                 self.finish(Ids { prompt, answers }, place, facts)
             }
             Content::Tie { .. } => Ok(Outcome::Dropped(Reason::NoneBetter)),
+            Content::Blank { .. } => Ok(Outcome::Dropped(Reason::BlankResponse)),
         }
-    }
-
-    fn demonstration(
-        &self,
-        conversation: &[Message],
-        completion: &str,
-        place: Place,
-        facts: Facts,
-    ) -> Result<Outcome, Fault> {
-        let (ids, specials) = self.tokenize(conversation, &[completion])?;
-        self.finish(ids, place, Facts { specials, ..facts })
     }
 
     /// A pair of texts that answer the same conversation.

@@ -17,6 +17,8 @@ use crate::words::counted;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
+    /// A response has no text.
+    BlankResponse,
     /// Both responses are the same.
     EqualResponses,
     /// The responses differ only behind the cut.
@@ -41,6 +43,7 @@ impl Reason {
     /// So many were left out, and why.
     pub fn words(self, count: usize) -> String {
         let (noun, why) = match self {
+            Reason::BlankResponse => ("pair", "a response is empty"),
             Reason::EqualResponses => ("pair", "both responses are equal"),
             Reason::EqualUnderBudget => (
                 "pair",

@@ -113,6 +113,11 @@ impl Template {
         Ok([self.begin(tokenizer), &ids].concat())
     }
 
+    /// True if a prompt is taken as it stands, so that one that is written out already is left alone.
+    pub(super) fn is_verbatim(&self) -> bool {
+        matches!(self, Template::Text(text) if text == PLACEHOLDER)
+    }
+
     /// What the tokenizer puts before a text; a chat template writes that itself.
     pub(super) fn begin<'a>(&self, tokenizer: &'a Tokenizer) -> &'a [u32] {
         match self {

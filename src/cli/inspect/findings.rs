@@ -123,6 +123,10 @@ fn of(audit: &Audit, config: &TrainConfig) -> Vec<Finding> {
 fn dropped(reason: Reason, named: &Named, config: &TrainConfig) -> Finding {
     let count = named.count;
     let (about, advice) = match reason {
+        Reason::BlankResponse => (
+            "empty-responses",
+            "nothing: a pair with an empty response is left out",
+        ),
         Reason::EqualResponses => (
             "equal-responses",
             "nothing: a pair of equal responses prefers neither, and is left out",
