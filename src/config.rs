@@ -541,18 +541,11 @@ impl TrainConfig {
                 "give both, or neither for the starter's own pairs",
             ));
         }
-        let stdin = |path: &&PathBuf| path.as_os_str() == "-";
-        if self
-            .data
-            .iter()
-            .chain(&self.eval_data)
-            .filter(stdin)
-            .count()
-            > 1
-        {
+        let all_data = self.data.iter().chain(&self.eval_data);
+        if all_data.filter(|path| path.as_os_str() == "-").count() > 1 {
             return Err(Error::option(
                 "--data",
-                "is standard input (-) twice, which can be read once",
+                "standard input (-) is named twice, and can be read once",
                 "put one of the two into a file",
             ));
         }

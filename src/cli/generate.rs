@@ -90,6 +90,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
             [tokenizer.begin(), &ids].concat()
         }
     };
+    let typed = args.message.as_ref().or(args.prompt.as_ref());
+    let spelled = typed.map_or(0, |text| tokenizer.guard(text).tokens);
+    if spelled > 0 && !allow {
+        eprintln!(
+            "note: {spelled} special tokens are spelled out in what is asked: read as text \
+             (--allow-special-tokens reads them as tokens)"
+        );
+    }
     let mut engine = args.device.open()?;
     let engine = engine.as_mut();
     let dims = &config.dims;

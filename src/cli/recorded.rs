@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint;
-use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
+use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
 
 /// The flags, and for what they leave open the run that made the model in `dir`, if a run did. Says
 /// where the run and the defaults, or a flag and the run, differ.
@@ -52,19 +52,23 @@ fn of_texts(run: TrainOptions) -> TrainOptions {
 
 /// Where flags win over the run, and where the run differs from the defaults.
 fn differences(flags: &TrainOptions, recorded: &TrainOptions, file: &Path) -> Vec<String> {
-    let (flags, recorded) = (table(flags), table(recorded));
+    let flags = TrainOptions {
+        template: flags.template.as_deref().map(unescape),
+        ..flags.clone()
+    };
+    let (flags, recorded) = (table(&flags), table(recorded));
     let defaults: toml::Table = TrainConfig::default().to_toml().parse().unwrap_or_default();
     let file = file.display();
     let mut notes = Vec::new();
     let mut taken = Vec::new();
     for (option, value) in &recorded {
+        let said = show(value);
         match flags.get(option) {
             Some(flag) if flag != value => {
-                notes.push(format!("--{option} {flag} is taken; {file} says {value}"));
+                let flag = show(flag);
+                notes.push(format!("--{option} {flag} is taken; {file} says {said}"));
             }
-            None if defaults.get(option) != Some(value) => {
-                taken.push(format!("--{option} {value}"))
-            }
+            None if defaults.get(option) != Some(value) => taken.push(format!("--{option} {said}")),
             _ => {}
         }
     }
@@ -76,6 +80,16 @@ fn differences(flags: &TrainOptions, recorded: &TrainOptions, file: &Path) -> Ve
 
 /// Options by their names, those that are given.
 fn table(options: &TrainOptions) -> toml::Table {
-    // Numbers, texts and names of choices: nothing that TOML could refuse.
-    toml::Table::try_from(options).unwrap_or_default()
+    // By way of text, which has 0.2 for the single that is nearest to it. Numbers, texts and names of choices:
+    // nothing that TOML could refuse.
+    let text = toml::to_string(options).unwrap_or_default();
+    text.parse().unwrap_or_default()
+}
+
+/// A value on one line, a newline as flags take it.
+fn show(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => format!("{text:?}"),
+        value => value.to_string(),
+    }
 }

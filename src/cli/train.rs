@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use gpt2_dpo::ceilings::Ceilings;
 use gpt2_dpo::checkpoint::{self, Outline, Weights};
-use gpt2_dpo::config::{TrainConfig, TrainOptions};
+use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Options, Template};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
@@ -14,6 +14,7 @@ use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::plan::Plan;
 use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
+use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::{Error, Result};
 
@@ -62,21 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     args::say_outline(&outline);
     let template = config.template(outline.tokenizer.as_ref())?;
     if let Some(tokenizer) = &mut outline.tokenizer {
-        match &template {
-            // Whoever serves the model is to ask as it was trained.
-            Template::Chat { source, .. } => tokenizer.set_chat_template(source),
-            Template::Text(_)
-                if tokenizer
-                    .chat_template(false)
-                    .is_ok_and(|own| own.is_some()) =>
-            {
-                eprintln!(
-                    "note: the model's own chat template is not what it is trained with; programs that \
-                     serve the model will use it all the same"
-                );
-            }
-            Template::Text(_) => {}
-        }
+        leave_template(&template, config.template_choice(), tokenizer);
     }
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
@@ -131,6 +118,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
         say!("skipped {} of them: a gradient overflowed", outcome.skipped);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves the output's users the chat template that it is trained with, or says that they have another.
+fn leave_template(template: &Template, choice: TemplateChoice, tokenizer: &mut Tokenizer) {
+    match template {
+        Template::Chat { source, .. } if matches!(choice, TemplateChoice::File(_)) => {
+            tokenizer.set_chat_template(source);
+        }
+        Template::Chat { .. } => {}
+        Template::Text(_) => {
+            if let Ok(Some(own)) = tokenizer.chat_template(false) {
+                eprintln!(
+                    "note: the model is not trained with its own chat template, which {} of the output still \
+                     has: whoever follows that asks otherwise than in training",
+                    own.file
+                );
+            }
+        }
+    }
 }
 
 fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {

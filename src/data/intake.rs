@@ -158,7 +158,10 @@ fn nothing_left(audit: &Audit) -> Error {
     );
     let help = match audit.dropped.keys().next_back() {
         Some(Reason::BadRecord) => "mend the records, or say with --columns where the texts stand",
-        _ => "loosen the options named above, or give other data",
+        _ if reasons.iter().any(|reason| reason.contains("--")) => {
+            "loosen the options named above, or give other data"
+        }
+        _ => "give other data",
     };
     Error::file(file, what, help)
 }

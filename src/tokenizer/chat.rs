@@ -85,20 +85,6 @@ pub(super) fn templates(files: &Files, declared: &Declarations) -> Result<Vec<Te
 }
 
 impl Tokenizer {
-    /// Makes `text` the model's chat template, for [`Tokenizer::save`] to write.
-    pub fn set_chat_template(&mut self, text: &str) {
-        let own = self.chat_template(false);
-        if own.is_ok_and(|own| own.is_some_and(|own| own.text == text)) {
-            return;
-        }
-        self.files.set(files::TEMPLATE, text.as_bytes());
-        self.templates.push(Template {
-            name: DEFAULT.to_owned(),
-            text: text.to_owned(),
-            file: files::TEMPLATE.to_owned(),
-        });
-    }
-
     /// The model's own chat template: for chats with `tools` the one for those, if there is one.
     ///
     /// # Errors
@@ -135,6 +121,16 @@ impl Tokenizer {
             ),
             "give the one that is meant with --chat-template FILE, or name it `default`",
         ))
+    }
+
+    /// Gives the model this chat template, in a file of its own, in place of the one for every chat.
+    pub fn set_chat_template(&mut self, text: &str) {
+        self.files.set(files::TEMPLATE, text.as_bytes());
+        self.templates.push(Template {
+            name: DEFAULT.to_owned(),
+            text: text.to_owned(),
+            file: files::TEMPLATE.to_owned(),
+        });
     }
 
     /// Whether any of the model's chat templates has `text` in it.

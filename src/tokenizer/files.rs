@@ -85,15 +85,6 @@ impl Files {
         Ok(())
     }
 
-    /// Puts a file there, in place of one of this name.
-    pub(super) fn set(&mut self, name: &str, bytes: &[u8]) {
-        self.files.retain(|file| file.name != name);
-        self.files.push(File {
-            name: name.to_owned(),
-            bytes: bytes.to_owned(),
-        });
-    }
-
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -101,6 +92,15 @@ impl Files {
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
         let found = self.files.iter().find(|file| file.name == name);
         found.map(|file| file.bytes.as_slice())
+    }
+
+    /// Replaces the contents of a file, or adds it.
+    pub(super) fn set(&mut self, name: &str, bytes: &[u8]) {
+        self.files.retain(|file| file.name != name);
+        self.files.push(File {
+            name: name.to_owned(),
+            bytes: bytes.to_owned(),
+        });
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

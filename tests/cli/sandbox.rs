@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -86,7 +87,25 @@ impl Sandbox {
 
     /// Runs the program with these arguments.
     pub fn run_with(&self, args: &[&str]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_gpt2-dpo"))
+        Ran::of(args, self.command(args).output().unwrap())
+    }
+
+    /// Runs the program with these arguments and this on its standard input.
+    pub fn run_fed(&self, args: &str, input: &[u8]) -> Ran {
+        let args: Vec<&str> = args.split_whitespace().collect();
+        let mut command = self.command(&args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        Ran::of(&args, child.wait_with_output().unwrap())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gpt2-dpo"));
+        command
             .args(args)
             .current_dir(self.dir.path())
             .env("XDG_RUNTIME_DIR", self.dir.path()) // some drivers complain where there is none
@@ -97,15 +116,8 @@ impl Sandbox {
             // A name that is no path is looked for on the hub: not in a test that has not asked for one.
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", self.dir.path().join("hf"))
-            .envs(self.env.iter().cloned())
-            .output()
-            .unwrap();
-        Ran {
-            command: args.join(" "),
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+            .envs(self.env.iter().cloned());
+        command
     }
 
     /// `train` with these options: on the CPU, with the cache in `cache`, unless they say otherwise.
@@ -207,6 +219,15 @@ impl fmt::Debug for Ran {
 }
 
 impl Ran {
+    fn of(args: &[&str], output: Output) -> Ran {
+        Ran {
+            command: args.join(" "),
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     #[track_caller]
     pub fn ok(self) -> Ran {
         assert_eq!(self.code, Some(0), "{self:?}");

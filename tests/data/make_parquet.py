@@ -5,6 +5,7 @@
 pairs-*.parquet    the schema of UltraFeedback's preference files, in every codec that is read, with and
                    without dictionaries, in both page versions, in row groups of two and tiny pages;
                    all hold the rows of pairs.json
+*_prefs.parquet    UltraFeedback's two splits of pairs with few rows, one of them with equal responses
 types.parquet      one column for each type, with nulls; types.json has what it should become
 encodings.parquet  the encodings that are chosen by hand alone; encodings.json
 old.parquet        lists and times as old writers have them; old.json
@@ -172,6 +173,21 @@ def make_pairs():
     write_json("pairs", PAIRS)
 
 
+def make_splits():
+    animals = {
+        "frog": "croak", "cow": "moo", "duck": "quack", "sheep": "baa", "cat": "meow", "owl": "hoot", "bee": "buzz",
+        "dog": "woof",
+    }
+    asked = list(enumerate(animals.items()))
+    rows = [
+        pair(at, f"What does a {animal} say?", f"A {animal} says {sound}.", f"{sound.title()}.", (8.5, 6.0 + at / 4))
+        for at, (animal, sound) in asked
+    ]
+    rows.insert(1, pair(99, "What does a fish say?", "Nothing.", "Nothing.", (5.0, 5.0)))
+    for name, part in (("train_prefs", rows[:6]), ("test_prefs", rows[6:])):
+        pq.write_table(pa.Table.from_pylist(part, schema=PAIR_SCHEMA), HERE / f"{name}.parquet")
+
+
 def make_types():
     columns = types()
     fields = [t if isinstance(t, pa.Field) else pa.field(name, t) for name, (t, _) in columns.items()]
@@ -230,6 +246,7 @@ def make_codecs():
 
 if __name__ == "__main__":
     make_pairs()
+    make_splits()
     make_types()
     make_encodings()
     make_old()

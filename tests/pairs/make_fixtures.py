@@ -6,6 +6,9 @@
 Each case is a tokenizer folder (the starter's tokenizer.json with changes), a record and this program's
 options. `joined` are the ids of TRL's own DPOTrainer._prepare_dataset; `apart` are those of its tokenizer for
 the same texts, prompt and responses on their own, with the end-of-text token behind each response.
+
+`folders` are cases by what else a model's folder may declare its tokens in: `files` stand beside the starter's
+tokenizer.json with `added` tokens, or beside its vocab.json and merges.txt, where the `vocabulary` has more tokens.
 """
 
 import copy
@@ -97,6 +100,69 @@ def cases(starter):
         yield name, tokenizer, tokenizer_config, record
 
 
+def decoder(tokens):
+    return {str(id): {key: value for key, value in special(id, text).items() if key != "id"} for id, text in tokens.items()}
+
+
+def folders():
+    end, start, stop = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+    config, special_map = "tokenizer_config.json", "special_tokens_map.json"
+    slow = {"tokenizer_class": "GPT2Tokenizer", "bos_token": end, "unk_token": end}
+    fast = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    one = conversational(["What does a frog say?"], "A frog says croak.", "Croak.")
+    typed = conversational(["What is <|im_end|>?"], "A token.", "Croak.")
+    chat = {**slow, "eos_token": stop, "chat_template": CHATML}
+    declared = {0: end, 1024: start, 1025: stop}
+    for name, changes, files, record in [
+        ("an end-of-text of special_tokens_map.json", {"added": [start, stop]}, {special_map: {"eos_token": stop}}, FROG),
+        ("an end-of-text by another name", {"added": ["</s>"]}, {config: {**fast, "eos_token": "</s>"}}, FROG),
+        ("declared by added_tokens_decoder", {"vocabulary": [start, stop]},
+         {config: {**chat, "added_tokens_decoder": decoder(declared)}}, one),
+        ("declared by special_tokens_map.json", {"vocabulary": [start, stop]},
+         {config: {**slow, "chat_template": CHATML},
+          special_map: {"eos_token": stop, "additional_special_tokens": [start]}}, one),
+        ("declared by added_tokens.json", {"vocabulary": []},
+         {config: {**chat, "additional_special_tokens": [start]}, "added_tokens.json": {start: 1024, stop: 1025}}, one),
+        ("add_prefix_space", {"vocabulary": []}, {config: {**slow, "eos_token": end, "add_prefix_space": True}}, FROG),
+        ("add_bos_token", {"vocabulary": []}, {config: {**slow, "eos_token": end, "add_bos_token": True}}, FROG),
+        ("chat_template.jinja", {"added": [start, stop]},
+         {config: {**fast, "eos_token": stop}, "chat_template.jinja": CHATML}, one),
+        ("a special token typed in a message", {"added": [start, stop]},
+         {config: {**fast, "eos_token": stop}, "chat_template.jinja": CHATML}, typed),
+    ]:
+        yield name, changes, files, record
+
+
+def write_folder(folder, starter, changes, files):
+    """The starter's tokenizer with these changes, and these files beside it."""
+    if "added" in changes:
+        files = {"tokenizer.json": with_specials(starter, *changes["added"]), **files}
+    else:
+        vocabulary, merges = starter["model"]["vocab"], starter["model"]["merges"]
+        more = {token: len(vocabulary) + at for at, token in enumerate(changes["vocabulary"])}
+        lines = ["#version: 0.2", *(merge if isinstance(merge, str) else " ".join(merge) for merge in merges), ""]
+        files = {"vocab.json": {**vocabulary, **more}, "merges.txt": "\n".join(lines), **files}
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    for name, content in files.items():
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def folder_ids(tokenizer, record):
+    """As `apart_ids`; what a user types stays text, as the program has it unless told otherwise."""
+    if record["prompt"] == FROG["prompt"]:
+        return apart_ids(tokenizer, {**record, "prompt": CARD.replace("{prompt}", record["prompt"])})
+    typed = record["prompt"][0]["content"]
+    if "<|" not in typed:
+        return apart_ids(tokenizer, record)
+    # The message alone without its special tokens, between what the template writes around it.
+    ids = apart_ids(tokenizer, {**record, "prompt": [{"role": "user", "content": "\0"}]})
+    mark = tokenizer("\0", add_special_tokens=False)["input_ids"]
+    assert len(mark) == 1 and ids["prompt"].count(mark[0]) == 1
+    at = ids["prompt"].index(mark[0])
+    text = tokenizer(typed, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return {**ids, "prompt": ids["prompt"][:at] + text + ids["prompt"][at + 1 :]}
+
+
 def trl_ids(tokenizer, record):
     """What TRL's trainer makes of the record."""
     trainer = SimpleNamespace(_tokenizer=tokenizer)
@@ -150,8 +216,14 @@ def main():
                 "apart": apart_ids(tokenizer, theirs), "joined": trl_ids(tokenizer, theirs),
             }
         )
+    beside = []
+    for name, changes, files, record in folders():
+        with tempfile.TemporaryDirectory() as folder:
+            write_folder(Path(folder), starter, changes, files)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        beside.append({"name": name, **changes, "files": files, "record": record, "ids": folder_ids(tokenizer, record)})
     versions = {library: importlib.metadata.version(library) for library in LIBRARIES}
-    text = json.dumps({"versions": versions, "cases": out}, ensure_ascii=False, indent=None)
+    text = json.dumps({"versions": versions, "cases": out, "folders": beside}, ensure_ascii=False, indent=None)
     (HERE / "expected.json").write_text(text.replace('{"name"', '\n{"name"') + "\n")
 
 

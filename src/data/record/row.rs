@@ -8,7 +8,7 @@ use super::Reading;
 use super::columns::Columns;
 use super::problem::{Parsed, Problem, found, listed};
 use super::shape::{Form, Shape};
-use super::slot::{Slot, UNUSABLE};
+use super::slot::{self, Slot, UNUSABLE};
 
 /// What records there are, for those that are none of them.
 pub(super) const SHAPES: &str = "a record has `prompt`, `chosen` and `rejected`, as text or as messages, or \
@@ -185,6 +185,16 @@ impl<'a> Row<'a> {
                     found(&value)
                 );
                 return Err(Problem::new(what, leave_out(&key)));
+            }
+            let meant = slot::meant(&key).filter(|_| !whole && !self.columns.overrides(&key));
+            if let Some(meant) = meant {
+                let what = format!(
+                    "`{key}` is not read under this name, and `{meant}` is part of what the model is asked"
+                );
+                let help = format!(
+                    "name it `{meant}` in the file, or leave it unused with --columns {key}="
+                );
+                return Err(Problem::new(what, help));
             }
             ignored.push(key);
         }

@@ -74,6 +74,28 @@ pub(super) const UNUSABLE: [&str; 14] = [
     "assistant_prefix",
 ];
 
+/// The key of what the model is asked that this one is another spelling of, as `systemPrompt` is of
+/// `system_prompt`; `None` for that key itself.
+pub(super) fn meant(key: &str) -> Option<&'static str> {
+    let asked = [
+        Slot::System,
+        Slot::History,
+        Slot::Prompt,
+        Slot::Input,
+        Slot::Messages,
+    ];
+    let names = asked.iter().flat_map(|slot| slot.names()).chain(&UNUSABLE);
+    let mut names = names.copied();
+    names.find(|name| *name != key && letters(name).eq(letters(key)))
+}
+
+/// A key's letters and digits, small.
+fn letters(key: &str) -> impl Iterator<Item = char> {
+    key.chars()
+        .filter(|character| character.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+}
+
 impl Slot {
     /// The keys under which files keep it, the usual one first.
     #[rustfmt::skip]

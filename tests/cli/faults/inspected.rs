@@ -1,0 +1,89 @@
+//! What `inspect` shows of data, as a user reads it.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Ran, Sandbox};
+
+/// What `inspect --json` prints, and the notes beside it.
+#[derive(Debug)]
+pub struct Inspected {
+    pub json: Value,
+    pub notes: String,
+}
+
+/// `inspect` with these options.
+#[track_caller]
+pub fn inspect(sandbox: &Sandbox, options: &str) -> Inspected {
+    Inspected::of(sandbox.run(&format!("inspect --json {options}")))
+}
+
+/// `inspect` on these lines alone.
+#[track_caller]
+pub fn inspect_lines(lines: &str) -> Inspected {
+    let sandbox = Sandbox::new();
+    sandbox.write("x.jsonl", lines);
+    inspect(&sandbox, "x.jsonl")
+}
+
+/// Training and `inspect` must both refuse these lines, naming each of these, and `--skip-bad-records`.
+#[track_caller]
+pub fn refuses_lines(lines: &str, fragments: &[&str]) {
+    let sandbox = Sandbox::new();
+    sandbox.write("x.jsonl", lines);
+    let fragments = [fragments, &["x.jsonl:", "--skip-bad-records"]].concat();
+    sandbox.run("inspect x.jsonl").refused(&fragments);
+    sandbox.refuses("--data x.jsonl", &fragments);
+}
+
+impl Inspected {
+    #[track_caller]
+    pub fn of(ran: Ran) -> Inspected {
+        let ran = ran.ok();
+        Inspected {
+            json: serde_json::from_str(&ran.stdout).unwrap(),
+            notes: ran.stderr,
+        }
+    }
+
+    /// The tokens' ids of one part of a pair.
+    pub fn ids(&self, pair: usize, part: &str) -> Vec<u64> {
+        let tokens = self.json["examples"][pair][part].as_array().unwrap();
+        tokens.iter().map(|t| t["id"].as_u64().unwrap()).collect()
+    }
+
+    /// The tokens' texts of one part of a pair, one behind the other.
+    pub fn text(&self, pair: usize, part: &str) -> String {
+        let tokens = self.json["examples"][pair][part].as_array().unwrap();
+        tokens.iter().map(|t| t["text"].as_str().unwrap()).collect()
+    }
+
+    /// The ids of the first pair.
+    pub fn pair(&self) -> Value {
+        json!({
+            "prompt": self.ids(0, "prompt"),
+            "chosen": self.ids(0, "chosen"),
+            "rejected": self.ids(0, "rejected"),
+        })
+    }
+
+    /// What was found in the first `--data`.
+    pub fn audit(&self) -> &Value {
+        &self.json["train"][0]
+    }
+
+    /// There must be nothing to say.
+    #[track_caller]
+    pub fn without_notes(self) -> Inspected {
+        assert_eq!(self.notes, "");
+        self
+    }
+
+    /// A note must name each of these.
+    #[track_caller]
+    pub fn noting(self, fragments: &[&str]) -> Inspected {
+        for fragment in fragments {
+            assert!(self.notes.contains(fragment), "{fragment}: {}", self.notes);
+        }
+        self
+    }
+}
