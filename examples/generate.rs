@@ -25,8 +25,9 @@ fn main() -> Result<()> {
             help: "copy one into the directory".into(),
         });
     };
-    let template = TrainConfig::default().template(Some(tokenizer))?;
-    let prompt = template.prompt_ids(tokenizer, &prompt, false)?;
+    let config = TrainConfig::default();
+    let template = config.template(Some(tokenizer))?;
+    let prompt = template.prompt_ids(tokenizer, &prompt, &config.data_options()?)?;
     let dims = &model.outline.config.dims;
     let mut engine = CpuEngine::new();
     let generator = Generator::new(&mut engine, dims, &model.weights, dims.n_positions)?;

@@ -5,7 +5,8 @@
 //!
 //! From a line of JSONL to a parameter update:
 //!
-//! 1. [`data`]: a file's records become token ids, through the [`tokenizer`].
+//! 1. [`data`]: a file's records become texts, through a template or the model's [`chat_template`], and
+//!    token ids, through the [`tokenizer`]. Files of the hub come through [`hub`].
 //! 2. [`batch`]: a micro-batch becomes one stream of rows, the prompt shared by both responses.
 //! 3. [`model`]: the dims, the table of parameters, and the walks [`model::forward`] and
 //!    [`model::backward`], which append ops to a [`recording`].
@@ -18,7 +19,8 @@
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
 //! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
-//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs. [`twins`] holds a device to the
+//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs, [`ranking`] finds labels that may be
+//! swapped. [`twins`] holds a device to the
 //! CPU's, and [`selftest`] tells from that and more whether to trust it. How fast all of it is: [`ceilings`] are what a device does at best, [`profile`] tells where the
 //! time of recordings goes, and [`mod@bench`] measures every kernel and a whole step.
 
@@ -58,5 +60,6 @@ mod stand_in;
 pub mod tokenizer;
 pub mod train;
 pub mod twins;
+pub mod words;
 
 pub use error::{Error, Result};

@@ -12,20 +12,24 @@ use crate::model::{Dims, Layout};
 /// How much likelier a model finds the chosen response than the rejected one: the difference of the mean
 /// log-probs of their tokens, in nats a token. The mean, because a sum would rank by length.
 ///
-/// One number for each example, in their order.
+/// One number for each example, in their order; `tell` hears how many there are already.
 ///
 /// # Errors
 /// `Error::Device`; `Error::Option` for an id or a position that the model does not have.
 ///
 /// # Panics
-/// If `batch_size` is 0, or if `weights` are not those of a model of `dims`.
+/// If `batch_size` is 0, if an example has no rejected response, or if `weights` are not those of a model
+/// of `dims`.
 pub fn preferences(
     engine: &mut dyn Engine,
     dims: &Dims,
     weights: &Weights,
     examples: &[Example],
     batch_size: usize,
+    tell: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
+    let paired = examples.iter().all(|example| !example.rejected.is_empty());
+    assert!(paired, "only a pair can be ranked");
     // Which objective is asked for is of no account to log-probs; β neither.
     let objective = Objective::Sigmoid { beta: 1.0 };
     let sides = objective.sides();
@@ -43,6 +47,7 @@ pub fn preferences(
             };
             preferences.push(mean(start, middle) - mean(middle, end));
         }
+        tell(preferences.len());
     }
     scorer.release(engine);
     Ok(preferences)

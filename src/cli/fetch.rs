@@ -17,6 +17,14 @@ pub fn model(spec: &Path) -> Result<PathBuf> {
     }
 }
 
+/// The folder of the model that `spec` names, where its weights need not be.
+pub fn model_outline(spec: &Path) -> Result<PathBuf> {
+    match spec.to_str() {
+        Some(text) => fetched(|settings, tell| hub::model_outline(text, settings, tell)),
+        None => Ok(spec.to_owned()),
+    }
+}
+
 /// The data that `spec` names, opened.
 pub fn data(spec: &Path) -> Result<Source> {
     let Some(text) = spec.to_str() else {

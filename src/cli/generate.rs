@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let prompt = match (&args.message, &args.prompt) {
         (Some(message), _) => {
             let template = options.template(Some(tokenizer))?;
-            template.prompt_ids(tokenizer, &unescape(message), allow)?
+            template.prompt_ids(tokenizer, &unescape(message), &options.data_options()?)?
         }
         (None, prompt) => {
             let text = unescape(prompt.as_deref().unwrap_or_default());

@@ -1,11 +1,12 @@
 //! The pairs of a run: read, weighed, held out, and what there is to say about them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::data::{self, Audit, Codec, Dataset, Options, Source};
+use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Source, mixture};
+use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
 use super::{fetch, say, starter};
@@ -18,18 +19,22 @@ pub struct Pairs {
 }
 
 /// What was found in the data: OUT/data.json, and `inspect --json`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Report {
     /// For each `--data`.
     pub train: Vec<Audit>,
     /// `null` without `--eval-data`.
     pub eval: Option<Audit>,
+    /// Pairs that are trained on: those of all `--data`, without the held-out ones, by their weights.
+    pub trained_on: usize,
+    /// Held-out pairs, of `--eval-data` or `--eval-fraction`.
+    pub held_out: usize,
     /// Held-out pairs whose prompt is among those trained on; `null` without held-out pairs.
-    pub eval_prompts_trained_on: Option<usize>,
+    pub eval_prompts_trained_on: Option<Named>,
 }
 
 impl Pairs {
-    /// Reads what the options name, or the starter's own, and says what is not used as it stands.
+    /// Reads what the options name, or the starter's own.
     pub fn read(config: &TrainConfig, codec: &Codec, options: &[Options; 2]) -> Result<Pairs> {
         let [train_options, eval_options] = options;
         let mut train = Vec::new();
@@ -47,20 +52,26 @@ impl Pairs {
         if let Some(spec) = &config.eval_data {
             eval = Some(data::read(fetch::data(spec)?, codec, eval_options)?);
         }
+        if config.dedupe {
+            mixture::without_repeats(&mut train)?;
+        }
         let mut report = Report {
             train: train.iter().map(|data| data.audit.clone()).collect(),
             eval: eval.as_ref().map(|data| data.audit.clone()),
-            eval_prompts_trained_on: None,
+            ..Report::default()
         };
-        for (data, &weight) in train.iter_mut().zip(&config.data_weights) {
-            data.weigh(weight, config.seed)?;
-        }
-        let mut train = Dataset::joined(train);
         if config.eval_fraction > 0.0 {
-            eval = Some(train.hold_out(config.eval_fraction, config.seed)?);
+            eval = Some(mixture::hold_out(
+                &mut train,
+                config.eval_fraction,
+                config.seed,
+            )?);
         }
+        mixture::weigh(&mut train, &config.data_weights, config.seed)?;
+        let train = mixture::joined(train);
+        report.trained_on = train.examples.len();
+        report.held_out = eval.as_ref().map_or(0, |eval| eval.examples.len());
         report.eval_prompts_trained_on = eval.as_ref().map(|eval| shared(&train, eval));
-        report.say_notes();
         Ok(Pairs {
             train,
             eval,
@@ -70,9 +81,12 @@ impl Pairs {
 
     /// A few lines on what is trained on.
     pub fn introduce(&self) {
-        let held_out = self.eval.as_ref().map_or(0, |eval| eval.examples.len());
-        let train = self.train.examples.len();
-        say!("pairs   {train} to train on, {held_out} held out");
+        let Report {
+            trained_on,
+            held_out,
+            ..
+        } = self.report;
+        say!("pairs   {trained_on} to train on, {held_out} held out");
         for audit in self.report.all() {
             for (shape, count) in &audit.read_as {
                 say!("read as {shape}: {count} of {}", audit.data);
@@ -82,25 +96,41 @@ impl Pairs {
 }
 
 impl Report {
-    fn all(&self) -> impl Iterator<Item = &Audit> {
+    /// Of all data, what is trained on first.
+    pub fn all(&self) -> impl Iterator<Item = &Audit> {
         self.train.iter().chain(&self.eval)
     }
 
-    fn say_notes(&self) {
+    /// Says what is not used as it stands.
+    pub fn say_notes(&self) {
         for audit in self.all() {
             super::args::say_audit(audit);
         }
-        if let Some(count @ 1..) = self.eval_prompts_trained_on {
+        if let Some(shared) = &self.eval_prompts_trained_on
+            && let Some(first) = shared.first.first()
+        {
+            let count = shared.count;
             eprintln!(
-                "note: {count} held-out pairs have a prompt that is trained on: they judge too kindly"
+                "note: {} {} a prompt that is trained on, and {} too kindly; the first: {first}",
+                counted(count, "held-out pair"),
+                either(count, "has", "have"),
+                either(count, "judges", "judge"),
             );
         }
     }
 }
 
 /// Pairs of `eval` whose prompt `train` has too.
-fn shared(train: &Dataset, eval: &Dataset) -> usize {
-    let prompts: HashSet<&[u32]> = train.examples.iter().map(|e| &e.prompt[..]).collect();
-    let held_out = eval.examples.iter();
-    held_out.filter(|e| prompts.contains(&e.prompt[..])).count()
+fn shared(train: &Dataset, eval: &Dataset) -> Named {
+    let mut prompts = HashMap::new();
+    for example in &train.examples {
+        prompts.entry(&example.prompt[..]).or_insert(&example.place);
+    }
+    let mut shared = Named::default();
+    for example in &eval.examples {
+        if let Some(place) = prompts.get(&example.prompt[..]) {
+            shared.add(format_args!("{} and {place}", example.place));
+        }
+    }
+    shared
 }

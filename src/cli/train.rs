@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use gpt2_dpo::ceilings::Ceilings;
 use gpt2_dpo::checkpoint::{self, Outline, Weights};
 use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
-use gpt2_dpo::data::Template;
+use gpt2_dpo::data::{Options, Template};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
 use gpt2_dpo::engine::{Engine, Tap};
@@ -50,7 +50,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
 
-    let dir = config.model.as_deref().map(fetch::model).transpose()?;
+    let fetch_model = match args.plan {
+        true => fetch::model_outline,
+        false => fetch::model,
+    };
+    let dir = config.model.as_deref().map(fetch_model).transpose()?;
     let mut outline = match &dir {
         Some(dir) => Outline::load(dir)?,
         None => starter::outline()?,
@@ -63,6 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
+    pairs.report.say_notes();
     let (train, eval) = (&pairs.train, pairs.eval.as_ref());
     if args.plan {
         let engine = open(&config)?;
@@ -102,7 +107,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         show_change(before, after);
     }
     if config.model.is_none() && config.data.is_empty() {
-        show_answers(engine, &outline, &template, &outcome.weights)?;
+        show_answers(engine, &outline, (&template, &options[0]), &outcome.weights)?;
     }
     if let Some((profile, ceilings)) = &profile {
         write_trace(profile, &out)?;
@@ -317,12 +322,12 @@ fn show_change(before: &Summary, after: &Summary) {
 fn show_answers(
     engine: &mut dyn Engine,
     outline: &Outline,
-    template: &Template,
+    asking: (&Template, &Options),
     after: &Weights,
 ) -> Result<()> {
     let before = starter::weights(&outline.config.dims)?;
-    let before = answers(engine, outline, template, &before)?;
-    let after = answers(engine, outline, template, after)?;
+    let before = answers(engine, outline, asking, &before)?;
+    let after = answers(engine, outline, asking, after)?;
     for ((prompt, before), after) in starter::SHOWN_PROMPTS.iter().zip(before).zip(after) {
         say!("\n{prompt}\n  before: {before}\n  after:  {after}");
     }
@@ -333,7 +338,7 @@ fn show_answers(
 fn answers(
     engine: &mut dyn Engine,
     outline: &Outline,
-    template: &Template,
+    (template, options): (&Template, &Options),
     weights: &Weights,
 ) -> Result<Vec<String>> {
     let Some(tokenizer) = &outline.tokenizer else {
@@ -343,7 +348,7 @@ fn answers(
     let generator = Generator::new(engine, dims, weights, dims.n_positions)?;
     let mut answers = Vec::new();
     for prompt in starter::SHOWN_PROMPTS {
-        let prompt = template.prompt_ids(tokenizer, prompt, false)?;
+        let prompt = template.prompt_ids(tokenizer, prompt, options)?;
         let (stops, greedy) = (&outline.end.stops, Sampling::GREEDY);
         let mut ids = Vec::new();
         generator.generate(engine, &prompt, SHOWN_TOKENS, stops, greedy, |id| {

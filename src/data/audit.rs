@@ -1,8 +1,10 @@
 //! What was found in a data set: read how, kept and dropped, cut, said once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::encode::Encoded;
@@ -10,8 +12,9 @@ use super::options::Options;
 use super::record::{Scores, Shape};
 use super::selection::{self, Reason};
 use super::source::Place;
+use crate::words::{counted, either};
 
-/// Places named for each reason to drop a record.
+/// Places named of whatever is counted.
 const PLACES: usize = 5;
 
 /// What there is to say of one pair besides its ids.
@@ -65,9 +68,11 @@ pub struct Audit {
     /// Pairs to train or to evaluate on.
     pub kept: usize,
     /// Records left out, by reason.
-    pub dropped: BTreeMap<Reason, Drops>,
-    /// Usable pairs outside `--skip` and `--limit`, as far as the file was read.
+    pub dropped: BTreeMap<Reason, Named>,
+    /// Usable pairs passed over by `--skip`.
     pub outside_limits: usize,
+    /// Pairs that are kept although they have no scores for `--drop-ties` or `--min-score-margin` to judge by.
+    pub unscored: usize,
     /// Tokens of each prompt before its budget.
     pub prompt_tokens: Counts,
     /// Tokens of each chosen response before its budget, end-of-text included.
@@ -78,27 +83,37 @@ pub struct Audit {
     pub cut: Cut,
     /// Special tokens spelled out in records.
     pub special_tokens: SpelledOut,
-    /// Responses without any end-of-text.
+    /// Pairs with a response that has no end-of-text at all.
     pub without_end: usize,
     /// Pairs of which `--boundary` decides ids; `null` if that was not looked at.
     pub boundary_matters: Option<usize>,
     /// Whether the longer response is the chosen one.
     pub length_bias: LengthBias,
     /// Pairs that came before, id by id.
-    pub duplicates: usize,
+    pub duplicates: Named,
     /// Pairs that came before the other way round: the same two responses, swapped.
-    pub contradictions: usize,
+    pub contradictions: Named,
     /// Different prompts.
     pub prompts: usize,
 }
 
-/// Records left out for one reason.
+/// Records of one kind.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Drops {
+pub struct Named {
     /// How many.
     pub count: usize,
     /// Where the first ones are, and what is wrong with those that cannot be used.
     pub first: Vec<String>,
+}
+
+impl Named {
+    /// One more.
+    pub fn add(&mut self, detail: impl fmt::Display) {
+        self.count += 1;
+        if self.first.len() < PLACES {
+            self.first.push(detail.to_string());
+        }
+    }
 }
 
 /// What the budgets cut, in pairs or responses.
@@ -132,7 +147,7 @@ pub struct SpelledOut {
 }
 
 /// Whether the longer response is the chosen one, by tokens before the budgets.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct LengthBias {
     /// Pairs whose chosen response is the longer one.
     pub chosen_longer: usize,
@@ -149,6 +164,18 @@ impl LengthBias {
         let pairs = self.chosen_longer + self.equal + self.rejected_longer;
         let longer = (self.chosen_longer as f64 + 0.5 * self.equal as f64) / pairs as f64;
         (pairs > 0).then(|| longer.max(1.0 - longer))
+    }
+}
+
+/// With what a guess scores that knows nothing else.
+impl Serialize for LengthBias {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("LengthBias", 4)?;
+        fields.serialize_field("chosen_longer", &self.chosen_longer)?;
+        fields.serialize_field("equal", &self.equal)?;
+        fields.serialize_field("rejected_longer", &self.rejected_longer)?;
+        fields.serialize_field("length_only_accuracy", &self.accuracy())?;
+        fields.end()
     }
 }
 
@@ -207,9 +234,9 @@ impl Serialize for Counts {
 /// Fills an [`Audit`] while a file is read.
 pub(super) struct Auditor {
     pub audit: Audit,
-    /// Times that a prompt came.
-    prompts: HashMap<u128, usize>,
-    pairs: HashMap<u128, usize>,
+    prompts: HashSet<u128>,
+    /// Where each pair came first.
+    pairs: HashMap<u128, Place>,
 }
 
 impl Auditor {
@@ -230,7 +257,7 @@ impl Auditor {
         };
         Auditor {
             audit,
-            prompts: HashMap::new(),
+            prompts: HashSet::new(),
             pairs: HashMap::new(),
         }
     }
@@ -282,26 +309,29 @@ impl Auditor {
             }
         }
 
-        let prompt = selection::hash([&example.prompt]);
-        *self.prompts.entry(prompt).or_default() += 1;
+        self.prompts.insert(selection::hash([&example.prompt]));
         audit.prompts = self.prompts.len();
         let swapped = selection::hash([&example.prompt, &example.rejected, &example.chosen]);
-        audit.contradictions += usize::from(self.pairs.contains_key(&swapped));
-        let times = self
-            .pairs
-            .entry(selection::fingerprint(example))
-            .or_default();
-        audit.duplicates += usize::from(*times > 0);
-        *times += 1;
+        let place = &example.place;
+        if let Some(first) = self.pairs.get(&swapped) {
+            audit
+                .contradictions
+                .add(format_args!("{place} and {first}"));
+        }
+        match self.pairs.entry(selection::fingerprint(example)) {
+            Entry::Vacant(entry) => {
+                entry.insert(place.clone());
+            }
+            Entry::Occupied(entry) => {
+                let first = entry.get();
+                audit.duplicates.add(format_args!("{place} and {first}"));
+            }
+        }
     }
 
     /// A record that is left out; `detail` says where it is, or what is wrong with it.
     pub fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
-        let drops = self.audit.dropped.entry(reason).or_default();
-        drops.count += 1;
-        if drops.first.len() < PLACES {
-            drops.first.push(detail.to_string());
-        }
+        self.audit.drop(reason, detail);
     }
 
     /// The same for records that are known by their places alone.
@@ -313,6 +343,11 @@ impl Auditor {
 }
 
 impl Audit {
+    /// A record that is left out; `detail` says where it is, or what is wrong with it.
+    pub(super) fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
+        self.dropped.entry(reason).or_default().add(detail);
+    }
+
     /// How many records were left out for this reason.
     pub fn dropped(&self, reason: Reason) -> usize {
         self.dropped.get(&reason).map_or(0, |drops| drops.count)
@@ -321,12 +356,14 @@ impl Audit {
     /// What a user has to know of before training, a line each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if !self.columns_ignored.is_empty() {
-            let names: Vec<&str> = self.columns_ignored.iter().map(String::as_str).collect();
+        // A column may be read in some records and not needed in others.
+        let ignored = self.columns_ignored.difference(&self.columns_used);
+        let names: Vec<&str> = ignored.map(String::as_str).collect();
+        if !names.is_empty() {
             notes.push(format!("columns not used: {}", names.join(", ")));
         }
         for (reason, drops) in &self.dropped {
-            let mut note = format!("{} {}", drops.count, reason.words());
+            let mut note = reason.words(drops.count);
             if let Some(first) = drops.first.first() {
                 note += &match reason {
                     Reason::BadRecord => format!("; the first: {first}"),
@@ -335,26 +372,39 @@ impl Audit {
             }
             notes.push(note);
         }
+        if self.unscored > 0 {
+            notes.push(format!(
+                "{} kept without the scores that --drop-ties and --min-score-margin judge by",
+                counted(self.unscored, "pair")
+            ));
+        }
         let responses = self.chosen_tokens.total() + self.rejected_tokens.total();
         let cut = &self.cut;
         if cut.prompts > 0 {
             notes.push(format!(
-                "{} of {} prompts are cut to --max-prompt-tokens {}",
-                cut.prompts, self.kept, cut.max_prompt_tokens
+                "{} of {} {} cut to --max-prompt-tokens {}",
+                cut.prompts,
+                counted(self.kept, "prompt"),
+                either(cut.prompts, "is", "are"),
+                cut.max_prompt_tokens
             ));
         }
-        if cut.chosen + cut.rejected > 0 {
+        let over = cut.chosen + cut.rejected;
+        if over > 0 {
             notes.push(format!(
-                "{} of {responses} responses are cut to --max-response-tokens {}",
-                cut.chosen + cut.rejected,
+                "{over} of {} {} cut to --max-response-tokens {}",
+                counted(responses, "response"),
+                either(over, "is", "are"),
                 cut.max_response_tokens
             ));
         }
-        if cut.chosen_ends + cut.rejected_ends > 0 {
+        let ends = cut.chosen_ends + cut.rejected_ends;
+        if ends > 0 {
             notes.push(format!(
-                "{} of {responses} responses lose their end-of-text with that: from those the model does not \
-                 learn where to stop",
-                cut.chosen_ends + cut.rejected_ends
+                "{ends} of {} {} end-of-text with that: from {} the model does not learn where to stop",
+                counted(responses, "response"),
+                either(ends, "loses its", "lose their"),
+                either(ends, "it", "those")
             ));
         }
         if self.special_tokens.tokens > 0 {
@@ -368,7 +418,8 @@ impl Audit {
                 false => "read as text (--allow-special-tokens reads them as tokens)",
             };
             notes.push(format!(
-                "special tokens are spelled out in {pairs} pairs, {tokens} in all: {how}"
+                "special tokens are spelled out in {}, {tokens} in all: {how}",
+                counted(pairs, "pair")
             ));
         }
         notes

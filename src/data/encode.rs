@@ -103,6 +103,7 @@ impl<'a> Encoder<'a> {
                 columns: options.columns.clone(),
                 for_sft: options.demonstrations,
                 scores: drop_ties || min_score_margin.is_some(),
+                verbatim: codec.template.is_verbatim(),
             },
         }
     }
@@ -150,18 +151,26 @@ impl<'a> Encoder<'a> {
                 chosen,
                 rejected,
             } => self.pair(&conversation, [&chosen, &rejected], place, facts),
+            Content::Labelled { good: false, .. } if self.options.demonstrations => {
+                Ok(Outcome::Dropped(Reason::LabelledBad))
+            }
             Content::Labelled {
                 conversation,
                 completion,
                 good,
-            } => Ok(Outcome::Side(Box::new(Side {
+            } if !self.options.demonstrations => Ok(Outcome::Side(Box::new(Side {
                 conversation,
                 completion,
                 good,
                 place,
                 facts,
             }))),
-            Content::Demonstration {
+            Content::Labelled {
+                conversation,
+                completion,
+                ..
+            }
+            | Content::Demonstration {
                 conversation,
                 completion,
             } => {
@@ -173,10 +182,14 @@ impl<'a> Encoder<'a> {
                 chosen,
                 rejected,
             } => {
-                let answers = vec![chosen, rejected];
+                let answers = match self.options.demonstrations {
+                    true => vec![chosen],
+                    false => vec![chosen, rejected],
+                };
                 self.finish(Ids { prompt, answers }, place, facts)
             }
-            Content::Tie { .. } => Ok(Outcome::Dropped(Reason::ScoreTie)),
+            Content::Tie { .. } => Ok(Outcome::Dropped(Reason::NoneBetter)),
+            Content::Blank { .. } => Ok(Outcome::Dropped(Reason::BlankResponse)),
         }
     }
 
@@ -356,7 +369,7 @@ impl<'a> Encoder<'a> {
         if example.chosen == example.rejected {
             return Ok(Outcome::Dropped(Reason::EqualUnderBudget));
         }
-        self.check_length(example.prompt.len(), longest)?;
+        self.check_length(example.prompt.len(), longest, &example.place)?;
         Ok(Outcome::Pair(Box::new(Encoded { example, facts })))
     }
 
@@ -399,16 +412,18 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The last token of a response is predicted and never read: it needs no position.
-    fn check_length(&self, prompt: usize, response: usize) -> Result<(), Problem> {
+    /// The last token of a response is predicted and never read: it needs no position. What is too long is
+    /// the budgets' fault, not the record's, which would be left out with --skip-bad-records.
+    fn check_length(&self, prompt: usize, response: usize, place: &Place) -> Result<()> {
         let (needed, positions) = (prompt + response - 1, self.codec.n_positions);
         if needed > positions {
-            return Err(Problem::new(
+            return Err(Error::option(
+                "--max-prompt-tokens",
                 format!(
-                    "{prompt} prompt tokens and {response} response tokens need {needed} \
+                    "{place}: {prompt} prompt tokens and {response} response tokens need {needed} \
                      positions; the model has {positions}"
                 ),
-                "lower --max-prompt-tokens or --max-response-tokens",
+                "lower it, or --max-response-tokens",
             ));
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::encode::{Encoded, Encoder, Looked, Outcome};
 use super::selection::{Reason, Selector, Waiting};
 use super::{Dataset, Example};
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// Errors named of a file without a usable pair.
 const NAMED: usize = 3;
@@ -55,7 +56,7 @@ impl<'a> Intake<'a> {
             Ok(Outcome::Dropped(reason)) => self.auditor.drop(reason, &looked.place),
             // Two sides make a pair.
             Ok(Outcome::Side(_)) => {}
-            Err(error) if self.encoder.options.skip_bad_records => {
+            Err(error) if self.encoder.options.skip_bad_records && is_the_records(&error) => {
                 self.auditor.drop(Reason::BadRecord, error);
             }
             Err(error) => return Err(or_skip(error)),
@@ -77,9 +78,13 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// `Error::File` if no pair was taken; `Error::Option` for an option that nothing could act on.
     pub fn finish(mut self, files: &[PathBuf]) -> Result<Dataset> {
-        self.auditor
-            .drop_all(Reason::Unpaired, &self.waiting.left());
+        // Behind the last pair that is taken there may be others for them.
+        if !self.is_full() {
+            self.auditor
+                .drop_all(Reason::Unpaired, &self.waiting.left());
+        }
         let mut audit = self.auditor.audit;
+        audit.unscored = self.selector.unscored;
         audit.files = files
             .iter()
             .map(|file| file.display().to_string())
@@ -96,6 +101,11 @@ impl<'a> Intake<'a> {
             audit,
         })
     }
+}
+
+/// False for what no record is to blame for: an option, or the tokenizer.
+fn is_the_records(error: &Error) -> bool {
+    matches!(error, Error::Data { .. })
 }
 
 /// A record's error with the option that would leave the record out.
@@ -126,7 +136,7 @@ fn nothing_left(audit: &Audit) -> Error {
     }
     let mut reasons: Vec<String> = Vec::new();
     for (reason, drops) in &audit.dropped {
-        reasons.push(format!("{} {}", drops.count, reason.words()));
+        reasons.push(reason.words(drops.count));
         reasons.extend(
             drops
                 .first
@@ -137,13 +147,13 @@ fn nothing_left(audit: &Audit) -> Error {
     }
     if audit.outside_limits > 0 {
         reasons.push(format!(
-            "{} pairs passed over (--skip)",
-            audit.outside_limits
+            "{} passed over (--skip)",
+            counted(audit.outside_limits, "pair")
         ));
     }
     let what = format!(
-        "no usable preference pair: of {} records\n  {}",
-        audit.records,
+        "no usable preference pair: of {}\n  {}",
+        counted(audit.records, "record"),
         reasons.join("\n  ")
     );
     let help = match audit.dropped.keys().next_back() {

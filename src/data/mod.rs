@@ -5,12 +5,14 @@
 //! 2. `record`: a record says a conversation and two answers, in any of the accepted shapes.
 //! 3. `template`: conversation and answers become texts.
 //! 4. `encode`: texts become ids; budgets cut them.
-//! 5. `selection`: which pairs are taken. `audit`: what there is to say about all of it.
+//! 5. `selection`: which pairs are taken; [`mixture`]: several data sets as one. `audit`: what there is to say
+//!    about all of it.
 
 mod audit;
 mod encode;
 mod intake;
 mod message;
+pub mod mixture;
 mod options;
 mod order;
 mod record;
@@ -20,7 +22,7 @@ mod template;
 
 use rayon::prelude::*;
 
-pub use audit::{Audit, Counts, Cut, Drops, LengthBias, SpelledOut};
+pub use audit::{Audit, Counts, Cut, LengthBias, Named, SpelledOut};
 pub use message::{Message, Role};
 pub use options::{Boundary, Options, Selection, Truncation};
 pub use order::shuffled;
@@ -109,9 +111,13 @@ pub fn read(mut source: Source, codec: &Codec, options: &Options) -> Result<Data
     while !intake.is_full()
         && let Some(chunk) = source.next_chunk()?
     {
-        let outcomes: Vec<_> = chunk.into_par_iter().map(|raw| encoder.read(raw)).collect();
-        for outcome in outcomes {
-            intake.take(outcome)?;
+        let looked: Vec<_> = chunk.into_par_iter().map(|raw| encoder.read(raw)).collect();
+        for looked in looked {
+            // What stands behind the last pair that is taken is none of a run's business.
+            if intake.is_full() {
+                break;
+            }
+            intake.take(looked)?;
         }
     }
     intake.finish(source.files())

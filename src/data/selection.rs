@@ -6,48 +6,61 @@ use std::collections::hash_map::{Entry, HashMap};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::Example;
 use super::encode::{Encoded, Side, Sides};
 use super::options::Selection;
 use super::source::Place;
-use super::{Dataset, Example, shuffled};
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// Why a pair was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
+    /// A response has no text.
+    BlankResponse,
     /// Both responses are the same.
     EqualResponses,
     /// The responses differ only behind the cut.
     EqualUnderBudget,
     /// Both responses have the same score.
     ScoreTie,
+    /// The record itself says that none of its answers is better.
+    NoneBetter,
     /// The chosen response's score is too little above the rejected one's.
     ScoreMargin,
     /// The same pair came before.
     Duplicate,
     /// No completion of the other label answers the same prompt.
     Unpaired,
+    /// A completion that is labelled bad is nothing to imitate.
+    LabelledBad,
     /// The record cannot be used.
     BadRecord,
 }
 
 impl Reason {
-    /// For a line that begins with a count of pairs.
-    pub fn words(self) -> &'static str {
-        match self {
-            Reason::EqualResponses => "pairs dropped: both responses are equal",
-            Reason::EqualUnderBudget => {
-                "pairs dropped: their responses are equal under --max-response-tokens"
-            }
-            Reason::ScoreTie => "pairs dropped: both scores are equal (--drop-ties)",
-            Reason::ScoreMargin => "pairs dropped: their scores lie too close (--min-score-margin)",
-            Reason::Duplicate => "pairs dropped: the same pair came before (--dedupe)",
-            Reason::Unpaired => {
-                "completions dropped: none of the other label answers the same prompt"
-            }
-            Reason::BadRecord => "records skipped",
-        }
+    /// So many were left out, and why.
+    pub fn words(self, count: usize) -> String {
+        let (noun, why) = match self {
+            Reason::BlankResponse => ("pair", "a response is empty"),
+            Reason::EqualResponses => ("pair", "both responses are equal"),
+            Reason::EqualUnderBudget => (
+                "pair",
+                "the responses differ only behind --max-response-tokens",
+            ),
+            Reason::ScoreTie => ("pair", "both scores are equal (--drop-ties)"),
+            Reason::ScoreMargin => ("pair", "the scores lie too close (--min-score-margin)"),
+            Reason::Duplicate => ("pair", "the same pair came before (--dedupe)"),
+            Reason::NoneBetter => ("pair", "the record says that neither answer is better"),
+            Reason::Unpaired => (
+                "completion",
+                "none of the other label is left that answers the same prompt",
+            ),
+            Reason::LabelledBad => ("completion", "labelled as bad, and --loss sft imitates"),
+            Reason::BadRecord => return format!("{} skipped", counted(count, "record")),
+        };
+        format!("{} dropped: {why}", counted(count, noun))
     }
 }
 
@@ -58,6 +71,8 @@ pub(super) struct Selector<'a> {
     passed: usize,
     taken: usize,
     scored: bool,
+    /// Pairs without the scores that an option asks for.
+    pub unscored: usize,
 }
 
 impl<'a> Selector<'a> {
@@ -68,6 +83,7 @@ impl<'a> Selector<'a> {
             passed: 0,
             taken: 0,
             scored: false,
+            unscored: 0,
         }
     }
 
@@ -80,6 +96,8 @@ impl<'a> Selector<'a> {
 
     /// Whether a pair is taken; `Ok(false)` if it only lies outside --skip and --limit.
     pub fn takes(&mut self, encoded: &Encoded) -> Result<bool, Reason> {
+        let asked = self.selection.drop_ties || self.selection.min_score_margin.is_some();
+        self.unscored += usize::from(asked && encoded.facts.scores.is_none());
         if let Some(scores) = &encoded.facts.scores {
             self.scored = true;
             let margin = scores.margin();
@@ -202,95 +220,3 @@ impl Waiting {
         places
     }
 }
-
-impl Dataset {
-    /// All pairs of these, one data set after another.
-    pub fn joined(mut parts: Vec<Dataset>) -> Dataset {
-        if parts.len() == 1 {
-            return parts.remove(0);
-        }
-        let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
-        let examples = parts.into_iter().flat_map(|part| part.examples).collect();
-        Dataset::of(names.join(" and "), examples)
-    }
-
-    /// Takes the pairs of about `fraction` of the prompts out, as held-out pairs: no prompt is on both
-    /// sides. Which ones is fixed by `seed`.
-    ///
-    /// # Errors
-    /// [`Error::Option`] naming `--eval-fraction` if either side would be empty.
-    pub fn hold_out(&mut self, fraction: f64, seed: u64) -> Result<Dataset> {
-        let mut by_prompt: HashMap<u128, Vec<usize>> = HashMap::new();
-        let mut prompts = Vec::new();
-        for (at, example) in self.examples.iter().enumerate() {
-            let name = hash([&example.prompt]);
-            let pairs = by_prompt.entry(name).or_insert_with(|| {
-                prompts.push(name);
-                Vec::new()
-            });
-            pairs.push(at);
-        }
-        let wanted = (fraction * self.examples.len() as f64).round() as usize;
-        let mut held = vec![false; self.examples.len()];
-        let mut count = 0;
-        for at in shuffled(prompts.len(), seed, EVAL_STREAM) {
-            let pairs = &by_prompt[&prompts[at]];
-            if count + pairs.len() <= wanted {
-                count += pairs.len();
-                pairs.iter().for_each(|&pair| held[pair] = true);
-            }
-        }
-        if count == 0 || count == self.examples.len() {
-            return Err(Error::option(
-                "--eval-fraction",
-                format!(
-                    "{fraction} of {} pairs with {} prompts leaves no pair on one of the two sides",
-                    self.examples.len(),
-                    prompts.len()
-                ),
-                "give another fraction, or a file of held-out pairs with --eval-data",
-            ));
-        }
-        let mut held = held.into_iter();
-        let (out, kept) = std::mem::take(&mut self.examples)
-            .into_iter()
-            .partition(|_| held.next().unwrap_or(false));
-        self.examples = kept;
-        Ok(Dataset {
-            name: self.name.clone(),
-            examples: out,
-            audit: self.audit.clone(),
-        })
-    }
-
-    /// Takes each pair `weight` times: 2 is twice, 0.5 is half of the pairs, drawn by `seed`. Copies stand one
-    /// after another.
-    ///
-    /// # Errors
-    /// [`Error::Option`] naming `--data-weights` if that leaves no pair.
-    pub fn weigh(&mut self, weight: f64, seed: u64) -> Result<()> {
-        let count = self.examples.len();
-        let (copies, part) = (weight.trunc() as usize, weight.fract());
-        let mut times = vec![copies; count];
-        let extra = (part * count as f64).round() as usize;
-        for &at in shuffled(count, seed, WEIGHT_STREAM).iter().take(extra) {
-            times[at] += 1;
-        }
-        let pairs = self.examples.iter().zip(times);
-        self.examples = pairs
-            .flat_map(|(example, times)| std::iter::repeat_n(example, times).cloned())
-            .collect();
-        if self.examples.is_empty() {
-            return Err(Error::option(
-                "--data-weights",
-                format!("{weight} leaves no pair of {}", self.name),
-                "give a larger weight, or leave the data out",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Streams of the seed that no epoch's order uses.
-const EVAL_STREAM: u64 = u64::MAX;
-const WEIGHT_STREAM: u64 = u64::MAX - 1;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::message::{Message, Role};
+use super::options::{Boundary, Options};
 use super::record::Problem;
 use crate::chat_template::ChatTemplate;
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub enum Template {
     Chat {
         /// The template, ready to render.
         template: Box<ChatTemplate>,
-        /// The template as it was written.
+        /// Its text, to be kept with the model.
         source: String,
         /// The file that it came from.
         origin: PathBuf,
@@ -82,8 +83,8 @@ impl Template {
         })
     }
 
-    /// The ids of the prompt that a lone message of a user becomes, as a model is to continue it; special
-    /// tokens spelled out in the message are text unless `allow_special_tokens`.
+    /// The ids of the prompt that a lone message of a user becomes, as a model that was trained under `options`
+    /// is to continue it.
     ///
     /// # Errors
     /// [`Error::Option`] naming `--message` for one that the template refuses; what the tokenizer says.
@@ -91,19 +92,30 @@ impl Template {
         &self,
         tokenizer: &Tokenizer,
         message: &str,
-        allow_special_tokens: bool,
+        options: &Options,
     ) -> Result<Vec<u32>> {
-        let content = match allow_special_tokens {
+        let content = match options.allow_special_tokens {
             true => Cow::Borrowed(message),
             false => tokenizer.guard(message).text,
         };
         let rendered = self.prompt(&[Message::user(content)]);
         let rendered = rendered.map_err(|p| Error::option("--message", p.what, p.help))?;
-        let ids = match allow_special_tokens {
-            true => tokenizer.encode(&rendered)?,
-            false => tokenizer.encode_guarded(&rendered)?,
+        // Where a space at the end began the responses in training, it is the model's to write.
+        let given_away = options.response_prefix_space || options.boundary == Boundary::Joined;
+        let asked = match rendered.strip_suffix(' ') {
+            Some(without) if given_away => without,
+            _ => &rendered,
+        };
+        let ids = match options.allow_special_tokens {
+            true => tokenizer.encode(asked)?,
+            false => tokenizer.encode_guarded(asked)?,
         };
         Ok([self.begin(tokenizer), &ids].concat())
+    }
+
+    /// True if a prompt is taken as it stands, so that one that is written out already is left alone.
+    pub(super) fn is_verbatim(&self) -> bool {
+        matches!(self, Template::Text(text) if text == PLACEHOLDER)
     }
 
     /// What the tokenizer puts before a text; a chat template writes that itself.

@@ -121,7 +121,7 @@ fn budgets_keep_the_prompts_end_and_the_responses_beginning() {
     // Under three tokens the responses are equal.
     let error = parsed(text, &options(5, 3)).unwrap_err().to_string();
     assert!(
-        error.contains("1 pairs dropped: their responses are equal under"),
+        error.contains("1 pair dropped: the responses differ only behind --max-response-tokens"),
         "{error}"
     );
 }
@@ -149,7 +149,7 @@ fn special_tokens_in_data_are_text_unless_allowed() {
     assert_eq!(dataset.examples[0].chosen, [spelled, vec![EOS]].concat());
     let note = &dataset.audit.notes()[0];
     assert!(
-        note.contains("in 1 pairs, 1 in all: read as text (--allow-special-tokens"),
+        note.contains("in 1 pair, 1 in all: read as text (--allow-special-tokens"),
         "{note}"
     );
 
@@ -278,7 +278,7 @@ fn where_nothing_is_left_every_reason_is_told() {
     let error = parsed(&text, &skipping).unwrap_err().to_string();
     for part in [
         "no usable preference pair: of 3 records",
-        "1 pairs dropped: both responses are equal",
+        "1 pair dropped: both responses are equal",
         "2 records skipped",
         "pairs:2: not JSON",
         "pairs:3: ",
@@ -317,6 +317,21 @@ fn skip_and_limit_take_usable_pairs_in_order() {
     // What comes behind the first two is another two: no pair is in both.
     assert_eq!(chosen(&with(2, Some(2)).unwrap()), ["d", "e"]);
     assert_eq!(chosen(&with(3, None).unwrap()), ["e"]);
+    // What stands behind the last pair that is taken is not looked at.
+    let spoilt = format!("{text}\nnot JSON");
+    let selection = Selection {
+        limit: Some(4),
+        ..Selection::default()
+    };
+    let limited = parsed(
+        &spoilt,
+        &Options {
+            selection,
+            ..options(40, 20)
+        },
+    )
+    .unwrap();
+    assert_eq!((limited.audit.records, limited.examples.len()), (5, 4));
     let error = with(4, None).unwrap_err().to_string();
     assert!(error.contains("4 pairs passed over (--skip)"), "{error}");
 }
@@ -392,7 +407,21 @@ fn repetitions_contradictions_and_lengths_are_counted() {
     let text = pairs(&[["ab", "c"], ["c", "ab"], ["ab", "c"], ["x", "y"]]);
     let audit = parsed(&text, &options(40, 20)).unwrap().audit;
     assert_eq!(
-        (audit.duplicates, audit.contradictions, audit.prompts),
+        (audit.duplicates.first, audit.contradictions.first),
+        (
+            vec!["pairs:3 and pairs:1".to_owned()],
+            vec![
+                "pairs:2 and pairs:1".to_owned(),
+                "pairs:3 and pairs:2".to_owned()
+            ],
+        )
+    );
+    assert_eq!(
+        (
+            audit.duplicates.count,
+            audit.contradictions.count,
+            audit.prompts
+        ),
         (1, 2, 1)
     );
     let bias = &audit.length_bias;
@@ -441,6 +470,12 @@ fn demonstrations_have_a_chosen_side_alone() {
         [ids("done"), vec![EOS]].concat()
     );
     assert!(dataset.examples[0].rejected.is_empty());
+
+    let labelled = [true, false]
+        .map(|label| json!({"prompt": "p", "completion": "done", "label": label}).to_string());
+    let dataset = parsed(&labelled.join("\n"), &demonstrations).unwrap();
+    assert_eq!(dataset.examples.len(), 1);
+    assert_eq!(dataset.audit.dropped(Reason::LabelledBad), 1);
 }
 
 fn numbered(count: usize, prompts: usize) -> Dataset {
@@ -450,32 +485,39 @@ fn numbered(count: usize, prompts: usize) -> Dataset {
         rejected: vec![9999],
         place: Place::new("numbered", i + 1),
     });
-    Dataset::of("numbered", examples.collect())
+    let mut data = Dataset::of("numbered", examples.collect());
+    data.audit.kept = count;
+    data
 }
 
 #[test]
 fn held_out_prompts_are_not_trained_on() {
-    let mut train = numbered(100, 20);
-    let eval = train.hold_out(0.25, 13).unwrap();
-    assert_eq!((train.examples.len(), eval.examples.len()), (75, 25));
-    for held in &eval.examples {
-        assert!(train.examples.iter().all(|e| e.prompt != held.prompt));
-    }
-    let again = numbered(100, 20).hold_out(0.25, 13).unwrap();
-    assert_eq!(again.examples, eval.examples);
-    let other = numbered(100, 20).hold_out(0.25, 14).unwrap();
-    assert_ne!(other.examples, eval.examples);
+    // The second has the first's prompts, too.
+    let parts = || [numbered(60, 20), numbered(40, 20)];
+    let held_out = |seed| {
+        let mut train = parts();
+        let eval = mixture::hold_out(&mut train, 0.25, seed).unwrap();
+        assert_eq!(eval.examples.len(), 25);
+        let trained_on = || train.iter().flat_map(|part| &part.examples);
+        assert_eq!(trained_on().count(), 75);
+        for held in &eval.examples {
+            assert!(trained_on().all(|e| e.prompt != held.prompt));
+        }
+        eval.examples
+    };
+    assert_eq!(held_out(13), held_out(13));
+    assert_ne!(held_out(13), held_out(14));
     // All pairs answer one prompt: there is nothing to divide.
-    assert!(numbered(10, 1).hold_out(0.5, 13).is_err());
+    assert!(mixture::hold_out(&mut [numbered(10, 1)], 0.5, 13).is_err());
 }
 
 #[test]
 fn weights_repeat_and_draw_pairs() {
     let count = |weight: f64| {
-        let mut data = numbered(10, 10);
-        data.weigh(weight, 13).unwrap();
+        let mut data = [numbered(10, 10)];
+        mixture::weigh(&mut data, &[weight], 13).unwrap();
         let mut times = BTreeMap::new();
-        for example in &data.examples {
+        for example in &data[0].examples {
             *times.entry(example.chosen[0]).or_insert(0) += 1;
         }
         times.into_values().collect::<Vec<usize>>()
@@ -484,7 +526,19 @@ fn weights_repeat_and_draw_pairs() {
     assert_eq!(count(2.0), [2; 10]);
     assert_eq!(count(0.5), [1; 5]);
     assert_eq!(count(2.5).iter().sum::<usize>(), 25);
-    assert!(numbered(10, 10).weigh(0.0, 13).is_err());
+    for weight in [0.0, 1e9] {
+        assert!(mixture::weigh(&mut [numbered(10, 10)], &[weight], 13).is_err());
+    }
+}
+
+#[test]
+fn what_an_earlier_data_set_has_is_left_out_of_a_later_one() {
+    let mut parts = [numbered(4, 4), numbered(6, 6)];
+    // Equal ids: the prompts of the first four agree.
+    mixture::without_repeats(&mut parts).unwrap();
+    assert_eq!(parts.each_ref().map(|part| part.examples.len()), [4, 2]);
+    assert_eq!(parts[1].audit.dropped(Reason::Duplicate), 4);
+    assert!(mixture::without_repeats(&mut [numbered(4, 4), numbered(4, 4)]).is_err());
 }
 
 /// The starter's tokenizer with a fixture's changes.

@@ -149,6 +149,15 @@ impl<'a> Snapshot<'a> {
         self.entries.iter().find(|entry| entry.path == path)
     }
 
+    /// The files in a folder of the repository.
+    pub fn below(&self, folder: &'static str) -> impl Iterator<Item = &Entry> {
+        let within = move |entry: &&Entry| {
+            let rest = entry.path.strip_prefix(folder);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.entries.iter().filter(within)
+    }
+
     pub fn folder(&self) -> PathBuf {
         self.cache.snapshot(&self.commit)
     }

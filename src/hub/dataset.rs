@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::splits::{self, Config, Format, Split};
 use super::{Progress, near, several};
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// The files of the data that `text` names, in their order: a path, a pattern or `-` as it is, or a
 /// split of a data set on the hub, whose files are then in the cache. Not to be called from async code.
@@ -41,7 +42,7 @@ pub fn data(
     progress(Progress::Note(format!(
         "{text}: {}, {}, commit {}",
         split.name,
-        counted(paths.len()),
+        counted(paths.len(), "file"),
         snapshot.commit
     )));
     Ok(paths)
@@ -261,15 +262,8 @@ fn readable<'a>(
         progress(Progress::Note(format!(
             "{}: another program filled the cache, which does not tell whether these {} are all",
             reference.text,
-            counted(files.len())
+            counted(files.len(), "file")
         )));
     }
     Ok(files)
-}
-
-fn counted(files: usize) -> String {
-    match files {
-        1 => "1 file".to_owned(),
-        count => format!("{count} files"),
-    }
 }

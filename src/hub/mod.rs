@@ -31,7 +31,7 @@ mod splits;
 
 pub use self::dataset::data;
 pub use self::fault::Fault;
-pub use self::model::model;
+pub use self::model::{model, model_outline};
 pub use self::settings::{Settings, Token};
 
 /// What happens meanwhile, for the user to see.

@@ -13,19 +13,10 @@ use super::place::{self, Kind, Place};
 use super::settings::Settings;
 use super::{Progress, several};
 use crate::error::{Error, Result};
+use crate::tokenizer;
 
-/// The files of a model that are read, weights apart.
-const MODEL_FILES: [&str; 9] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-];
+/// The files of a model that are read, beside the tokenizer's and the weights.
+const CONFIGS: [&str; 2] = ["config.json", "generation_config.json"];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -41,14 +32,38 @@ pub fn model(
     settings: &Settings,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PathBuf> {
+    fetch(text, settings, progress, weights)
+}
+
+/// [`model`] without the weights: enough to read data for it.
+///
+/// # Errors
+///
+/// As there.
+pub fn model_outline(
+    text: &str,
+    settings: &Settings,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf> {
+    fetch(text, settings, progress, |_, _| Ok(Vec::new()))
+}
+
+fn fetch(
+    text: &str,
+    settings: &Settings,
+    progress: &mut dyn FnMut(Progress),
+    weights: impl for<'a> Fn(&'a Snapshot, &mut dyn FnMut(Progress)) -> Result<Vec<&'a Entry>>,
+) -> Result<PathBuf> {
     let reference = match place::find(text, Kind::Model)? {
         Place::Here(path) => return Ok(path),
         Place::Hub(reference) => reference,
     };
     let snapshot = Snapshot::open(&reference, settings, progress)?;
     let weights = weights(&snapshot, progress)?;
-    let files = MODEL_FILES.iter().filter_map(|name| snapshot.entry(name));
-    for entry in files.chain(weights) {
+    let names = CONFIGS.into_iter().chain(tokenizer::FILES);
+    let files = names.filter_map(|name| snapshot.entry(name));
+    let templates = snapshot.below(tokenizer::TEMPLATES);
+    for entry in files.chain(templates).chain(weights) {
         snapshot.fetch(entry, progress)?;
     }
     snapshot.finish()?;

@@ -8,6 +8,7 @@ mod devices;
 mod faults;
 mod formats;
 mod hub;
+mod inspect;
 mod kept;
 mod models;
 mod output;

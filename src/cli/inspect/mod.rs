@@ -1,23 +1,29 @@
 //! `gpt2-dpo inspect`: data as training would see it, and what is wrong with it.
 
+mod facts;
+mod findings;
 mod page;
 mod ranking;
 mod text;
+mod tokens;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::{Outline, write_atomically};
-use gpt2_dpo::config::TrainOptions;
-use gpt2_dpo::data::{Dataset, Example, Options};
+use gpt2_dpo::checkpoint::{Config, Outline, write_atomically};
+use gpt2_dpo::config::{LossName, TrainOptions};
+use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
+use gpt2_dpo::model::Dims;
 use gpt2_dpo::tokenizer::Tokenizer;
+use gpt2_dpo::{Error, Result};
 use serde::Serialize;
 
-use super::args::{self, DataArgs, DeviceArgs};
+use super::args::{DataArgs, DeviceArgs};
 use super::pairs::{Pairs, Report};
 use super::{fetch, say, starter};
+use findings::{Facts, Finding};
 use ranking::Ranked;
+use tokens::{LoneSpace, Shown};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     tokenizer: Option<PathBuf>,
     #[arg(long, value_enum)]
-    loss: Option<gpt2_dpo::config::LossName>,
+    loss: Option<LossName>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     drop_ties: Option<bool>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -44,7 +50,7 @@ pub struct Args {
     #[arg(long)]
     eval_limit: Option<usize>,
     /// Pairs shown token by token
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
     examples: usize,
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -67,30 +73,14 @@ struct Inspection {
     tokenizer: String,
     /// What prompts are put into.
     template: String,
-    /// The share of pairs that a guess by length alone gets right, for each `--data`.
-    length_only_accuracy: Vec<Option<f64>>,
-    /// The token of the space that a template ends in, if it is one of its own.
-    lone_space: Option<Token>,
+    boundary: Boundary,
+    truncation: Truncation,
+    findings: Vec<Finding>,
+    /// `null` if no prompt ends in one.
+    lone_space: Option<LoneSpace>,
     examples: Vec<Shown>,
     /// `null` without `--model`.
     ranked: Option<Ranked>,
-}
-
-/// A pair token by token.
-#[derive(Serialize)]
-struct Shown {
-    place: String,
-    prompt: Vec<Token>,
-    chosen: Vec<Token>,
-    rejected: Vec<Token>,
-}
-
-#[derive(Serialize)]
-struct Token {
-    id: u32,
-    text: String,
-    /// Whether the loss sees its log-prob.
-    scored: bool,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
@@ -106,22 +96,37 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let config = flags.clone().resolve()?;
     flags.refuse_idle(&config)?;
+    let on_rejected = config.loss != LossName::Sft;
+    if args.model.is_some() && !on_rejected {
+        return Err(Error::Option {
+            option: "--model".into(),
+            what: "ranks pairs, and --loss sft trains on chosen responses alone".into(),
+            help: "name the model with --tokenizer, or leave --loss out".into(),
+        });
+    }
 
-    let spec = args.model.as_ref().or(args.tokenizer.as_ref());
-    let dir = spec.map(|spec| fetch::model(spec)).transpose()?;
-    let outline = match &dir {
-        Some(dir) => Outline::load(dir)?,
-        None => starter::outline()?,
+    let (dir, outline, tokenizer) = match (&args.model, &args.tokenizer) {
+        (Some(spec), _) => {
+            let dir = fetch::model(spec)?;
+            let outline = Outline::load(&dir)?;
+            (Some(dir), outline, spec.display().to_string())
+        }
+        (None, Some(spec)) => {
+            let outline = for_tokens(&fetch::model(spec)?)?;
+            (None, outline, spec.display().to_string())
+        }
+        (None, None) => (None, starter::outline()?, starter::NAME.to_owned()),
     };
-    args::say_outline(&outline);
     let template = config.template(outline.tokenizer.as_ref())?;
     let mut codec = outline.codec(&template);
-    if args.model.is_none() {
+    if dir.is_none() {
         // Nothing is trained: a sequence may be as long as it likes.
         codec.n_positions = usize::MAX;
     }
     let looking = |options: Options| Options {
         compare_boundaries: true,
+        // All that is wrong is to be found, not only the first.
+        skip_bad_records: true,
         ..options
     };
     let options = [
@@ -130,30 +135,34 @@ pub fn run(args: Args) -> Result<ExitCode> {
     ];
     let Pairs { train, report, .. } = Pairs::read(&config, &codec, &options)?;
 
-    let ranked = match (&args.model, &dir) {
-        (Some(_), Some(dir)) => Some(Ranked::by(dir, &outline, &train, &args.device)?),
-        _ => None,
+    let ranked = match &dir {
+        Some(dir) => Some(Ranked::by(dir, &outline, &train, &args.device)?),
+        None => None,
     };
+    let lone_space = LoneSpace::of(&train, outline.tokenizer.as_ref());
+    let shown = train.examples.iter().take(args.examples);
+    let examples: Vec<Shown> = shown
+        .map(|example| Shown::of(example, outline.tokenizer.as_ref(), on_rejected))
+        .collect();
+    let model_notes: Vec<String> = outline.notes().map(str::to_owned).collect();
+    let findings = findings::find(&Facts {
+        config: &config,
+        report: &report,
+        starters_tokens: args.model.is_none() && args.tokenizer.is_none(),
+        model_notes: &model_notes,
+        lone_space: lone_space.as_ref(),
+        ranked: ranked.as_ref(),
+    });
     let inspection = Inspection {
-        tokenizer: match spec {
-            Some(spec) => spec.display().to_string(),
-            None => starter::NAME.to_owned(),
-        },
-        template: template.to_string(),
-        length_only_accuracy: report
-            .train
-            .iter()
-            .map(|audit| audit.length_bias.accuracy())
-            .collect(),
-        lone_space: lone_space(&train, outline.tokenizer.as_ref()),
-        examples: train
-            .examples
-            .iter()
-            .take(args.examples)
-            .map(|example| Shown::of(example, outline.tokenizer.as_ref()))
-            .collect(),
-        ranked,
         report,
+        tokenizer,
+        template: template.to_string(),
+        boundary: config.boundary,
+        truncation: config.truncation,
+        findings,
+        lone_space,
+        examples,
+        ranked,
     };
     if let Some(path) = &args.html {
         let page = page::render(&inspection)?;
@@ -168,39 +177,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl Shown {
-    fn of(example: &Example, tokenizer: Option<&Tokenizer>) -> Shown {
-        let tokens = |ids: &[u32], scored| {
-            ids.iter()
-                .map(|&id| Token::of(id, scored, tokenizer))
-                .collect::<Vec<_>>()
-        };
-        Shown {
-            place: example.place.to_string(),
-            prompt: tokens(&example.prompt, false),
-            chosen: tokens(&example.chosen, true),
-            rejected: tokens(&example.rejected, true),
-        }
+impl Inspection {
+    /// Each data set with what to call it.
+    fn parts(&self) -> impl Iterator<Item = (String, &Audit)> {
+        let train = self.report.train.iter();
+        let train = train.map(|audit| (audit.data.clone(), audit));
+        let eval = self.report.eval.iter();
+        train.chain(eval.map(|audit| (format!("{}, held out", audit.data), audit)))
     }
 }
 
-impl Token {
-    fn of(id: u32, scored: bool, tokenizer: Option<&Tokenizer>) -> Token {
-        Token {
-            id,
-            text: tokenizer.map(|t| t.token_text(id)).unwrap_or_default(),
-            scored,
-        }
+/// A model folder of which only the tokenizer is asked for: it need not hold anything else.
+fn for_tokens(dir: &Path) -> Result<Outline> {
+    if dir.join("config.json").exists() || !Tokenizer::exists(dir) {
+        return Outline::load(dir);
     }
-}
-
-/// The last token of all prompts, if that is a space alone: responses then begin without one.
-fn lone_space(data: &Dataset, tokenizer: Option<&Tokenizer>) -> Option<Token> {
-    let mut last = data.examples.iter().map(|example| example.prompt.last());
-    let first = last.next().flatten();
-    let Some(&id) = first.filter(|_| last.all(|other| other == first)) else {
-        return None;
+    let tokenizer = Tokenizer::load(dir)?;
+    let dims = Dims {
+        vocab_size: tokenizer.vocab_size(),
+        ..starter::outline()?.config.dims
     };
-    let token = Token::of(id, false, tokenizer);
-    Some(token).filter(|token| token.text == " ")
+    Ok(Outline::new(Config::new(&dims, None), Some(tokenizer)))
 }

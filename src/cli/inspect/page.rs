@@ -1,12 +1,14 @@
 //! What `inspect --html` writes: one page that needs nothing else.
 
-use gpt2_dpo::data::{Audit, Counts};
+use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
 use super::Inspection;
+use super::facts::{self, Group, Lengths};
+use super::ranking::Ranked;
 
 const PAGE: &str = include_str!("page.html");
 
@@ -14,33 +16,38 @@ const PAGE: &str = include_str!("page.html");
 const BARS: usize = 60;
 const WIDTH: usize = 600;
 const HEIGHT: usize = 120;
-const LABELS: usize = 16;
+const LABELS: usize = 20;
+const TOP: usize = 18;
 
 #[derive(Serialize)]
 struct Part<'a> {
-    audit: &'a Audit,
-    held_out: bool,
-    rows: Vec<Row>,
+    title: String,
+    data: &'a str,
+    groups: Vec<Group>,
     charts: Vec<Chart>,
 }
 
 #[derive(Serialize)]
-struct Row {
-    what: &'static str,
-    count: usize,
-    words: String,
-}
-
-#[derive(Serialize)]
 struct Chart {
-    what: &'static str,
+    what: String,
     words: String,
     width: usize,
     height: usize,
+    /// Where bars stand.
+    base: usize,
     label_y: usize,
     /// The last length shown.
-    last: usize,
+    last: String,
+    budget: Line,
     bars: Vec<Bar>,
+}
+
+/// Where the budget ends, or the chart before it does.
+#[derive(Serialize)]
+struct Line {
+    x: usize,
+    label: String,
+    anchor: &'static str,
 }
 
 #[derive(Serialize)]
@@ -60,18 +67,26 @@ struct Bar {
 pub fn render(found: &Inspection) -> Result<String> {
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
-    let train = found.report.train.iter().map(|audit| part(audit, false));
-    let eval = found.report.eval.iter().map(|audit| part(audit, true));
-    let names: Vec<&str> = found
-        .report
-        .train
-        .iter()
-        .map(|audit| &audit.data[..])
-        .collect();
+    env.add_filter("nats", |nats: f64| format!("{nats:.3}"));
+    let names = found.report.train.iter().map(|audit| &audit.data[..]);
+    let parts = found.parts().map(|(title, audit)| Part {
+        title,
+        data: &audit.data,
+        groups: facts::groups(audit),
+        charts: facts::lengths(audit).filter_map(|l| chart(&l)).collect(),
+    });
+    let examples = found.examples.iter().map(|shown| {
+        let texts: Vec<_> = shown.texts().collect();
+        (&shown.place, texts)
+    });
     let context = context! {
-        title => format!("{} as training sees it", names.join(", ")),
-        found => Value::from(Serde(found)),
-        parts => Value::from(Serde(train.chain(eval).collect::<Vec<_>>())),
+        title => format!("{} as training sees it", names.collect::<Vec<_>>().join(", ")),
+        heading => facts::heading(found),
+        findings => Value::from(Serde(&found.findings)),
+        parts => Value::from(Serde(parts.collect::<Vec<_>>())),
+        ranked => Value::from(Serde(&found.ranked)),
+        ranking => found.ranked.as_ref().map(Ranked::summary),
+        examples => Value::from(Serde(examples.collect::<Vec<_>>())),
     };
     env.render_str(PAGE, context).map_err(|error| Error::File {
         path: "page.html".into(),
@@ -80,106 +95,9 @@ pub fn render(found: &Inspection) -> Result<String> {
     })
 }
 
-fn part(audit: &Audit, held_out: bool) -> Part<'_> {
-    let cut = &audit.cut;
-    let charts = [
-        (
-            "Prompts",
-            &audit.prompt_tokens,
-            cut.max_prompt_tokens,
-            cut.prompts,
-        ),
-        (
-            "Chosen responses",
-            &audit.chosen_tokens,
-            cut.max_response_tokens,
-            cut.chosen,
-        ),
-        (
-            "Rejected responses",
-            &audit.rejected_tokens,
-            cut.max_response_tokens,
-            cut.rejected,
-        ),
-    ];
-    Part {
-        audit,
-        held_out,
-        rows: rows(audit),
-        charts: charts
-            .into_iter()
-            .filter_map(|(what, counts, budget, over)| chart(what, counts, budget, over))
-            .collect(),
-    }
-}
-
-fn rows(audit: &Audit) -> Vec<Row> {
-    let row = |what, count, words: String| Row { what, count, words };
-    let mut rows = vec![
-        row("records", audit.records, String::new()),
-        row("pairs kept", audit.kept, String::new()),
-    ];
-    for (shape, &count) in &audit.read_as {
-        rows.push(row("read as", count, shape.clone()));
-    }
-    for (reason, drops) in &audit.dropped {
-        let words = format!("{}: {}", reason.words(), drops.first.join("; "));
-        rows.push(row("left out", drops.count, words));
-    }
-    let ignored: Vec<&str> = audit.columns_ignored.iter().map(String::as_str).collect();
-    rows.push(row("columns not used", ignored.len(), ignored.join(", ")));
-    let cut = &audit.cut;
-    rows.push(row(
-        "end-of-texts cut",
-        cut.chosen_ends + cut.rejected_ends,
-        format!(
-            "{} of chosen, {} of rejected responses",
-            cut.chosen_ends, cut.rejected_ends
-        ),
-    ));
-    let special = &audit.special_tokens;
-    let how = if special.as_tokens { "tokens" } else { "text" };
-    rows.push(row(
-        "special tokens spelled out",
-        special.tokens,
-        format!("in {} pairs, read as {how}", special.pairs),
-    ));
-    if let Some(count) = audit.boundary_matters {
-        rows.push(row(
-            "boundary",
-            count,
-            "pairs with other ids under the other --boundary".into(),
-        ));
-    }
-    rows.push(row("prompts", audit.prompts, "different ones".into()));
-    rows.push(row(
-        "duplicates",
-        audit.duplicates,
-        "pairs that came before".into(),
-    ));
-    rows.push(row(
-        "contradictions",
-        audit.contradictions,
-        "pairs that came before the other way round".into(),
-    ));
-    let bias = &audit.length_bias;
-    if let Some(accuracy) = bias.accuracy() {
-        rows.push(row(
-            "longer one chosen",
-            bias.chosen_longer,
-            format!(
-                "rejected in {}, as long in {}: a guess by length alone scores {:.1} %",
-                bias.rejected_longer,
-                bias.equal,
-                100.0 * accuracy
-            ),
-        ));
-    }
-    rows
-}
-
 /// How long texts are; those over the budget in another colour.
-fn chart(what: &'static str, counts: &Counts, budget: usize, over: usize) -> Option<Chart> {
+fn chart(lengths: &Lengths) -> Option<Chart> {
+    let Lengths { counts, budget, .. } = *lengths;
     let longest = counts.quantile(1.0)?;
     let last = counts.quantile(0.99)?.max(budget).min(longest).max(1);
     let per_bar = (last + 1).div_ceil(BARS);
@@ -189,30 +107,45 @@ fn chart(what: &'static str, counts: &Counts, budget: usize, over: usize) -> Opt
     }
     let most = bins.iter().copied().max().unwrap_or(1).max(1);
     let step = WIDTH / BARS;
-    let bars = bins.iter().enumerate().map(|(at, &count)| {
-        let from = at * per_bar;
+    let bars = bins.iter().enumerate().filter(|(_, count)| **count > 0);
+    let bars = bars.map(|(at, &count)| {
+        let (from, to) = (at * per_bar, (at + 1) * per_bar - 1);
         let height = (count * HEIGHT).div_ceil(most);
+        let range = match at + 1 == BARS && longest > to {
+            true => format!("{from} tokens and up"),
+            false if from == to => counted(from, "token"),
+            false => format!("{from} to {to} tokens"),
+        };
         Bar {
             x: at * step,
-            y: HEIGHT - height,
+            y: TOP + HEIGHT - height,
             width: step - 1,
             height,
             over: from > budget,
-            title: format!("from {from} tokens: {count}"),
+            title: format!("{range}: {count}"),
         }
     });
+    let end = BARS * per_bar;
     Some(Chart {
-        what,
-        words: format!(
-            "Median {} tokens, 90 % within {}, longest {longest}; {over} of {} over the budget of {budget}.",
-            counts.quantile(0.5)?,
-            counts.quantile(0.9)?,
-            counts.total()
-        ),
+        what: format!("Tokens of each {}", lengths.what),
+        words: lengths.summary(),
         width: WIDTH,
-        height: HEIGHT + LABELS,
-        label_y: HEIGHT + LABELS - 2,
-        last: BARS * per_bar - 1,
+        height: TOP + HEIGHT + LABELS,
+        base: TOP + HEIGHT,
+        label_y: TOP + HEIGHT + LABELS - 4,
+        last: match longest >= end {
+            true => format!("{} tokens and up", end - per_bar),
+            false => format!("{} tokens", end - 1),
+        },
+        // A length equal to the budget is within it.
+        budget: Line {
+            x: (budget.min(end - 1) + 1) * WIDTH / end,
+            label: match budget < end {
+                true => format!("budget {budget}"),
+                false => format!("budget {budget} →"),
+            },
+            anchor: if budget > end / 2 { "end" } else { "start" },
+        },
         bars: bars.collect(),
     })
 }

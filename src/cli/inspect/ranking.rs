@@ -7,12 +7,17 @@ use gpt2_dpo::checkpoint::{Outline, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::Dataset;
 use gpt2_dpo::ranking;
+use gpt2_dpo::tokenizer::Tokenizer;
+use gpt2_dpo::words::counted;
 use serde::Serialize;
 
 use crate::cli::args::{self, DeviceArgs};
+use crate::cli::progress::Progress;
 
 /// Pairs named.
 const NAMED: usize = 20;
+/// Tokens of a response that is named.
+const BEGINNING: usize = 16;
 
 /// How a model ranks the pairs.
 #[derive(Serialize)]
@@ -21,7 +26,9 @@ pub struct Ranked {
     pub pairs: usize,
     /// Pairs whose chosen response it finds the likelier one.
     pub agrees: usize,
-    /// The pairs that it ranks most strongly the other way, the strongest first.
+    /// Pairs whose rejected response it finds the likelier one.
+    pub against: usize,
+    /// Those that it ranks most strongly the other way, the strongest first.
     pub most_against: Vec<Against>,
 }
 
@@ -31,6 +38,10 @@ pub struct Against {
     pub place: String,
     /// Mean log-prob of the rejected response's tokens less that of the chosen one's, in nats.
     pub by: f64,
+    /// How the chosen response begins.
+    pub chosen: String,
+    /// How the rejected one does.
+    pub rejected: String,
 }
 
 impl Ranked {
@@ -46,24 +57,65 @@ impl Ranked {
         let mut engine = device.open()?;
         let batch_size = TrainConfig::default().batch_size;
         let examples = &data.examples;
-        let found = ranking::preferences(engine.as_mut(), &dims, &weights, examples, batch_size)?;
+        let mut progress = Progress::default();
+        let mut tell = |done| progress.at("ranking", done, examples.len(), String::new());
+        let found = ranking::preferences(
+            engine.as_mut(),
+            &dims,
+            &weights,
+            examples,
+            batch_size,
+            &mut tell,
+        );
+        progress.clear();
+        let found = found?;
         args::say_notes(engine.as_mut());
-        let mut against: Vec<Against> = examples
+
+        let agrees = found.iter().filter(|preference| **preference > 0.0).count();
+        let mut against: Vec<_> = examples
             .iter()
             .zip(&found)
             .filter(|(_, preference)| **preference < 0.0)
-            .map(|(example, preference)| Against {
-                place: example.place.to_string(),
-                by: -preference,
-            })
             .collect();
-        let agrees = found.iter().filter(|preference| **preference > 0.0).count();
-        against.sort_by(|a, b| b.by.total_cmp(&a.by));
-        against.truncate(NAMED);
+        against.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        let beginning = |ids: &[u32]| beginning(outline.tokenizer.as_ref(), ids);
+        let most_against = against.iter().take(NAMED).map(|(example, preference)| {
+            Ok(Against {
+                place: example.place.to_string(),
+                by: -**preference,
+                chosen: beginning(&example.chosen)?,
+                rejected: beginning(&example.rejected)?,
+            })
+        });
         Ok(Ranked {
             pairs: found.len(),
             agrees,
-            most_against: against,
+            against: against.len(),
+            most_against: most_against.collect::<Result<_>>()?,
         })
     }
+}
+
+impl Ranked {
+    /// In a sentence.
+    pub fn summary(&self) -> String {
+        format!(
+            "token by token, the model finds the chosen response likelier in {} of {}, the rejected one in {}",
+            self.agrees,
+            counted(self.pairs, "pair"),
+            self.against
+        )
+    }
+}
+
+fn beginning(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> Result<String> {
+    let Some(tokenizer) = tokenizer else {
+        return Ok(String::new());
+    };
+    let cut = ids.len().min(BEGINNING);
+    let mut text = tokenizer.decode(&ids[..cut])?;
+    if cut < ids.len() {
+        text.push('…');
+    }
+    Ok(text)
 }

@@ -1,133 +1,106 @@
-//! What `inspect` prints.
+//! What `inspect` prints, in 100 columns.
 
-use gpt2_dpo::data::{Audit, Counts};
+use std::fmt::Write;
 
+use gpt2_dpo::words::counted;
+
+use super::Inspection;
+use super::facts::{self, Lengths};
+use super::findings::Finding;
 use super::ranking::Ranked;
-use super::{Inspection, Shown, Token};
+use super::tokens::{Shown, Token};
 use crate::cli::say;
 
+const COLUMNS: usize = 100;
 /// Columns of a length's bar.
 const BAR: usize = 40;
 /// Rows of a table of lengths.
 const ROWS: usize = 12;
+/// Tokens printed of a text's beginning and of its end, if it has more than both.
+const SHOWN: [usize; 2] = [96, 32];
 
 pub fn show(found: &Inspection) {
-    say!("tokens  of {}", found.tokenizer);
-    say!("prompts {}", found.template);
-    for (audit, accuracy) in found.report.train.iter().zip(&found.length_only_accuracy) {
-        say!("\n== {} ==", audit.data);
-        data(audit, *accuracy);
+    for (name, words) in facts::heading(found) {
+        paragraph(&format!("{name:11}"), &words);
     }
-    if let Some(audit) = &found.report.eval {
-        say!("\n== {}, held out ==", audit.data);
-        data(audit, audit.length_bias.accuracy());
-    }
-    if let Some(count) = found.report.eval_prompts_trained_on {
-        say!("\nheld-out pairs whose prompt is trained on: {count}");
-    }
-    if let Some(space) = &found.lone_space {
-        say!(
-            "\nevery prompt ends in a token of its own for the space (id {}): responses begin without one, as \
-             \"Paris\" in place of \" Paris\"; --response-prefix-space gives the space to the response",
-            space.id
-        );
+    findings("What to know", &found.findings, "");
+    for (title, audit) in found.parts() {
+        heading(&title);
+        findings("What to know", &found.findings, &audit.data);
+        for group in facts::groups(audit) {
+            say!("\n{}", group.subject);
+            for line in &group.lines {
+                paragraph("  ", line);
+            }
+        }
+        facts::lengths(audit).for_each(|l| lengths(&l));
     }
     if let Some(ranked) = &found.ranked {
         ranking(ranked);
+    }
+    if !found.examples.is_empty() {
+        heading("token by token");
+        say!(
+            "Each token's id and text; a part of a character is spelled as the vocabulary has it."
+        );
     }
     for shown in &found.examples {
         example(shown);
     }
 }
 
-fn data(audit: &Audit, length_only: Option<f64>) {
-    for (shape, count) in &audit.read_as {
-        say!("read as {shape}: {count}");
-    }
-    say!("records {}, pairs kept {}", audit.records, audit.kept);
-    for (reason, drops) in &audit.dropped {
-        say!("        {} {}", drops.count, reason.words());
-        for first in &drops.first {
-            say!("            {}", first.replace('\n', "\n            "));
+fn heading(text: &str) {
+    let rule = COLUMNS.saturating_sub(text.chars().count() + 4);
+    say!("\n== {text} {}", "=".repeat(rule.max(2)));
+}
+
+/// Text behind `start`, its further lines below where it begins. Words longer than a line stay whole.
+fn paragraph(start: &str, text: &str) {
+    let indent = " ".repeat(start.chars().count());
+    let mut line = start.to_owned();
+    let mut width = indent.len();
+    let mut begins = true;
+    for word in text.split(' ') {
+        let more = word.chars().count();
+        if !begins && width + 1 + more > COLUMNS {
+            say!("{line}");
+            (line, width, begins) = (indent.clone(), indent.len(), true);
         }
+        if !begins {
+            line.push(' ');
+            width += 1;
+        }
+        line.push_str(word);
+        (width, begins) = (width + more, false);
     }
-    if audit.outside_limits > 0 {
-        say!(
-            "        {} outside --skip and --limit",
-            audit.outside_limits
-        );
+    say!("{line}");
+}
+
+/// Those about `data`, which is empty for what is about all of it.
+fn findings(title: &str, all: &[Finding], data: &str) {
+    let mut about = all.iter().filter(|finding| finding.data == data).peekable();
+    if about.peek().is_none() {
+        return;
     }
-    if !audit.columns_ignored.is_empty() {
-        let names: Vec<&str> = audit.columns_ignored.iter().map(String::as_str).collect();
-        say!("columns not used: {}", names.join(", "));
-    }
-    let cut = &audit.cut;
-    lengths(
-        "prompt",
-        &audit.prompt_tokens,
-        cut.max_prompt_tokens,
-        cut.prompts,
-    );
-    lengths(
-        "chosen",
-        &audit.chosen_tokens,
-        cut.max_response_tokens,
-        cut.chosen,
-    );
-    lengths(
-        "rejected",
-        &audit.rejected_tokens,
-        cut.max_response_tokens,
-        cut.rejected,
-    );
-    say!("");
-    say!(
-        "end-of-texts cut    {} of chosen, {} of rejected responses; {} pairs have a response without one",
-        cut.chosen_ends,
-        cut.rejected_ends,
-        audit.without_end
-    );
-    let special = &audit.special_tokens;
-    say!(
-        "special tokens      {} spelled out in {} pairs, read as {}",
-        special.tokens,
-        special.pairs,
-        if special.as_tokens { "tokens" } else { "text" }
-    );
-    if let Some(count) = audit.boundary_matters {
-        say!("boundary            {count} pairs have other ids under the other --boundary");
-    }
-    say!("prompts             {} different ones", audit.prompts);
-    say!("duplicates          {} pairs came before", audit.duplicates);
-    say!(
-        "contradictions      {} pairs came before the other way round",
-        audit.contradictions
-    );
-    let bias = &audit.length_bias;
-    if let Some(accuracy) = length_only {
-        say!(
-            "longer response     chosen in {}, rejected in {}, as long in {}: a guess by length alone scores {:.1} %",
-            bias.chosen_longer,
-            bias.rejected_longer,
-            bias.equal,
-            100.0 * accuracy
-        );
+    say!("\n{title}");
+    for finding in about {
+        paragraph("  * ", &finding.what);
+        for line in finding.first.iter().flat_map(|first| first.lines()) {
+            paragraph("      ", line);
+        }
+        paragraph("    -> ", &finding.advice);
     }
 }
 
-/// A distribution as bars; the budget's row is marked.
-fn lengths(what: &str, counts: &Counts, budget: usize, cut: usize) {
-    let (Some(max), total) = (counts.quantile(1.0), counts.total()) else {
-        return;
-    };
-    let quantile = |q| counts.quantile(q).unwrap_or(0);
-    say!(
-        "\n{what} tokens: median {}, 90 % within {}, 99 % within {}, longest {max}; {cut} of {total} over {budget}",
-        quantile(0.5),
-        quantile(0.9),
-        quantile(0.99)
-    );
-    let width = bin_width(max, budget);
+/// A distribution as bars, all of it or most and at least twice the budget, whose row is marked.
+fn lengths(lengths: &Lengths) {
+    let Lengths { counts, budget, .. } = *lengths;
+    let max = counts.quantile(1.0).unwrap_or(0);
+    say!("\nTokens of each {}", lengths.what);
+    paragraph("  ", &lengths.summary());
+    let usual = counts.quantile(0.9).unwrap_or(0);
+    let shown = (max + 1).min(usual.max(budget.saturating_mul(2))).max(ROWS);
+    let width = shown.div_ceil(ROWS);
     let mut bins = vec![0; ROWS];
     for (tokens, count) in counts.iter() {
         bins[(tokens / width).min(ROWS - 1)] += count;
@@ -137,53 +110,70 @@ fn lengths(what: &str, counts: &Counts, budget: usize, cut: usize) {
     for (at, &count) in bins[..used].iter().enumerate() {
         let (from, to) = (at * width, (at + 1) * width - 1);
         let range = match at + 1 == ROWS && max > to {
-            true => format!("{from}-"),
-            false => format!("{from}-{to}"),
+            true => format!("{from} and up"),
+            false => format!("{from} to {to}"),
         };
         let bar = "#".repeat((count * BAR).div_ceil(most));
-        let mark = if (from..=to).contains(&budget) {
-            " <- budget"
-        } else {
-            ""
+        let mark = match (from..=to).contains(&budget) {
+            true => " <- budget",
+            false => "",
         };
-        say!("  {range:>11} {count:>8} {bar}{mark}");
+        let row = format!("  {range:>14} {count:>8} {bar}{mark}");
+        say!("{}", row.trim_end());
+    }
+    if budget >= used * width {
+        say!("  {budget:>14} {:>8} <- budget", "");
     }
 }
 
-/// A width that shows all lengths, or at least twice the budget.
-fn bin_width(max: usize, budget: usize) -> usize {
-    let shown = max.min(2 * budget).max(ROWS);
-    shown.div_ceil(ROWS)
-}
-
 fn ranking(ranked: &Ranked) {
-    say!(
-        "\nthe model finds the chosen response likelier, token by token, in {} of {} pairs; most strongly the other \
-         way:",
-        ranked.agrees,
-        ranked.pairs
-    );
+    heading("ranked by the model");
+    paragraph("", &ranked.summary());
+    if ranked.most_against.is_empty() {
+        return;
+    }
+    say!("\nMost strongly the other way, in nats a token; here labels may be swapped");
     for against in &ranked.most_against {
-        say!("  {:8.3} nats a token  {}", against.by, against.place);
+        say!("  {:8.3}  {}", against.by, against.place);
+        for (what, text) in [("chosen", &against.chosen), ("rejected", &against.rejected)] {
+            let line = format!("            {what:8}  {text:?}");
+            say!("{}", line.trim_end());
+        }
     }
 }
 
 /// A pair, token by token.
 fn example(shown: &Shown) {
     say!("\n{}", shown.place);
-    for (what, tokens) in [
-        ("prompt, not scored", &shown.prompt),
-        ("chosen, scored", &shown.chosen),
-        ("rejected, scored", &shown.rejected),
-    ] {
-        say!("  {what}: {} tokens", tokens.len());
-        let tokens: Vec<String> = tokens.iter().map(token).collect();
-        for line in tokens.chunks(8) {
-            say!("    {}", line.join("  "));
+    for (what, tokens) in shown.texts() {
+        let scored = match tokens.iter().any(|token| token.scored) {
+            true => "scored",
+            false => "not scored",
+        };
+        say!("  {what}, {}, {scored}", counted(tokens.len(), "token"));
+        let [start, end] = SHOWN;
+        match tokens.len().checked_sub(start + end) {
+            None | Some(0) => flow(tokens),
+            Some(more) => {
+                flow(&tokens[..start]);
+                say!("    ... {more} more ...");
+                flow(&tokens[start + more..]);
+            }
         }
     }
 }
 
-fn token(token: &Token) -> String {
-    format!("{} {:?}", token.id, token.text)
+/// Tokens one after another, as many in a line as there is room for.
+fn flow(tokens: &[Token]) {
+    let mut line = String::new();
+    for token in tokens {
+        let text = format!("{} {:?}", token.id, token.text);
+        if !line.is_empty() && line.chars().count() + 3 + text.chars().count() > COLUMNS - 4 {
+            say!("    {line}");
+            line.clear();
+        }
+        let gap = if line.is_empty() { "" } else { "   " };
+        let _ = write!(line, "{gap}{text}");
+    }
+    say!("    {line}");
 }

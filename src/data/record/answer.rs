@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::messages;
-use super::problem::{Parsed, Problem, found};
+use super::problem::{Parsed, Problem, found, quoted};
 use super::row::{Found, Row};
 use super::shape::Form;
-use super::transcript::Transcript;
+use super::transcript::{Opening, Transcript};
+use super::written;
 use crate::data::message::{Message, Role};
 
 const FORMS: &str =
@@ -19,7 +20,6 @@ pub(super) struct Answer {
     pub key: Cow<'static, str>,
     /// The messages before the answer.
     pub context: Vec<Message>,
-    /// Not blank.
     pub text: String,
     pub form: Form,
 }
@@ -33,7 +33,10 @@ impl Answer {
             value => messages::form(value),
         };
         let messages = match value {
-            Value::String(text) => vec![Message::new(Role::Assistant, text)],
+            Value::String(text) => {
+                written::refuse_messages(&key, &text)?;
+                vec![Message::new(Role::Assistant, text)]
+            }
             Value::Array(items) => messages::list(&key, items, row)?,
             one if is_message(&one) => vec![messages::message(&key, one, row)?],
             other => {
@@ -58,16 +61,16 @@ impl Answer {
             };
             return Err(Problem::new(what, FORMS));
         };
-        if answer.content.trim().is_empty() {
-            let help = "give the response some text, or remove the record";
-            return Err(Problem::new(format!("`{key}` is empty"), help));
-        }
         Ok(Answer {
             key,
             context,
             text: answer.content,
             form,
         })
+    }
+
+    pub fn is_blank(&self) -> bool {
+        self.text.trim().is_empty()
     }
 
     pub fn is_text(&self) -> bool {
@@ -83,6 +86,44 @@ impl Answer {
             None => Ok(self),
         }
     }
+}
+
+/// Takes off the answers what belongs to the transcript that they continue. All of it may stand in
+/// them once more, if it does in both.
+pub(super) fn continued(
+    opening: &Opening,
+    chosen: &mut Answer,
+    rejected: Option<&mut Answer>,
+) -> Parsed<()> {
+    let answers = [Some(chosen), rejected].into_iter().flatten();
+    let mut answers: Vec<&mut Answer> = answers.filter(|answer| answer.is_text()).collect();
+    let repeats = |answer: &&mut Answer| opening.repeated_in(&answer.text).is_some();
+    if let (Some(whole), Some(bare)) = (
+        answers.iter().find(|answer| repeats(answer)),
+        answers.iter().find(|answer| !repeats(answer)),
+    ) {
+        let what = format!(
+            "`{}` begins with the whole prompt, and `{}` does not",
+            whole.key, bare.key
+        );
+        let help = "give both answers alone, or both behind the whole prompt";
+        return Err(Problem::new(what, help));
+    }
+    for answer in &mut answers {
+        let text = opening.repeated_in(&answer.text).unwrap_or(&answer.text);
+        if let Some(further) = opening.further_turns(text) {
+            let what = format!(
+                "`{}` goes on after the answer, as the prompt's transcript would: {}",
+                answer.key,
+                quoted(further)
+            );
+            let help = "end it where the next one speaks, or remove the record; \
+                        --template '{prompt}' takes prompts and answers as they are";
+            return Err(Problem::new(what, help));
+        }
+        answer.text = opening.content(text).to_owned();
+    }
+    Ok(())
 }
 
 fn is_message(value: &Value) -> bool {

@@ -9,16 +9,49 @@ use super::problem::{Parsed, Problem, found};
 use super::row::{Found, Row, is_blank, leave_out};
 use super::shape::Form;
 use super::slot::Slot;
-use super::transcript::Transcript;
+use super::transcript::Opening;
+use super::written;
 use crate::data::message::{Message, Role};
 
 /// Messages and the key that they were under.
 pub(super) struct Said {
     pub key: Cow<'static, str>,
     pub messages: Vec<Message>,
+    /// Where they were one text: what the answers continue.
+    pub opening: Option<Opening>,
 }
 
 impl Said {
+    pub fn new(key: Cow<'static, str>, messages: Vec<Message>) -> Said {
+        let opening = None;
+        Said {
+            key,
+            messages,
+            opening,
+        }
+    }
+
+    /// One text: the user's message, or the turns of a transcript that ends where the assistant is to
+    /// speak, unless texts are to be taken as they are.
+    pub fn text(key: Cow<'static, str>, text: String, verbatim: bool) -> (Form, Said) {
+        let transcript = match verbatim {
+            true => None,
+            false => Opening::read(&text),
+        };
+        match transcript {
+            Some((opening, messages)) => {
+                let form = Form::Transcript(opening.dialect());
+                let opening = Some(opening);
+                let said = Said {
+                    opening,
+                    ..Said::new(key, messages)
+                };
+                (form, said)
+            }
+            None => (Form::Text, Said::new(key, vec![Message::user(text)])),
+        }
+    }
+
     /// True if there is no text in it.
     pub fn is_blank(&self) -> bool {
         let mut contents = self.messages.iter().map(|message| &message.content);
@@ -72,12 +105,19 @@ pub(super) fn history(row: &mut Row) -> Parsed<Option<Said>> {
     let Some(Found { key, value }) = take(row, Slot::History)? else {
         return Ok(None);
     };
-    let (form, messages) = match value {
-        Value::String(text) if lone => user_text(text),
-        Value::Array(items) if items.iter().all(Value::is_array) => {
-            (Form::Exchanges, exchanges(&key, items)?)
+    let (form, said) = match value {
+        Value::String(text) if lone => {
+            written::refuse_turns(&key, &text)?;
+            Said::text(key.clone(), text, row.verbatim)
         }
-        Value::Array(items) => further_list(&key, items, row)?,
+        Value::Array(items) if items.iter().all(Value::is_array) => {
+            let messages = exchanges(&key, items)?;
+            (Form::Exchanges, Said::new(key.clone(), messages))
+        }
+        Value::Array(items) => {
+            let (form, messages) = further_list(&key, items, row)?;
+            (form, Said::new(key.clone(), messages))
+        }
         other => {
             let what = format!(
                 "`{key}` is {}, not a list of messages or of pairs [\"question\", \"answer\"]",
@@ -86,8 +126,8 @@ pub(super) fn history(row: &mut Row) -> Parsed<Option<Said>> {
             return Err(Problem::new(what, leave_out(&key)));
         }
     };
-    row.note(Slot::History, key.clone(), form);
-    Ok(Some(Said { key, messages }).filter(|said| !said.is_blank()))
+    row.note(Slot::History, key, form);
+    Ok(Some(said).filter(|said| !said.is_blank()))
 }
 
 fn exchanges(key: &str, items: Vec<Value>) -> Parsed<Vec<Message>> {
@@ -110,9 +150,15 @@ pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
     let Some(Found { key, value }) = row.take(Slot::Prompt)? else {
         return Ok(None);
     };
-    let (form, messages) = match value {
-        Value::String(text) => user_text(text),
-        Value::Array(items) => message_list(&key, items, row)?,
+    let (form, said) = match value {
+        Value::String(text) => {
+            written::refuse_turns(&key, &text)?;
+            Said::text(key.clone(), text, row.verbatim)
+        }
+        Value::Array(items) => {
+            let (form, messages) = message_list(&key, items, row)?;
+            (form, Said::new(key.clone(), messages))
+        }
         other => {
             let what = format!(
                 "`{key}` is {}, not a string or a list of messages",
@@ -123,8 +169,8 @@ pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
             return Err(Problem::new(what, help));
         }
     };
-    row.note(Slot::Prompt, key.clone(), form);
-    Ok(Some(Said { key, messages }))
+    row.note(Slot::Prompt, key, form);
+    Ok(Some(said))
 }
 
 /// What stands behind the prompt; `None` where it is absent or blank.
@@ -134,13 +180,14 @@ pub(super) fn input(row: &mut Row) -> Parsed<Option<Input>> {
     };
     match value {
         Value::String(text) => {
+            written::refuse_messages(&key, &text)?;
             row.note(Slot::Input, key.clone(), Form::Text);
             Ok(Some(Input::Text(Text { key, text })))
         }
         Value::Array(items) if items.iter().all(Value::is_object) => {
             let (form, messages) = further_list(&key, items, row)?;
             row.note(Slot::Input, key.clone(), form);
-            let said = Some(Said { key, messages }).filter(|said| !said.is_blank());
+            let said = Some(Said::new(key, messages)).filter(|said| !said.is_blank());
             Ok(said.map(Input::Messages))
         }
         other => {
@@ -158,13 +205,16 @@ pub(super) fn messages(row: &mut Row) -> Parsed<Option<Said>> {
     let Some(Found { key, value }) = take(row, Slot::Messages)? else {
         return Ok(None);
     };
+    if let Value::String(text) = &value {
+        written::refuse_turns(&key, text)?;
+    }
     let Value::Array(items) = value else {
         let what = format!("`{key}` is {}, not a list of messages", found(&value));
         return Err(Problem::new(what, leave_out(&key)));
     };
     let (form, messages) = further_list(&key, items, row)?;
     row.note(Slot::Messages, key.clone(), form);
-    Ok(Some(Said { key, messages }).filter(|said| !said.is_blank()))
+    Ok(Some(Said::new(key, messages)).filter(|said| !said.is_blank()))
 }
 
 fn message_list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<(Form, Vec<Message>)> {
@@ -178,12 +228,4 @@ fn further_list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<(Form, Ve
         help: format!("{}; or {}", problem.help, leave_out(key)),
         ..problem
     })
-}
-
-/// The user's message, or the turns of a transcript that ends where the assistant is to speak.
-pub(super) fn user_text(text: String) -> (Form, Vec<Message>) {
-    match Transcript::read_prompt(&text) {
-        Some(Transcript { dialect, messages }) => (Form::Transcript(dialect), messages),
-        None => (Form::Text, vec![Message::user(text)]),
-    }
 }

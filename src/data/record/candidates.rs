@@ -308,6 +308,11 @@ fn named(key: &str, value: &Value, keys: &[&str; 2]) -> Parsed<Better> {
         Value::String(text) => text.trim().to_ascii_lowercase(),
         other => other.to_string(),
     };
+    // Tables write 1 as 1.0 where the column lacks some numbers.
+    let said = match said.parse::<f64>() {
+        Ok(number) if number.fract() == 0.0 => number.to_string(),
+        _ => said,
+    };
     let names = keys.map(|key| ending(key).trim_matches('_').to_ascii_lowercase());
     let names_it = |at: usize| {
         let key = keys[at].to_ascii_lowercase();

@@ -1,5 +1,8 @@
 //! The conversation that a record's answers answer, put together from all that the record says.
 
+use std::mem;
+
+use super::answer::{self, Answer};
 use super::asked::{self, Input, Said, Text};
 use super::problem::{Parsed, Problem, differing, quoted};
 use super::repeats::{begins_with, same, systems_agree, text_repeats, without_system};
@@ -9,9 +12,14 @@ use crate::data::message::{Message, Role};
 
 /// The whole conversation up to the message to be answered, which is the user's and not blank.
 ///
-/// `context` is what stands before the answer in the answers' own lists; `answer` is the better
-/// answer, or the only one.
-pub(super) fn read(row: &mut Row, context: Vec<Message>, answer: &str) -> Parsed<Vec<Message>> {
+/// What the better answer, or the only one, has before it in its own list is part of it. Where the
+/// prompt is a transcript, what belongs to that is taken off the answers.
+pub(super) fn read(
+    row: &mut Row,
+    chosen: &mut Answer,
+    rejected: Option<&mut Answer>,
+) -> Parsed<Vec<Message>> {
+    let context = mem::take(&mut chosen.context);
     let system = asked::system(row)?;
     let mut history = asked::history(row)?;
     let prompt = asked::prompt(row)?;
@@ -20,7 +28,7 @@ pub(super) fn read(row: &mut Row, context: Vec<Message>, answer: &str) -> Parsed
     let mut prompt = prompt.filter(|said| !said.is_blank());
     match asked::input(row)? {
         None => {}
-        Some(Input::Text(input)) => prompt = Some(with_input(prompt, input)?),
+        Some(Input::Text(input)) => prompt = Some(with_input(prompt, input, row)?),
         Some(Input::Messages(said)) => {
             if let Some(history) = &history {
                 let other = format!("`{}`", history.key);
@@ -33,6 +41,10 @@ pub(super) fn read(row: &mut Row, context: Vec<Message>, answer: &str) -> Parsed
     if prompt.is_none() && context.is_empty() && messages.is_none() {
         prompt = history.take();
     }
+    if let Some(opening) = prompt.as_mut().and_then(|said| said.opening.take()) {
+        answer::continued(&opening, chosen, rejected)?;
+    }
+    let answer = chosen.text.as_str();
 
     let mut conversation = join(prompt, context)?;
     if let Some(messages) = messages {
@@ -53,11 +65,10 @@ pub(super) fn read(row: &mut Row, context: Vec<Message>, answer: &str) -> Parsed
 
 /// The prompt with the input on a line of its own behind it, or the input alone. An input that is
 /// the prompt once more is not said twice.
-fn with_input(prompt: Option<Said>, input: Text) -> Parsed<Said> {
+fn with_input(prompt: Option<Said>, input: Text, row: &Row) -> Parsed<Said> {
     let Some(mut said) = prompt else {
-        let (_, messages) = asked::user_text(input.text);
-        let key = input.key;
-        return Ok(Said { key, messages });
+        let (_, said) = Said::text(input.key, input.text, row.verbatim);
+        return Ok(said);
     };
     let [only] = &mut said.messages[..] else {
         let what = format!(

@@ -7,7 +7,7 @@ use super::row::Row;
 use super::shape::Form;
 use super::slot::Slot;
 
-/// Takes the token ids of a part that the record has. They are not empty.
+/// Takes the token ids of a part that the record has. A prompt is not empty.
 pub(super) fn read(row: &mut Row, slot: Slot) -> Parsed<Vec<u32>> {
     let Some(part) = row.take(slot)? else {
         return Err(row.without(&[slot]));
@@ -21,7 +21,7 @@ pub(super) fn read(row: &mut Row, slot: Slot) -> Parsed<Vec<u32>> {
         );
         return Err(Problem::new(what, "write the ids as a list: [464, 2068]"));
     };
-    if items.is_empty() {
+    if items.is_empty() && slot == Slot::PromptIds {
         let help = "give it at least one token id, or remove the record";
         return Err(Problem::new(format!("`{key}` is empty"), help));
     }

@@ -18,6 +18,7 @@ mod scores;
 mod shape;
 mod slot;
 mod transcript;
+mod written;
 
 use serde_json::Value;
 
@@ -49,7 +50,7 @@ pub(crate) struct Record {
     pub ignored: Vec<String>,
 }
 
-/// What a record teaches. No answer is blank.
+/// What a record teaches. No answer is blank but that of [`Content::Blank`].
 ///
 /// A conversation ends with the message to be answered, which is the user's and is not blank. Whether
 /// its other turns suit a template is for the template to say.
@@ -61,7 +62,8 @@ pub(crate) enum Content {
         chosen: String,
         rejected: String,
     },
-    /// The same as token ids; none of the three is empty.
+    /// The same as token ids; none of the three is empty, but for a rejected answer that is not
+    /// needed.
     Ids {
         prompt: Vec<u32>,
         chosen: Vec<u32>,
@@ -83,16 +85,26 @@ pub(crate) enum Content {
         /// Which key says so, in words.
         why: String,
     },
+    /// An answer that the record needs has no text.
+    Blank {
+        /// Its key, in backquotes.
+        which: String,
+    },
 }
 
 /// How the user wants records to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub columns: Columns,
-    /// Single answers are to be imitated. Where a record has a pair it is read as one all the same.
+    /// Answers are to be imitated: a single one, and of several the best one, all of which are read as
+    /// demonstrations. The rejected answer of a preference record then serves at most to find the
+    /// prompt, and may be blank or the same.
     pub for_sft: bool,
     /// Scores beside a pair are wanted. What is not wanted is not read, and need not be a number.
     pub scores: bool,
+    /// Prompts are formatted already: one that is a text stays as it is, whatever it looks like, and so
+    /// do the texts that answer it.
+    pub verbatim: bool,
 }
 
 /// A record's content and the scores that came with it.
@@ -116,10 +128,13 @@ impl Record {
             let what = format!("the record is {}, not an object", found(&value));
             return Err(Problem::new(what, SHAPES));
         };
-        let mut row = Row::new(object, &reading.columns);
+        let mut row = Row::new(object, reading);
         let Learned { content, scores } = learned(&mut row, reading)?;
-        // Ids are the whole prompt, and a tie teaches nothing: what else they have does no harm.
-        let whole = matches!(content, Content::Ids { .. } | Content::Tie { .. });
+        // Ids are the whole prompt, and the others teach nothing: what else they have does no harm.
+        let whole = matches!(
+            content,
+            Content::Ids { .. } | Content::Tie { .. } | Content::Blank { .. }
+        );
         let Account {
             shape,
             used,
@@ -139,15 +154,22 @@ fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
     let ids = [Slot::PromptIds, Slot::ChosenIds, Slot::RejectedIds];
     if ids.iter().all(|slot| row.has(*slot)) {
         let [prompt, chosen, rejected] = ids.map(|slot| ids::read(row, slot));
+        let (prompt, chosen, rejected) = (prompt?, chosen?, rejected?);
+        let needed = [(Slot::ChosenIds, &chosen), (Slot::RejectedIds, &rejected)];
+        let needed = &needed[..if reading.for_sft { 1 } else { 2 }];
+        if let Some((slot, _)) = needed.iter().find(|(_, ids)| ids.is_empty()) {
+            let which = format!("`{}`", slot.name());
+            return Ok(Content::Blank { which }.into());
+        }
         let content = Content::Ids {
-            prompt: prompt?,
-            chosen: chosen?,
-            rejected: rejected?,
+            prompt,
+            chosen,
+            rejected,
         };
         return Ok(content.into());
     }
     if row.has(Slot::Chosen) && row.has(Slot::Rejected) {
-        let content = pair(row)?;
+        let content = pair(row, reading)?;
         let scores = match reading.scores {
             true => scores::read(row)?,
             false => None,
@@ -162,15 +184,8 @@ fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
         return labelled(row).map(Learned::from);
     }
     if single && reading.for_sft {
-        let Single {
-            conversation,
-            completion,
-        } = single_answer(row)?;
-        let content = Content::Demonstration {
-            conversation,
-            completion,
-        };
-        return Ok(content.into());
+        let answer = single_answer(row)?;
+        return demonstration(row, answer).map(Learned::from);
     }
     let choice = match candidates::list(row)? {
         Some(choice) => Some(choice),
@@ -183,7 +198,7 @@ fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
                 rejected,
                 scores,
             } = *best;
-            let content = answered(row, chosen, rejected)?;
+            let content = answered(row, chosen, rejected, reading)?;
             Ok(Learned { content, scores })
         }
         Some(Choice::Tie(why)) => Ok(Content::Tie { why }.into()),
@@ -198,7 +213,7 @@ fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
 }
 
 /// `chosen` and `rejected`. Where both are text and nothing else is asked, the prompt is in them.
-fn pair(row: &mut Row) -> Parsed<Content> {
+fn pair(row: &mut Row, reading: &Reading) -> Parsed<Content> {
     let sides = [Slot::Chosen, Slot::Rejected];
     let parts = [Slot::Prompt, Slot::Input, Slot::History, Slot::Messages];
     let prompted = parts.iter().any(|slot| row.says(*slot));
@@ -207,14 +222,15 @@ fn pair(row: &mut Row) -> Parsed<Content> {
     let (mut chosen, mut rejected) = (chosen?, rejected?);
     if !prompted && chosen.is_text() && rejected.is_text() {
         (chosen, rejected) = (chosen.transcribed()?, rejected.transcribed()?);
-        if may_lack_prompt && chosen.is_text() && rejected.is_text() {
+        let blank = chosen.is_blank() || rejected.is_blank();
+        if may_lack_prompt && chosen.is_text() && rejected.is_text() && !blank {
             split(row, &mut chosen, &mut rejected)?;
         }
     }
     for (slot, answer) in sides.into_iter().zip([&chosen, &rejected]) {
         row.note(slot, answer.key.clone(), answer.form.clone());
     }
-    answered(row, chosen, rejected)
+    answered(row, chosen, rejected, reading)
 }
 
 fn answer(row: &mut Row, slot: Slot) -> Parsed<Answer> {
@@ -251,7 +267,18 @@ fn split(row: &Row, chosen: &mut Answer, rejected: &mut Answer) -> Parsed<()> {
 }
 
 /// Two answers with the conversation that both answer.
-fn answered(row: &mut Row, chosen: Answer, rejected: Answer) -> Parsed<Content> {
+fn answered(
+    row: &mut Row,
+    mut chosen: Answer,
+    mut rejected: Answer,
+    reading: &Reading,
+) -> Parsed<Content> {
+    if reading.for_sft {
+        return demonstration(row, chosen);
+    }
+    if let Some(blank) = blank(&[&chosen, &rejected]) {
+        return Ok(blank);
+    }
     if chosen.is_text() != rejected.is_text() {
         let (text, list) = match chosen.is_text() {
             true => (&chosen.key, &rejected.key),
@@ -271,7 +298,11 @@ fn answered(row: &mut Row, chosen: Answer, rejected: Answer) -> Parsed<Content> 
             "both must answer the same prompt: make their earlier messages equal, or remove the record",
         ));
     }
-    let conversation = conversation::read(row, chosen.context, &chosen.text)?;
+    let conversation = conversation::read(row, &mut chosen, Some(&mut rejected))?;
+    // What a transcript leaves of an answer may be nothing.
+    if let Some(blank) = blank(&[&chosen, &rejected]) {
+        return Ok(blank);
+    }
     Ok(Content::Pair {
         conversation,
         chosen: chosen.text,
@@ -279,24 +310,35 @@ fn answered(row: &mut Row, chosen: Answer, rejected: Answer) -> Parsed<Content> 
     })
 }
 
-/// One answer and what it answers.
-struct Single {
-    conversation: Vec<Message>,
-    completion: String,
+/// The first of the answers that is blank, as the content of the record.
+fn blank(answers: &[&Answer]) -> Option<Content> {
+    let blank = answers.iter().find(|answer| answer.is_blank())?;
+    let which = format!("`{}`", blank.key);
+    Some(Content::Blank { which })
 }
 
-fn single_answer(row: &mut Row) -> Parsed<Single> {
+fn demonstration(row: &mut Row, mut answer: Answer) -> Parsed<Content> {
+    if let Some(blank) = blank(&[&answer]) {
+        return Ok(blank);
+    }
+    let conversation = conversation::read(row, &mut answer, None)?;
+    Ok(match blank(&[&answer]) {
+        Some(blank) => blank,
+        None => Content::Demonstration {
+            conversation,
+            completion: answer.text,
+        },
+    })
+}
+
+fn single_answer(row: &mut Row) -> Parsed<Answer> {
     let slot = match row.has(Slot::Completion) {
         true => Slot::Completion,
         false => Slot::Messages,
     };
     let answer = answer(row, slot)?;
     row.note(slot, answer.key.clone(), answer.form.clone());
-    let conversation = conversation::read(row, answer.context, &answer.text)?;
-    Ok(Single {
-        conversation,
-        completion: answer.text,
-    })
+    Ok(answer)
 }
 
 fn labelled(row: &mut Row) -> Parsed<Content> {
@@ -304,11 +346,13 @@ fn labelled(row: &mut Row) -> Parsed<Content> {
     row.note(Slot::Label, key.clone(), Form::Label);
     let good = match &value {
         Value::Bool(good) => Some(*good),
-        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
-        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
+        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        other => match scores::number(&key, other) {
+            Ok(1.0) => Some(true),
+            Ok(0.0) => Some(false),
+            _ => None,
+        },
     };
     let Some(good) = good else {
         let what = format!("`{key}` is {}, not true or false", found(&value));
@@ -317,14 +361,17 @@ fn labelled(row: &mut Row) -> Parsed<Content> {
             "a good answer is true or 1, a bad one false or 0",
         ));
     };
-    let Single {
-        conversation,
-        completion,
-    } = single_answer(row)?;
-    Ok(Content::Labelled {
-        conversation,
-        completion,
-        good,
+    let answer = single_answer(row)?;
+    Ok(match demonstration(row, answer)? {
+        Content::Demonstration {
+            conversation,
+            completion,
+        } => Content::Labelled {
+            conversation,
+            completion,
+            good,
+        },
+        blank => blank,
     })
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::Reading;
 use super::columns::Columns;
 use super::problem::{Parsed, Problem, found, listed};
 use super::shape::{Form, Shape};
@@ -18,6 +19,8 @@ pub(super) const SHAPES: &str = "a record has `prompt`, `chosen` and `rejected`,
 pub(super) struct Row<'a> {
     object: Map<String, Value>,
     columns: &'a Columns,
+    /// See [`Reading::verbatim`].
+    pub verbatim: bool,
     shape: Shape,
     /// Keys of the record that were taken.
     used: Vec<String>,
@@ -39,10 +42,11 @@ pub(super) struct Account {
 }
 
 impl<'a> Row<'a> {
-    pub fn new(object: Map<String, Value>, columns: &'a Columns) -> Self {
+    pub fn new(object: Map<String, Value>, reading: &'a Reading) -> Self {
         Row {
             object,
-            columns,
+            columns: &reading.columns,
+            verbatim: reading.verbatim,
             shape: Shape::default(),
             used: Vec::new(),
             unread: Vec::new(),
@@ -81,8 +85,10 @@ impl<'a> Row<'a> {
             return Ok((!value.is_null()).then_some(Found { key, value }));
         }
         let mut keys: Vec<_> = self.keys(slot).collect();
-        if keys.len() > 1 && keys.iter().any(|key| !is_blank(&self.object[*key])) {
-            keys.retain(|key| !is_blank(&self.object[*key]));
+        match keys.iter().any(|key| !is_blank(&self.object[*key])) {
+            true => keys.retain(|key| !is_blank(&self.object[*key])),
+            // In whatever ways they say nothing.
+            false => keys.truncate(1),
         }
         let Some((&key, others)) = keys.split_first() else {
             return Ok(None);

@@ -4,6 +4,7 @@
 use crate::data::message::{Message, Role};
 
 /// How a text writes who speaks.
+#[derive(Debug)]
 struct Dialect {
     name: &'static str,
     system: Option<&'static str>,
@@ -13,7 +14,7 @@ struct Dialect {
     end: &'static str,
 }
 
-const DIALECTS: [Dialect; 5] = [
+static DIALECTS: [Dialect; 5] = [
     Dialect {
         name: "human/assistant (HH)",
         system: None,
@@ -63,19 +64,58 @@ impl Transcript {
     /// Reads a text that begins with a user's or a system message in some dialect and has the
     /// assistant speak in it; `None` for any other.
     pub fn read(text: &str) -> Option<Transcript> {
-        DIALECTS.iter().find_map(|dialect| dialect.read(text))
+        DIALECTS.iter().find_map(|dialect| {
+            let messages = dialect.read(text)?;
+            let dialect = dialect.name;
+            Some(Transcript { dialect, messages })
+        })
+    }
+}
+
+/// A transcript that ends where the assistant is about to speak: what the answer continues.
+#[derive(Debug)]
+pub(super) struct Opening {
+    dialect: &'static Dialect,
+    /// The whole of it, trimmed.
+    text: String,
+}
+
+impl Opening {
+    /// Reads a prompt: its turns, and what an answer to it continues.
+    pub fn read(text: &str) -> Option<(Opening, Vec<Message>)> {
+        DIALECTS.iter().find_map(|dialect| {
+            let mut messages = dialect.read(text)?;
+            let last = messages.pop()?;
+            let is_open = last.role == Role::Assistant && last.content.is_empty();
+            let text = text.trim().to_owned();
+            is_open.then_some((Opening { dialect, text }, messages))
+        })
     }
 
-    /// [`Transcript::read`] for a prompt: it ends where the assistant is about to speak.
-    pub fn read_prompt(text: &str) -> Option<Transcript> {
-        let mut transcript = Transcript::read(text)?;
-        let last = transcript.messages.pop()?;
-        (last.role == Role::Assistant && last.content.is_empty()).then_some(transcript)
+    pub fn dialect(&self) -> &'static str {
+        self.dialect.name
+    }
+
+    /// What stands behind the transcript in a text that has all of it once more.
+    pub fn repeated_in<'t>(&self, answer: &'t str) -> Option<&'t str> {
+        answer.trim_start().strip_prefix(self.text.as_str())
+    }
+
+    /// The answer without what belongs to the transcript: white space around it, and what ends a
+    /// message.
+    pub fn content<'t>(&self, answer: &'t str) -> &'t str {
+        self.dialect.content(answer)
+    }
+
+    /// What an answer goes on with where somebody else speaks in it.
+    pub fn further_turns<'t>(&self, answer: &'t str) -> Option<&'t str> {
+        let next = self.dialect.next_speaker(answer)?;
+        Some(&answer[next.start..])
     }
 }
 
 impl Dialect {
-    fn read(&self, text: &str) -> Option<Transcript> {
+    fn read(&self, text: &str) -> Option<Vec<Message>> {
         let text = text.trim_start();
         let (mut role, mut rest) = self.speakers().find_map(|(role, marker)| {
             let rest = text.strip_prefix(marker.trim_start())?;
@@ -88,10 +128,7 @@ impl Dialect {
         }
         messages.push(self.message(role, rest));
         let answered = messages.iter().any(|m| m.role == Role::Assistant);
-        answered.then_some(Transcript {
-            dialect: self.name,
-            messages,
-        })
+        answered.then_some(messages)
     }
 
     fn speakers(&self) -> impl Iterator<Item = (Role, &'static str)> {
@@ -110,9 +147,12 @@ impl Dialect {
     }
 
     fn message(&self, role: Role, text: &str) -> Message {
+        Message::new(role, self.content(text))
+    }
+
+    fn content<'t>(&self, text: &'t str) -> &'t str {
         let text = text.trim();
-        let text = text.strip_suffix(self.end).unwrap_or(text);
-        Message::new(role, text.trim())
+        text.strip_suffix(self.end).unwrap_or(text).trim()
     }
 }
 

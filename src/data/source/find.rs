@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use glob::MatchOptions;
 
 use super::input::STDIN;
+use super::parts::{self, Shard};
 use crate::error::{Error, Result};
 
 const READABLE: [&str; 4] = ["jsonl", "json", "ndjson", "parquet"];
@@ -78,6 +79,7 @@ fn pattern(spec: &Path, text: &str) -> Result<Vec<PathBuf>> {
         return Err(Error::file(spec, "no file fits this pattern", help));
     }
     files.sort();
+    parts::check(spec, &files)?;
     Ok(files)
 }
 
@@ -108,6 +110,7 @@ fn folder(folder: &Path) -> Result<Vec<PathBuf>> {
         ));
     }
     one_split(folder, &files)?;
+    parts::check(folder, &files)?;
     Ok(files)
 }
 
@@ -159,12 +162,16 @@ fn kind(path: &Path) -> Kind {
 }
 
 /// A file's name without its last extension, and that; what packs it left out.
-fn split_extension(name: &str) -> (&str, &str) {
+pub(super) fn split_extension(name: &str) -> (&str, &str) {
+    let name = without_packing(name);
+    name.rsplit_once('.').unwrap_or((name, ""))
+}
+
+pub(super) fn without_packing(name: &str) -> &str {
     let unpacked = name
         .rsplit_once('.')
-        .filter(|(_, end)| PACKED.contains(end));
-    let name = unpacked.map_or(name, |(name, _)| name);
-    name.rsplit_once('.').unwrap_or((name, ""))
+        .filter(|(_, end)| PACKED.contains(&&*end.to_ascii_lowercase()));
+    unpacked.map_or(name, |(name, _)| name)
 }
 
 /// Refuses files of more than one split: trained on together, there would be nothing left to test on.
@@ -192,7 +199,7 @@ fn one_split(folder: &Path, files: &[PathBuf]) -> Result<()> {
 /// `train_prefs-00000-of-00002.parquet`; else by the words in its path.
 fn split_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if let Some(split) = split_of_shard(split_extension(&name).0) {
+    if let Some(Shard { split, .. }) = Shard::read(split_extension(&name).0) {
         // Subsets have folders of their own.
         return path.with_file_name(split).display().to_string();
     }
@@ -205,14 +212,7 @@ fn split_of(path: &Path) -> String {
     split.map_or(TRAIN, |(split, _)| split).to_owned()
 }
 
-fn split_of_shard(stem: &str) -> Option<&str> {
-    let (before, of) = stem.rsplit_once("-of-")?;
-    let (split, number) = before.rsplit_once('-')?;
-    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
-    (is_number(number) && is_number(of)).then_some(split)
-}
-
-fn beneath<'a>(folder: &Path, file: &'a Path) -> &'a Path {
+pub(super) fn beneath<'a>(folder: &Path, file: &'a Path) -> &'a Path {
     file.strip_prefix(folder).unwrap_or(file)
 }
 
@@ -307,6 +307,50 @@ mod tests {
         ] {
             assert_eq!(Folder::with(&files).found("").unwrap().len(), 2);
         }
+    }
+
+    #[test]
+    fn a_missing_shard_is_named() {
+        let shard = |at: usize| format!("train-0000{at}-of-00003.jsonl");
+        let all = [shard(0), shard(1), shard(2)];
+        let all = all.each_ref().map(String::as_str);
+        for (files, missing) in [
+            (&[all[0], all[2]][..], all[1]),
+            (&all[..2], all[2]),
+            (&[all[1], all[2]], all[0]),
+            (
+                &["b/x-1-of-3.parquet", "b/x-3-of-3.parquet"],
+                "x-2-of-3.parquet",
+            ),
+        ] {
+            let folder = Folder::with(files);
+            let expected = format!(": `{missing}` is missing");
+            assert!(folder.error().contains(&expected), "{}", folder.error());
+            let error = folder.found("**/*-of-*").unwrap_err().to_string();
+            assert!(error.contains(&expected), "{error}");
+        }
+        let folder = Folder::with(&all);
+        assert_eq!(folder.found("").unwrap(), all);
+        // What a pattern leaves out is there.
+        assert_eq!(folder.found("train-0000[02]*").unwrap(), [all[0], all[2]]);
+        let one = Folder::with(&[all[1]]);
+        assert_eq!(one.found(all[1]).unwrap(), [all[1]]);
+        let mixed = ["a-1-of-2.jsonl", "a-2-of-2.jsonl.gz"];
+        assert_eq!(Folder::with(&mixed).found("").unwrap(), mixed);
+    }
+
+    #[test]
+    fn one_file_packed_and_unpacked_is_refused() {
+        let folder = Folder::with(&["a/train.jsonl", "a/train.jsonl.gz"]);
+        let expected =
+            ": holds a/train.jsonl and a/train.jsonl.gz, which are one file packed and unpacked";
+        assert!(folder.error().contains(expected), "{}", folder.error());
+        assert!(folder.found("a/*").is_err());
+        assert_eq!(folder.found("a/*.gz").unwrap(), ["a/train.jsonl.gz"]);
+        let two = Folder::with(&["a.jsonl.gz", "a.jsonl.zst"]);
+        assert!(two.error().contains("a.jsonl.gz and a.jsonl.zst"));
+        let others = ["a.json", "a.jsonl", "b/a.json"];
+        assert_eq!(Folder::with(&others).found("").unwrap(), others);
     }
 
     #[test]

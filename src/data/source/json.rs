@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Place;
+use super::once::Once;
 use super::scan::string_length;
 use crate::error::{Error, Result};
 
@@ -48,16 +49,23 @@ pub(super) fn parse(bytes: &[u8], place: &Place, column: usize) -> Result<Value>
             "save the file as UTF-8 (from Latin-1: `iconv -f latin1 -t utf-8`)",
         )
     })?;
-    serde_json::from_str(text).or_else(|error| {
+    let read = Once::parse(text).or_else(|error| {
         let Some(numbers) = NotFinite::find(text) else {
             return Err(malformed(text, &error, place, column));
         };
-        serde_json::from_str(&numbers.marked).map_err(|marked| {
+        Once::parse(&numbers.marked).map_err(|marked| {
             // Its columns are those of the file.
             let error = serde_json::from_str::<Value>(&numbers.zeroed).err();
             malformed(text, &error.unwrap_or(marked), place, column)
         })
-    })
+    })?;
+    match read {
+        Once::Value(value) => Ok(value),
+        Once::Twice(key) => Err(place.error(
+            format!("the record has the key `{key}` twice"),
+            "keep one of the two, or give one another name: which is meant, nobody can tell",
+        )),
+    }
 }
 
 /// The error of a JSON parser that was given `text`, placed in the file.
@@ -206,6 +214,22 @@ mod tests {
             error(r#"{"a": NaNo}"#).starts_with("d:7: not JSON: expected `,` or `}` at column 12")
         );
         assert!(error(r#"{"a": nan}"#).starts_with("d:7: not JSON: expected ident"));
+    }
+
+    #[test]
+    fn a_key_twice_is_refused_by_name() {
+        for text in [
+            r#"{"prompt": "One?", "prompt": "Two?", "chosen": "c"}"#,
+            r#" {"prompt": "p", "x": NaN, "prompt": "p"}"#,
+        ] {
+            let text = error(text);
+            let expected = "d:7: the record has the key `prompt` twice\n";
+            assert!(text.starts_with(expected), "{text}");
+        }
+        let broken = error(r#"{"a": 1, "a": 2"#);
+        assert!(broken.starts_with("d:7: not JSON: EOF"), "{broken}");
+        let value = parsed(r#" {"b": {"a": 1}, "a": [{"b": 2}]} "#).unwrap();
+        assert_eq!(value, json!({"b": {"a": 1}, "a": [{"b": 2}]}));
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod foreign;
 mod input;
 mod json;
 mod layout;
+mod once;
 mod parquet;
+mod parts;
 mod scan;
 mod text;
 

@@ -260,3 +260,21 @@ fn what_is_asked_is_the_users_and_not_blank() {
         "`instruction` is empty"
     );
 }
+
+#[test]
+fn blank_keys_for_one_part_say_nothing() {
+    for blank in [
+        json!({"input": "", "context": []}),
+        json!({"system": "", "system_prompt": []}),
+        json!({"messages": [], "conversations": ""}),
+        json!({"history": [], "chat_history": " "}),
+    ] {
+        let record = read(with(text(), blank.clone()));
+        assert!(record.ignored.is_empty(), "{blank}");
+        assert_eq!(
+            pair_of(record.content).conversation,
+            [Message::user("p")],
+            "{blank}"
+        );
+    }
+}

@@ -215,3 +215,19 @@ fn scores_are_read_where_they_are_wanted() {
         "`score_chosen` is NaN, and a score is finite"
     );
 }
+
+#[test]
+fn whole_numbers_name_answers_however_they_are_written() {
+    for (key, second) in [
+        ("better_response_id", json!(1)),
+        ("better_response_id", json!(1.0)),
+        ("preference", json!(1.0)),
+        ("winner", json!("1")),
+        ("winner", json!(" 1.0")),
+    ] {
+        let value = json!({"response_0": "r", "response_1": "c", key: second});
+        assert_eq!(pair(ask(value)).chosen, "c", "{key} {second}");
+    }
+    let value = json!({"response_0": "r", "response_1": "c", "winner": 0.5});
+    assert!(error(ask(value)).starts_with("`winner` is a number (0.5), which names neither"));
+}

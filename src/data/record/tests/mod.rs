@@ -10,7 +10,9 @@ mod pairs;
 mod random;
 mod refused;
 mod single;
+mod transcripts;
 mod trl;
+mod written;
 
 /// A pair as its record has it.
 #[derive(Debug, PartialEq)]

@@ -117,7 +117,7 @@ fn nothing_that_changes_the_prompt_is_ignored() {
                 completion,
                 ..
             } => (conversation, vec![completion]),
-            Content::Ids { .. } | Content::Tie { .. } => continue,
+            Content::Ids { .. } | Content::Tie { .. } | Content::Blank { .. } => continue,
         };
         let asked = conversation.last().unwrap();
         assert_eq!(asked.role, Role::User, "{record}");

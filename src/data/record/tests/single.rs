@@ -44,10 +44,75 @@ fn demonstrations() {
 }
 
 #[test]
-fn a_pair_is_a_pair_for_sft_too() {
+fn of_several_answers_sft_takes_the_best() {
     let record = for_sft(with(text(), json!({"output": "c"}))).unwrap();
     assert_eq!(record.ignored, ["output"]);
-    assert_eq!(pair_of(record.content).chosen, "c");
+    let best = json!({"prompt": "p", "answers": ["c", ""], "scores": [2, 1]});
+    for value in [
+        text(),
+        with(text(), json!({"rejected": " "})),
+        with(text(), json!({"rejected": "c"})),
+        with(
+            text(),
+            json!({"rejected": [user("another"), assistant("")]}),
+        ),
+        lists(json!("p"), &[user("p")]),
+        json!({"chosen": "User: p\nAssistant: c", "rejected": ""}),
+        best,
+    ] {
+        let (conversation, completion) = demonstrates(value.clone());
+        assert_eq!(conversation, [Message::user("p")], "{value}");
+        assert_eq!(completion, "c", "{value}");
+    }
+    let missing = with(text(), json!({"rejected": null}));
+    let what = "a preference record without `rejected`";
+    assert_eq!(for_sft(missing).unwrap_err().what, what);
+    let ids = json!({"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": []});
+    let content = for_sft(ids).unwrap().content;
+    assert!(matches!(content, Content::Ids { .. }), "{content:?}");
+}
+
+#[test]
+fn a_blank_answer_is_no_fault() {
+    let blank = |content: Content| match content {
+        Content::Blank { which } => which,
+        other => panic!("{other:?}"),
+    };
+    let hh = |answer: &str| format!("\n\nHuman: Hi\n\nAssistant:{answer}");
+    for (value, expected) in [
+        (with(text(), json!({"chosen": "  \n"})), "`chosen`"),
+        (with(text(), json!({"rejected": ""})), "`rejected`"),
+        (
+            json!({"chosen": [user("p"), assistant("")], "rejected": [user("p"), assistant("r")]}),
+            "`chosen`",
+        ),
+        (
+            json!({"chosen": hh(" c"), "rejected": hh("")}),
+            "`rejected`",
+        ),
+        (
+            json!({"prompt": hh(""), "chosen": hh("c"), "rejected": hh("")}),
+            "`rejected`",
+        ),
+        (
+            json!({"prompt": "p", "answers": [{"text": "c", "score": 2}, {"text": "", "score": 1}]}),
+            "`answers[1].text`",
+        ),
+        (
+            json!({"prompt": "p", "completion": "", "label": true}),
+            "`completion`",
+        ),
+        (
+            json!({"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": []}),
+            "`rejected_ids`",
+        ),
+    ] {
+        assert_eq!(blank(read(value).content), expected);
+    }
+    let value = json!({"messages": [user("p"), assistant(" ")]});
+    assert_eq!(blank(for_sft(value).unwrap().content), "`messages`");
+    let value = with(text(), json!({"chosen": ""}));
+    assert_eq!(blank(for_sft(value).unwrap().content), "`chosen`");
 }
 
 #[test]
@@ -78,6 +143,8 @@ fn labelled_answers() {
         (json!(0), false),
         (json!(1.0), true),
         (json!("False"), false),
+        (json!("1"), true),
+        (json!(" 0.0"), false),
     ] {
         for value in [
             json!({"prompt": "p", "completion": "c", "label": label}),

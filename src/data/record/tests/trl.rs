@@ -50,7 +50,7 @@ fn what_trl_knows_is_read_as_trl_reads_it() {
     let mut seen = 0;
     for case in cases().iter().filter(|case| case.differs.is_none()) {
         let reading = Reading {
-            for_sft: true,
+            for_sft: case.trl.get("chosen").is_none(),
             ..Reading::default()
         };
         let record = Record::read(case.record.clone(), &reading);

@@ -67,7 +67,8 @@ impl Parquet {
         let file = guarded(&path, || SerializedFileReader::new(file))?;
         let schema = file.metadata().file_metadata().schema_descr();
         let root = Node::root(schema).map_err(|what| {
-            let help = "write it anew with pyarrow or `datasets`";
+            let help =
+                "write it anew with pyarrow or `datasets`, each column under a name of its own";
             Error::file(&path, format!("parquet: {what}"), help)
         })?;
         Ok(Parquet {
@@ -197,6 +198,23 @@ mod tests {
         let written = typed.write_batch(values, Some(definition), Some(repetition));
         assert_eq!(written.unwrap(), values.len());
         column.close().unwrap();
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused() {
+        for schema in [
+            "message m { required int32 a; required int32 b; required int32 a; }",
+            "message m { optional group s { required int32 a; required int32 a; } }",
+        ] {
+            let schema = Arc::new(parse_message_type(schema).unwrap());
+            let file = tempfile::tempfile().unwrap();
+            let copy = file.try_clone().unwrap();
+            let writer = SerializedFileWriter::new(copy, schema, Arc::default()).unwrap();
+            writer.close().unwrap();
+            let error = Parquet::new(Arc::from(Path::new("p")), file).unwrap_err();
+            let expected = "p: parquet: two columns have the name `a`";
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
     }
 
     /// What pyarrow does not write.

@@ -1,5 +1,7 @@
 //! A parquet schema as a tree that puts rows together from their columns.
 
+use std::collections::HashSet;
+
 use ::parquet::basic::{ConvertedType, LogicalType, Repetition};
 use ::parquet::schema::types::{BasicTypeInfo, SchemaDescriptor, Type};
 use serde_json::{Map, Value};
@@ -190,6 +192,10 @@ impl Builder {
                 items: Items::within(levels),
             }
         } else {
+            let names = field.get_fields().iter().map(|field| field.name());
+            if let Some(name) = twice(names) {
+                return Err(format!("two columns have the name `{name}`"));
+            }
             let fields = field.get_fields().iter().map(|field| {
                 let node = self.field(field, levels)?;
                 let name = field.name().to_owned();
@@ -206,6 +212,12 @@ impl Builder {
             columns: first..self.columns,
         })
     }
+}
+
+/// The first name that is there a second time.
+fn twice<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = HashSet::new();
+    names.find(|name| !seen.insert(*name))
 }
 
 impl Items {

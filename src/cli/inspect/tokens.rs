@@ -1,0 +1,93 @@
+//! Pairs token by token, and the space that a template ends in.
+
+use std::collections::HashMap;
+
+use gpt2_dpo::data::{Dataset, Example};
+use gpt2_dpo::tokenizer::Tokenizer;
+use serde::Serialize;
+
+/// A pair token by token.
+#[derive(Serialize)]
+pub struct Shown {
+    pub place: String,
+    pub prompt: Vec<Token>,
+    pub chosen: Vec<Token>,
+    /// Empty for a demonstration.
+    pub rejected: Vec<Token>,
+}
+
+#[derive(Serialize)]
+pub struct Token {
+    pub id: u32,
+    pub text: String,
+    /// Whether the loss sees its log-prob.
+    pub scored: bool,
+}
+
+/// A token that is a space and nothing else, behind which responses begin.
+#[derive(Serialize)]
+pub struct LoneSpace {
+    pub id: u32,
+    /// Prompts that end in it.
+    pub prompts: usize,
+    /// The token behind the first of them.
+    #[serde(skip)]
+    pub before: String,
+}
+
+impl Shown {
+    /// As a loss sees it, which may leave the rejected response out.
+    pub fn of(example: &Example, tokenizer: Option<&Tokenizer>, on_rejected: bool) -> Shown {
+        let tokens = |ids: &[u32], scored| {
+            let token = |&id: &u32| Token {
+                id,
+                text: text(tokenizer, id),
+                scored,
+            };
+            ids.iter().map(token).collect::<Vec<_>>()
+        };
+        Shown {
+            place: example.place.to_string(),
+            prompt: tokens(&example.prompt, false),
+            chosen: tokens(&example.chosen, true),
+            rejected: tokens(&example.rejected, on_rejected),
+        }
+    }
+}
+
+impl Shown {
+    /// Its texts, the rejected response only if there is one.
+    pub fn texts(&self) -> impl Iterator<Item = (&'static str, &[Token])> {
+        let texts = [
+            ("Prompt", &self.prompt[..]),
+            ("Chosen", &self.chosen),
+            ("Rejected", &self.rejected),
+        ];
+        texts.into_iter().filter(|(_, tokens)| !tokens.is_empty())
+    }
+}
+
+impl LoneSpace {
+    /// `None` if no prompt ends in one.
+    pub fn of(data: &Dataset, tokenizer: Option<&Tokenizer>) -> Option<LoneSpace> {
+        let mut last = HashMap::new();
+        for example in &data.examples {
+            if let Some(&id) = example.prompt.last() {
+                let (prompts, _) = last.entry(id).or_insert((0, example));
+                *prompts += 1;
+            }
+        }
+        let mut last = last.into_iter();
+        let (id, (prompts, first)) = last.find(|&(id, _)| text(tokenizer, id) == " ")?;
+        let before = first.chosen.first().map(|&id| text(tokenizer, id));
+        Some(LoneSpace {
+            id,
+            prompts,
+            before: before.unwrap_or_default(),
+        })
+    }
+}
+
+fn text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
+    tokenizer.map(|t| t.token_text(id)).unwrap_or_default()
+}

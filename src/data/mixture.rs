@@ -1,0 +1,137 @@
+//! Several data sets as one: repetitions among them, held-out prompts, weights.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use super::selection::{self, Reason};
+use super::{Dataset, shuffled};
+use crate::error::{Error, Result};
+
+/// The most times that a pair is taken.
+const MAX_WEIGHT: f64 = 1000.0;
+
+/// Streams of the seed that no epoch's order uses.
+const EVAL_STREAM: u64 = u64::MAX;
+const WEIGHT_STREAM: u64 = u64::MAX - 1;
+
+/// Leaves out of each data set the pairs that an earlier one has too, id by id, and counts them there.
+///
+/// # Errors
+/// [`Error::Option`] naming `--dedupe` if that leaves nothing of one.
+pub fn without_repeats(parts: &mut [Dataset]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for part in parts {
+        let audit = &mut part.audit;
+        // A data set's own repetitions went, or stayed, when it was read.
+        let own: HashSet<u128> = part.examples.iter().map(selection::fingerprint).collect();
+        part.examples.retain(|example| {
+            let is_new = !seen.contains(&selection::fingerprint(example));
+            if !is_new {
+                audit.kept -= 1;
+                audit.drop(Reason::Duplicate, &example.place);
+            }
+            is_new
+        });
+        if part.examples.is_empty() {
+            return Err(Error::option(
+                "--dedupe",
+                format!("leaves no pair of {}: all came before", part.name),
+                "leave the data out",
+            ));
+        }
+        seen.extend(own);
+    }
+    Ok(())
+}
+
+/// Takes the pairs of about `fraction` of all prompts out, as held-out pairs: no prompt is on both sides. Which
+/// ones is fixed by `seed`.
+///
+/// # Errors
+/// [`Error::Option`] naming `--eval-fraction` if either side would be empty.
+pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Dataset> {
+    let mut counts: HashMap<u128, usize> = HashMap::new();
+    let mut prompts = Vec::new();
+    for example in parts.iter().flat_map(|part| &part.examples) {
+        let name = selection::hash([&example.prompt]);
+        let count = counts.entry(name).or_insert_with(|| {
+            prompts.push(name);
+            0
+        });
+        *count += 1;
+    }
+    let pairs: usize = counts.values().sum();
+    let wanted = (fraction * pairs as f64).round() as usize;
+    let mut held = HashSet::new();
+    let mut taken = 0;
+    for at in shuffled(prompts.len(), seed, EVAL_STREAM) {
+        let count = counts[&prompts[at]];
+        if taken + count <= wanted {
+            taken += count;
+            held.insert(prompts[at]);
+        }
+    }
+    if taken == 0 || taken == pairs {
+        return Err(Error::option(
+            "--eval-fraction",
+            format!(
+                "{fraction} of {pairs} pairs with {} prompts leaves no pair on one of the two sides",
+                prompts.len()
+            ),
+            "give another fraction, or a file of held-out pairs with --eval-data",
+        ));
+    }
+    let mut out = Vec::new();
+    for part in parts.iter_mut() {
+        let (held_out, kept) = std::mem::take(&mut part.examples)
+            .into_iter()
+            .partition(|example| held.contains(&selection::hash([&example.prompt])));
+        part.examples = kept;
+        out.extend::<Vec<_>>(held_out);
+    }
+    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    Ok(Dataset::of(names.join(" and "), out))
+}
+
+/// Takes each pair of a data set as often as its weight says: 2 is twice, 0.5 is half of the pairs, drawn by
+/// `seed`. Copies stand one after another.
+///
+/// # Errors
+/// [`Error::Option`] naming `--data-weights` for a weight above 1000, or if no pair is left at all.
+pub fn weigh(parts: &mut [Dataset], weights: &[f64], seed: u64) -> Result<()> {
+    for (part, &weight) in parts.iter_mut().zip(weights) {
+        if weight > MAX_WEIGHT {
+            return Err(Error::option(
+                "--data-weights",
+                format!("{weight} is more than {MAX_WEIGHT}"),
+                "give smaller weights: what counts is how they compare; --epochs goes over all pairs again",
+            ));
+        }
+        let count = part.examples.len();
+        let (copies, rest) = (weight.trunc() as usize, weight.fract());
+        let mut times = vec![copies; count];
+        let extra = (rest * count as f64).round() as usize;
+        for &at in shuffled(count, seed, WEIGHT_STREAM).iter().take(extra) {
+            times[at] += 1;
+        }
+        let pairs = part.examples.iter().zip(times);
+        part.examples = pairs
+            .flat_map(|(example, times)| std::iter::repeat_n(example, times).cloned())
+            .collect();
+    }
+    match parts.iter().all(|part| part.examples.is_empty()) {
+        true => Err(Error::option(
+            "--data-weights",
+            "leaves no pair at all",
+            "give a larger weight",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// All pairs of these, one data set after another.
+pub fn joined(parts: Vec<Dataset>) -> Dataset {
+    let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    let examples = parts.into_iter().flat_map(|part| part.examples).collect();
+    Dataset::of(names.join(" and "), examples)
+}

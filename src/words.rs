@@ -1,0 +1,14 @@
+//! Counts in sentences.
+
+/// "1 pair", "2 pairs".
+pub fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// The first of these for one, the second for any other number.
+pub fn either<'a>(count: usize, one: &'a str, other: &'a str) -> &'a str {
+    if count == 1 { one } else { other }
+}
