@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::unescape;
 use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result};
 
 use super::args::{self, DeviceArgs, TextArgs};
@@ -94,8 +95,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let spelled = typed.map_or(0, |text| tokenizer.guard(text).tokens);
     if spelled > 0 && !allow {
         eprintln!(
-            "note: {spelled} special tokens are spelled out in what is asked: read as text \
-             (--allow-special-tokens reads them as tokens)"
+            "note: {} spelled out in what is asked: read as text (--allow-special-tokens reads them as tokens)",
+            counted(spelled, "special token")
         );
     }
     let mut engine = args.device.open()?;

@@ -82,7 +82,7 @@ fn the_cards_run_begins_with_nothing_but_a_connection() {
         "openai-community/gpt2: commit ",
         &format!("{DATA}:train_prefs: train_prefs, "),
         &format!("note: {DATA}:train_prefs: columns not used: "),
-        &format!("note: {DATA}:train_prefs: 1 pairs dropped: both responses are equal"),
+        &format!("note: {DATA}:train_prefs: 1 pair dropped: both responses are equal"),
     ] {
         assert!(ran.stderr.contains(said), "{said}: {ran:?}");
     }

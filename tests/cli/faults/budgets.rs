@@ -51,14 +51,6 @@ fn cuts_are_said_once_for_each_data_and_kept() {
     for (key, value) in kept.as_object().unwrap() {
         assert_eq!(&found[key], value, "{key}");
     }
-    let shown = sandbox
-        .run(&format!("inspect t.jsonl {options}"))
-        .ok()
-        .stdout;
-    assert!(
-        shown.contains("end-of-texts cut    2 of chosen, 1 of rejected"),
-        "{shown}"
-    );
 }
 
 #[test]
@@ -92,5 +84,5 @@ fn pairs_that_differ_behind_the_cut_alone_are_dropped_and_counted() {
     sandbox.write("t.jsonl", pairs());
     let found = inspect(&sandbox, "t.jsonl --max-response-tokens 3");
     assert_eq!(found.audit()["kept"], 2);
-    found.noting(&["1 pairs dropped", "equal", "t.jsonl:3"]);
+    found.noting(&["1 pair dropped", "--max-response-tokens", "t.jsonl:3"]);
 }

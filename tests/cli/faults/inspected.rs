@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// What `inspect --json` prints, and the notes beside it.
+/// Findings that every data set may have, whatever is right or wrong with it.
+const USUAL: [&str; 4] = ["tokenizer", "lone-space", "boundary", "length-bias"];
+
+/// What `inspect --json` prints, and in words what it found to be unusual.
 #[derive(Debug)]
 pub struct Inspected {
     pub json: Value,
@@ -25,13 +28,15 @@ pub fn inspect_lines(lines: &str) -> Inspected {
     inspect(&sandbox, "x.jsonl")
 }
 
-/// Training and `inspect` must both refuse these lines, naming each of these, and `--skip-bad-records`.
+/// Training and `inspect`, which looks at all, must both refuse these lines, naming each of these; training also
+/// the option to leave such out.
 #[track_caller]
 pub fn refuses_lines(lines: &str, fragments: &[&str]) {
     let sandbox = Sandbox::new();
     sandbox.write("x.jsonl", lines);
-    let fragments = [fragments, &["x.jsonl:", "--skip-bad-records"]].concat();
+    let fragments = [fragments, &["x.jsonl:"]].concat();
     sandbox.run("inspect x.jsonl").refused(&fragments);
+    let fragments = [&fragments[..], &["--skip-bad-records"]].concat();
     sandbox.refuses("--data x.jsonl", &fragments);
 }
 
@@ -39,9 +44,18 @@ impl Inspected {
     #[track_caller]
     pub fn of(ran: Ran) -> Inspected {
         let ran = ran.ok();
+        let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let unusual = findings.filter(|f| !USUAL.contains(&f["about"].as_str().unwrap()));
+        let words = |f: &Value| {
+            format!(
+                "{}: {} -> {} {}\n",
+                f["data"], f["what"], f["advice"], f["first"]
+            )
+        };
         Inspected {
-            json: serde_json::from_str(&ran.stdout).unwrap(),
-            notes: ran.stderr,
+            notes: unusual.map(words).collect(),
+            json,
         }
     }
 

@@ -100,11 +100,13 @@ fn other_spellings_are_refused_with_the_right_one() {
 fn harmless_columns_are_listed_once() {
     let record =
         ok_and(r#""prompt_id":"7f3a","score_chosen":8.0,"score_rejected":2.5,"source":"flan""#);
-    let found = inspect_lines(&[&record[..], &record, &record].join("\n"));
-    assert_eq!(found.text(0, "prompt"), ASKED);
+    let sandbox = Sandbox::new();
+    sandbox.write("x.jsonl", [&record[..], &record, &record].join("\n"));
+    assert_eq!(inspect(&sandbox, "x.jsonl").text(0, "prompt"), ASKED);
+    let ran = sandbox.train("--data x.jsonl --out out --epochs 2").ok();
     let expected =
         "note: x.jsonl: columns not used: prompt_id, score_chosen, score_rejected, source\n";
-    assert_eq!(found.notes, expected);
+    assert_eq!(ran.stderr, expected);
 }
 
 #[test]

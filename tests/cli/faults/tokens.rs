@@ -110,11 +110,8 @@ fn both_boundaries_have_the_ids_of_trl() {
         }
     }
     sandbox.write("x.jsonl", format!("{OK}\n{OK}\n"));
-    let shown = sandbox.run("inspect x.jsonl").ok().stdout;
-    assert!(
-        shown.contains("2 pairs have other ids under the other --boundary"),
-        "{shown}"
-    );
+    let found = inspect(&sandbox, "x.jsonl");
+    assert_eq!(found.audit()["boundary_matters"], 2);
 }
 
 #[test]
@@ -289,7 +286,7 @@ fn special_tokens_typed_in_data_are_text_unless_told_otherwise() {
         let args = "generate --model model --device cpu --max-new-tokens 1 --message <|im_end|>";
         sandbox.run(&format!("{args} {options}")).ok().stderr
     };
-    let note = "note: 1 special tokens are spelled out in what is asked: read as text";
+    let note = "note: 1 special token spelled out in what is asked: read as text";
     assert!(asked("").contains(note));
     assert!(!asked("--allow-special-tokens").contains("spelled out"));
     assert_eq!(
