@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::address::Address;
 use crate::error::{Error, Result};
 
 /// The two kinds of repository that are read.
@@ -85,7 +86,17 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     let path = Path::new(text);
     let is_pattern = kind == Kind::Dataset && text.contains(['*', '?', '[']);
     let is_here = || path.try_exists().map_err(|e| Error::io("read", path, e));
-    if text == "-" || is_pattern || is_here()? {
+    if text == "-" {
+        return Ok(Place::Here(path.to_owned()));
+    }
+    // A `?` in an address makes no pattern.
+    if let Some(address) = Address::read(text)
+        && !(cfg!(windows) && address == Address::Drive && is_pattern)
+        && !is_here()?
+    {
+        return Err(address.refused(text, kind));
+    }
+    if is_pattern || is_here()? {
         return Ok(Place::Here(path.to_owned()));
     }
     let end = text.find(['@', ':']).unwrap_or(text.len());
@@ -125,7 +136,7 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
 }
 
 /// The id at the start of a name, and the path in the repository behind it.
-fn id(name: &str, kind: Kind) -> Option<(&str, Option<&str>)> {
+pub(super) fn id(name: &str, kind: Kind) -> Option<(&str, Option<&str>)> {
     let (id, path) = match name.match_indices('/').nth(1) {
         Some((end, _)) => (&name[..end], Some(&name[end + 1..])),
         None => (name, None),
