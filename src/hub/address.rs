@@ -40,9 +40,9 @@ impl<'a> Address<'a> {
             .iter()
             .find_map(|kind| rest.strip_prefix(kind))
             .unwrap_or(rest);
-        let end = name.match_indices(['/', '?', '#', '@']).find(|(at, mark)| {
-            *mark != "/" || name[..*at].contains('/')
-        });
+        let end = name
+            .match_indices(['/', '?', '#', '@'])
+            .find(|(at, mark)| *mark != "/" || name[..*at].contains('/'));
         let name = end.map_or(name, |(at, _)| &name[..at]);
         Some(match id(name, Kind::Model) {
             Some((id, None)) => Address::Hub(id),
@@ -64,7 +64,9 @@ impl<'a> Address<'a> {
                      by its name: {option} ORGANIZATION/NAME"
                 ),
             ),
-            Address::Drive if cfg!(windows) => ("is no file or folder", "check the path".to_owned()),
+            Address::Drive if cfg!(windows) => {
+                ("is no file or folder", "check the path".to_owned())
+            }
             Address::Drive => (
                 "is a path as Windows has it, and this system is another",
                 "give the path that it has here (in WSL, C:\\ is /mnt/c/)".to_owned(),
@@ -85,7 +87,10 @@ mod tests {
         let own = "download it, and give the path of the file";
         for (text, expected) in [
             ("https://huggingface.co/datasets/org/name", hub),
-            ("https://huggingface.co/datasets/org/name/resolve/main/a.jsonl?x=1", hub),
+            (
+                "https://huggingface.co/datasets/org/name/resolve/main/a.jsonl?x=1",
+                hub,
+            ),
             ("hf://datasets/org/name@main/a.parquet", hub),
             ("https://example.com/a.jsonl?download=true", own),
             ("https://huggingface.co", own),

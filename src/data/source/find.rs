@@ -318,7 +318,10 @@ mod tests {
             (&[all[0], all[2]][..], all[1]),
             (&all[..2], all[2]),
             (&[all[1], all[2]], all[0]),
-            (&["b/x-1-of-3.parquet", "b/x-3-of-3.parquet"], "x-2-of-3.parquet"),
+            (
+                &["b/x-1-of-3.parquet", "b/x-3-of-3.parquet"],
+                "x-2-of-3.parquet",
+            ),
         ] {
             let folder = Folder::with(files);
             let expected = format!(": `{missing}` is missing");

@@ -56,7 +56,8 @@ pub(super) fn check(spec: &Path, files: &[PathBuf]) -> Result<()> {
     for ((folder, ..), shards) in splits {
         if let Some(missing) = shards.missing(folder.unwrap_or(Path::new(""))) {
             let what = format!("`{missing}` is missing: the other files beside it are there");
-            let help = "get that file too, or give one of the files by its own name to have it alone";
+            let help =
+                "get that file too, or give one of the files by its own name to have it alone";
             return Err(Error::file(spec, what, help));
         }
     }

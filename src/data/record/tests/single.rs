@@ -52,7 +52,10 @@ fn of_several_answers_sft_takes_the_best() {
         text(),
         with(text(), json!({"rejected": " "})),
         with(text(), json!({"rejected": "c"})),
-        with(text(), json!({"rejected": [user("another"), assistant("")]})),
+        with(
+            text(),
+            json!({"rejected": [user("another"), assistant("")]}),
+        ),
         lists(json!("p"), &[user("p")]),
         json!({"chosen": "User: p\nAssistant: c", "rejected": ""}),
         best,
@@ -83,7 +86,10 @@ fn a_blank_answer_is_no_fault() {
             json!({"chosen": [user("p"), assistant("")], "rejected": [user("p"), assistant("r")]}),
             "`chosen`",
         ),
-        (json!({"chosen": hh(" c"), "rejected": hh("")}), "`rejected`"),
+        (
+            json!({"chosen": hh(" c"), "rejected": hh("")}),
+            "`rejected`",
+        ),
         (
             json!({"prompt": hh(""), "chosen": hh("c"), "rejected": hh("")}),
             "`rejected`",

@@ -63,4 +63,3 @@ fn answers_that_are_json_are_answers() {
         [Message::user(prompt)]
     );
 }
-

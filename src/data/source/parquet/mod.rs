@@ -67,7 +67,8 @@ impl Parquet {
         let file = guarded(&path, || SerializedFileReader::new(file))?;
         let schema = file.metadata().file_metadata().schema_descr();
         let root = Node::root(schema).map_err(|what| {
-            let help = "write it anew with pyarrow or `datasets`, each column under a name of its own";
+            let help =
+                "write it anew with pyarrow or `datasets`, each column under a name of its own";
             Error::file(&path, format!("parquet: {what}"), help)
         })?;
         Ok(Parquet {
