@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::problem::{Parsed, Problem, listed};
-use super::slot::{Slot, UNUSABLE};
+use super::slot::{self, Slot, UNUSABLE};
 use crate::error::{Error, Result};
 
 const OPTION: &str = "--columns";
@@ -61,7 +61,9 @@ impl Columns {
                 .split_once('=')
                 .ok_or_else(|| refuse(format!("no `=` in {:?}", item.trim())))?;
             let (name, path) = (name.trim(), path.trim());
-            if path.is_empty() && (UNUSABLE.contains(&name) || Slot::of(name).is_some()) {
+            let matters =
+                UNUSABLE.contains(&name) || Slot::of(name).is_some() || slot::meant(name).is_some();
+            if path.is_empty() && matters {
                 columns.unused.push(name.to_owned());
                 continue;
             }

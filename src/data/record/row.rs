@@ -191,9 +191,13 @@ impl<'a> Row<'a> {
                 let what = format!(
                     "`{key}` is not read under this name, and `{meant}` is part of what the model is asked"
                 );
-                let help = format!(
-                    "name it `{meant}` in the file, or leave it unused with --columns {key}="
-                );
+                let help = match Slot::of(meant) {
+                    Some(slot) => format!(
+                        "read it with --columns {}={key}, or leave it unused with --columns {key}=",
+                        slot.name()
+                    ),
+                    None => leave_out(&key),
+                };
                 return Err(Problem::new(what, help));
             }
             ignored.push(key);

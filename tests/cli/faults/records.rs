@@ -90,6 +90,10 @@ fn other_spellings_are_refused_with_the_right_one() {
         let found = inspect(&sandbox, &format!("x.jsonl {out}"));
         assert_eq!(found.text(0, "prompt"), ASKED);
     }
+    let sandbox = Sandbox::new();
+    sandbox.write("x.jsonl", ok_and(r#""System":"Be short.""#));
+    let found = inspect(&sandbox, "x.jsonl --columns system=System");
+    assert_eq!(found.text(0, "prompt"), format!("Be short.\n{ASKED}"));
 }
 
 #[test]
