@@ -457,6 +457,27 @@ fn labelled_completions_find_their_other_side() {
 }
 
 #[test]
+fn empty_responses_are_counted_and_left_out() {
+    let text = r#"
+        {"prompt": "p", "chosen": "c", "rejected": ""}
+        {"prompt": "p", "chosen": "c", "rejected": "r"}
+        {"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": []}"#;
+    let dataset = parsed(text, &options(40, 20)).unwrap();
+    assert_eq!(dataset.examples.len(), 1);
+    assert_eq!(dataset.audit.dropped(Reason::BlankResponse), 2);
+    let expected = "2 pairs dropped: a response is empty; the first at pairs:2";
+    assert_eq!(dataset.audit.notes(), [expected]);
+
+    let demonstrations = Options {
+        demonstrations: true,
+        ..options(40, 20)
+    };
+    let dataset = parsed(text, &demonstrations).unwrap();
+    assert_eq!(dataset.examples.len(), 3);
+    assert!(dataset.examples.iter().all(|e| e.rejected.is_empty()));
+}
+
+#[test]
 fn demonstrations_have_a_chosen_side_alone() {
     let text = r#"{"prompt": "p", "completion": "done"}"#;
     assert!(parsed(text, &options(40, 20)).is_err());

@@ -20,6 +20,7 @@
 //! What breaks off is kept, and goes on from there. A commit whose listing and files are in the cache
 //! costs no request, a branch one.
 
+mod address;
 mod cache;
 mod client;
 mod dataset;

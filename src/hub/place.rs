@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::address::Address;
 use crate::error::{Error, Result};
 
 /// The two kinds of repository that are read.
@@ -90,6 +91,7 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     }
     // A `?` in an address makes no pattern.
     if let Some(address) = Address::read(text)
+        && !(cfg!(windows) && address == Address::Drive && is_pattern)
         && !is_here()?
     {
         return Err(address.refused(text, kind));
@@ -133,78 +135,8 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     }
 }
 
-/// What names something by another way than by a path or an id.
-#[derive(Debug, PartialEq)]
-enum Address<'a> {
-    /// A page or file of the hub, by the id in it.
-    Hub(&'a str),
-    /// `https://…`, `s3://…`.
-    Other,
-    /// `C:\…`, where that is no path.
-    Drive,
-}
-
-impl<'a> Address<'a> {
-    fn read(text: &'a str) -> Option<Address<'a>> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            let is_drive = matches!(
-                text.as_bytes(),
-                [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic()
-            );
-            return (is_drive && !cfg!(windows)).then_some(Address::Drive);
-        };
-        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
-            return None;
-        }
-        let hub = match scheme {
-            "hf" => Some(rest),
-            _ => ["huggingface.co/", "hf.co/"]
-                .iter()
-                .find_map(|host| rest.strip_prefix(host)),
-        };
-        let Some(rest) = hub else {
-            return Some(Address::Other);
-        };
-        let name = ["datasets/", "models/"]
-            .iter()
-            .find_map(|kind| rest.strip_prefix(kind))
-            .unwrap_or(rest);
-        let end = name
-            .match_indices(['/', '?', '#', '@'])
-            .find(|(at, mark)| *mark != "/" || name[..*at].contains('/'));
-        let name = end.map_or(name, |(at, _)| &name[..at]);
-        Some(match id(name, Kind::Model) {
-            Some((id, None)) => Address::Hub(id),
-            _ => Address::Other,
-        })
-    }
-
-    fn refused(self, text: &str, kind: Kind) -> Error {
-        let (noun, option) = (kind.noun(), kind.option());
-        let (what, help) = match self {
-            Address::Hub(id) => (
-                "is an address",
-                format!("a {noun} of the Hugging Face Hub is given by its name: {option} {id}"),
-            ),
-            Address::Other => (
-                "is an address, and nothing is downloaded from such",
-                format!(
-                    "download it, and give the path of the file; a {noun} of the Hugging Face Hub is given \
-                     by its name: {option} ORGANIZATION/NAME"
-                ),
-            ),
-            Address::Drive => (
-                "is a path as Windows has it, and this system is another",
-                "give the path that it has here (in WSL, C:\\ is /mnt/c/)".to_owned(),
-            ),
-        };
-        Error::option(option, format!("{text} {what}"), help)
-    }
-}
-
 /// The id at the start of a name, and the path in the repository behind it.
-fn id(name: &str, kind: Kind) -> Option<(&str, Option<&str>)> {
+pub(super) fn id(name: &str, kind: Kind) -> Option<(&str, Option<&str>)> {
     let (id, path) = match name.match_indices('/').nth(1) {
         Some((end, _)) => (&name[..end], Some(&name[end + 1..])),
         None => (name, None),
@@ -365,39 +297,6 @@ mod tests {
             ["org/name", "", "a/b.jsonl", "", ""]
         );
         assert_eq!(parts("org/name/a@v1:x"), ["org/name", "v1", "a", "", "x"]);
-    }
-
-    #[test]
-    fn addresses_are_neither_paths_nor_names() {
-        let hub = "a data set of the Hugging Face Hub is given by its name: --data org/name";
-        let own = "download it, and give the path of the file";
-        for (text, expected) in [
-            ("https://huggingface.co/datasets/org/name", hub),
-            (
-                "https://huggingface.co/datasets/org/name/resolve/main/a.jsonl?x=1",
-                hub,
-            ),
-            ("hf://datasets/org/name@main/a.parquet", hub),
-            ("https://example.com/a.jsonl?download=true", own),
-            ("https://huggingface.co", own),
-            ("s3://bucket/a/*.jsonl", own),
-            ("gs://bucket/a.jsonl", own),
-        ] {
-            let error = find(text, Kind::Dataset).unwrap_err().to_string();
-            assert!(error.contains(&format!("{text} is an address")), "{error}");
-            assert!(error.contains(expected), "{error}");
-        }
-        let model = find("https://huggingface.co/gpt2?x", Kind::Model).unwrap_err();
-        assert!(model.to_string().contains("--model gpt2"), "{model}");
-    }
-
-    #[cfg(not(windows))]
-    #[test]
-    fn drives_are_no_names() {
-        for text in ["C:\\data\\a.jsonl", "d:/data/*.jsonl"] {
-            let error = find(text, Kind::Dataset).unwrap_err().to_string();
-            assert!(error.contains("a path as Windows has it"), "{error}");
-        }
     }
 
     #[test]

@@ -231,6 +231,16 @@ impl Specials {
         all.any(|pattern| pattern.id == id && pattern.special)
     }
 
+    /// Whether any added token, special or not, is spelled in `text`; where there is a normalizer, only those
+    /// that are looked for without it are seen.
+    pub(super) fn occur(&self, text: &str) -> bool {
+        let occur = |patterns: &Patterns| {
+            let any = |at| patterns.at(text, at).next().is_some();
+            !patterns.all.is_empty() && (0..text.len()).any(any)
+        };
+        occur(&self.raw) || occur(&self.normalized)
+    }
+
     /// The bytes of `text` at which a special token begins, in no order.
     fn starts(&self, text: &str) -> Vec<usize> {
         let mut starts = self.raw.starts(text);

@@ -11,6 +11,7 @@
 //! | [`Tokenizer::encode_with_special_tokens`] | are tokens | yes |
 
 mod build;
+mod byte_level;
 mod chat;
 mod class;
 mod declared;
@@ -35,6 +36,7 @@ pub use stream::TextStream;
 
 use crate::error::{Error, Result};
 use build::Built;
+use byte_level::ByteLevel;
 use chat::Template;
 use class::Class;
 use declared::Declarations;
@@ -60,6 +62,8 @@ pub struct Tokenizer {
     /// Special tokens without a role.
     extra: Vec<String>,
     specials: Specials,
+    /// For texts without an added token in them, if the tokenizer is of this kind.
+    byte_level: Option<ByteLevel>,
     ends: Ends,
     notes: Vec<String>,
 }
@@ -124,6 +128,7 @@ impl Tokenizer {
         })?;
         Ok(Tokenizer {
             specials: Specials::of(&built.inner),
+            byte_level: ByteLevel::of(&built.inner),
             inner: built.inner,
             class: built.class,
             origin: origin.to_owned(),
@@ -138,6 +143,7 @@ impl Tokenizer {
 
     fn set_inner(&mut self, inner: tokenizers::Tokenizer) {
         self.specials = Specials::of(&inner);
+        self.byte_level = ByteLevel::of(&inner);
         self.inner = inner;
     }
 
@@ -183,6 +189,13 @@ impl Tokenizer {
     }
 
     fn encode_as(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>> {
+        if let Some(byte_level) = &self.byte_level
+            && !special_tokens
+            && !self.specials.occur(text)
+        {
+            let ids = byte_level.encode(text, self.inner.get_model());
+            return ids.map_err(|error| self.broken("encode", &error));
+        }
         match self.inner.encode_fast(text, special_tokens) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(self.broken("encode", &error)),

@@ -1,3 +1,4 @@
+mod byte_level;
 mod declared;
 mod end_of_text;
 mod expected;

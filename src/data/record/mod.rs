@@ -18,6 +18,7 @@ mod scores;
 mod shape;
 mod slot;
 mod transcript;
+mod wrapped;
 mod written;
 
 use serde_json::Value;
@@ -128,6 +129,9 @@ impl Record {
             let what = format!("the record is {}, not an object", found(&value));
             return Err(Problem::new(what, SHAPES));
         };
+        if reading.columns == Columns::default() {
+            wrapped::refuse(&object)?;
+        }
         let mut row = Row::new(object, reading);
         let Learned { content, scores } = learned(&mut row, reading)?;
         // Ids are the whole prompt, and the others teach nothing: what else they have does no harm.

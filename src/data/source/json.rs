@@ -11,6 +11,11 @@ use crate::error::{Error, Result};
 pub(super) const LAYOUTS: &str =
     "write one JSON object a line, or the whole file as one array of objects";
 
+/// The help where a record stops in its middle.
+const CUT_OFF: &str = "a record ends before it is complete: if this is the file's last one, the file may be cut \
+     off, so get or write it again; if records go over several lines, write one JSON object a line, or the whole \
+     file as one array of objects";
+
 /// The key of an object that stands for what JSON has no value for. No record has such a key: it is one
 /// control character.
 const MARK: &str = "\u{1}";
@@ -83,6 +88,7 @@ fn malformed(text: &str, error: &serde_json::Error, place: &Place, column: usize
             "keys in single quotes",
             "this is how Python prints a dict: write it with `json.dumps`",
         ),
+        _ if reason.starts_with("EOF while parsing") => (reason, CUT_OFF),
         _ => (reason, LAYOUTS),
     };
     Error::data(
@@ -228,6 +234,7 @@ mod tests {
         }
         let broken = error(r#"{"a": 1, "a": 2"#);
         assert!(broken.starts_with("d:7: not JSON: EOF"), "{broken}");
+        assert!(broken.contains("the file may be cut off"), "{broken}");
         let value = parsed(r#" {"b": {"a": 1}, "a": [{"b": 2}]} "#).unwrap();
         assert_eq!(value, json!({"b": {"a": 1}, "a": [{"b": 2}]}));
     }

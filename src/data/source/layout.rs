@@ -139,7 +139,8 @@ fn array(
         cursor.advance(1);
     }
     if ended && *expected != Nothing {
-        return fault(cursor, "the array is never closed", between);
+        let help = "the file may be cut off: get or write it again; if it is whole, put `]` after the last record";
+        return fault(cursor, "the array is never closed", help);
     }
     Ok(())
 }

@@ -56,8 +56,7 @@ pub(super) fn check(spec: &Path, files: &[PathBuf]) -> Result<()> {
     for ((folder, ..), shards) in splits {
         if let Some(missing) = shards.missing(folder.unwrap_or(Path::new(""))) {
             let what = format!("`{missing}` is missing: the other files beside it are there");
-            let help =
-                "get that file too, or give one of the files by its own name to have it alone";
+            let help = "get that file too, or give those that are there one by one, each behind a --data of its own";
             return Err(Error::file(spec, what, help));
         }
     }
@@ -76,11 +75,10 @@ impl Shards<'_> {
         let stem = |number: &str| format!("{split}-{number}-of-{of}");
         let extension = self.name.strip_prefix(&stem(number))?;
         let mut missing = (first..last).filter(|number| !self.found.contains(number));
-        let name = missing.find_map(|at| {
+        missing.find_map(|at| {
             let name = stem(&format!("{at:0width$}", width = number.len())) + extension;
             (!folder.join(&name).exists()).then_some(name)
-        });
-        name
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod refused;
 mod single;
 mod transcripts;
 mod trl;
+mod wrapped;
 mod written;
 
 /// A pair as its record has it.

@@ -93,6 +93,7 @@ fn nothing_that_changes_the_prompt_is_ignored() {
         let reading = Reading {
             for_sft: rng.random_bool(0.5),
             scores: rng.random_bool(0.5),
+            verbatim: rng.random_bool(0.5),
             ..Reading::default()
         };
         let Ok(Record {
