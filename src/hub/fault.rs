@@ -43,6 +43,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Said before what the hub says, if the name may have been meant for a path.
+    pub(crate) fn reminder(self) -> &'static str {
+        match self {
+            Fault::Offline | Fault::Unreachable | Fault::NoRepo => {
+                "no such path here, and as a name of the hub: "
+            }
+            _ => "",
+        }
+    }
+
     /// True if what the cache holds may stand in: the hub said nothing about what was asked.
     pub(super) fn is_passing(self) -> bool {
         matches!(
