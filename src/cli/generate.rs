@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Text to continue as it stands; \n is a newline
-    #[arg(long, required_unless_present = "message", conflicts_with = "message")]
+    #[arg(long, required_unless_present = "message", conflicts_with_all = ["message", "template", "chat_template"])]
     prompt: Option<String>,
     /// A user's message to answer: it is put into the template that the model was trained with; \n is a
     /// newline
@@ -105,16 +105,26 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let room = prompt.len().saturating_add(args.max_new_tokens);
     let generator = Generator::new(engine, dims, &model.weights, room)?;
     let mut text = tokenizer.stream();
+    let mut count = 0;
     generator.generate(
         engine,
         &prompt,
         args.max_new_tokens,
         &end.stops,
         sampling,
-        |id| show(text.push(id)?),
+        |id| {
+            count += 1;
+            show(text.push(id)?)
+        },
     )?;
     show(text.flush()?)?;
     show(Some("\n".to_owned()))?;
+    if count < args.max_new_tokens && prompt.len() + count >= dims.n_positions {
+        eprintln!(
+            "note: the text ends at the model's last position ({}), not where the model would end it",
+            dims.n_positions
+        );
+    }
     args::say_notes(engine);
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint;
-use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
+use gpt2_dpo::config::{LossName, TemplateChoice, TrainConfig, TrainOptions, unescape};
 
 /// The flags, and for what they leave open the run that made the model in `dir`, if a run did. Says
 /// where the run and the defaults, or a flag and the run, differ.
@@ -16,7 +16,14 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> Result<TrainOptions> {
     if !file.exists() {
         return Ok(flags);
     }
-    let recorded = of_texts(TrainOptions::read(&file)?);
+    let run = TrainOptions::read(&file)?;
+    if run.loss == Some(LossName::Sft) && flags.data.is_some() {
+        eprintln!(
+            "note: {} says --loss sft; what is reported is DPO's loss and accuracy, against the reference",
+            file.display()
+        );
+    }
+    let recorded = of_texts(run);
     for note in differences(&flags, &recorded, &file) {
         eprintln!("note: {note}");
     }
