@@ -75,8 +75,14 @@ fn empty_prompts_and_responses() {
             json!({"prompt": prompt, "chosen": chosen, "rejected": rejected}).to_string()
         };
         refuses_line_3(&record(blank, "b", "c"), &["prompt", "empty"]);
-        refuses_line_3(&record("a", blank, "c"), &["`chosen`", "empty"]);
-        refuses_line_3(&record("a", "b", blank), &["`rejected`", "empty"]);
+        // Data sets of the hub have some: they end no run.
+        let sandbox = Sandbox::new();
+        let good = starter_lines("train.jsonl", 2);
+        let blanks = [record("a", blank, "c"), record("a", "b", blank)].join("\n");
+        sandbox.write("bad.jsonl", format!("{good}\n{blanks}\n"));
+        let ran = sandbox.train("--data bad.jsonl --out out").ok();
+        let note = "2 pairs dropped: a response is empty; the first at bad.jsonl:";
+        assert!(ran.stderr.contains(note), "{ran:?}");
     }
     let ids = r#"{"prompt_ids": [], "chosen_ids": [2], "rejected_ids": [3]}"#;
     refuses_line_3(ids, &["`prompt_ids`", "empty"]);
@@ -146,7 +152,7 @@ fn pairs_all_equal() {
     sandbox.train("--data cut.jsonl --out whole").ok();
     sandbox.refuses(
         "--data cut.jsonl --max-response-tokens 1",
-        &["cut.jsonl", "equal"],
+        &["cut.jsonl", "differ only behind --max-response-tokens"],
     );
 }
 

@@ -95,7 +95,7 @@ fn all_is_counted_and_named_by_its_line() {
             "equal-under-budget": {"count": 1, "first": ["d.jsonl:7"]},
             "bad-record": {"count": 1, "first": [first]},
         },
-        "outside_limits": 0,
+        "outside_limits": 0, "unscored": 0,
         "prompt_tokens": {
             "min": prompt("Is it?"), "median": prompt("Is it?"), "p90": longest,
             "p99": longest, "max": longest,
@@ -217,11 +217,13 @@ fn the_keys_are_these() {
         "eval_prompts_trained_on",
         "examples",
         "findings",
+        "held_out",
         "lone_space",
         "ranked",
         "template",
         "tokenizer",
         "train",
+        "trained_on",
         "truncation",
     ];
     all.sort();
@@ -291,10 +293,11 @@ fn demonstrations_have_no_other_side_and_rejected_ones_no_score() {
     );
     let found = inspected(&sandbox, "sft.jsonl --loss sft");
     assert_eq!(found["examples"][0]["rejected"], json!([]));
-    assert_eq!(found["examples"][1]["rejected"][0]["scored"], false);
+    // Of a pair the chosen response alone is imitated.
+    assert_eq!(found["examples"][1]["rejected"], json!([]));
     assert_eq!(found["examples"][1]["chosen"][0]["scored"], true);
     let text = sandbox.run("inspect sft.jsonl --loss sft").ok().stdout;
-    assert_eq!(text.matches("  Rejected, ").count(), 1, "{text}");
+    assert_eq!(text.matches("  Rejected, ").count(), 0, "{text}");
     sandbox
         .run("inspect sft.jsonl --loss sft --model model")
         .refused(&["--model", "sft"]);
