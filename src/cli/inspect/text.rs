@@ -101,7 +101,7 @@ fn lengths(lengths: &Lengths) {
     let usual = counts.quantile(0.9).unwrap_or(0);
     let shown = (max + 1).min(usual.max(budget.saturating_mul(2))).max(ROWS);
     let width = shown.div_ceil(ROWS);
-    let mut bins = vec![0; ROWS];
+    let mut bins = [0; ROWS];
     for (tokens, count) in counts.iter() {
         bins[(tokens / width).min(ROWS - 1)] += count;
     }

@@ -62,7 +62,7 @@ impl Place {
 
 /// One record, found and not yet parsed. It shares the memory of its chunk.
 #[derive(Debug)]
-pub struct Raw {
+pub(crate) struct Raw {
     pub place: Place,
     content: Record,
 }
@@ -179,8 +179,8 @@ impl Source {
     ///
     /// [`Error::Io`] if a file cannot be read; [`Error::File`] if it is none of the known formats, cut off or
     /// damaged; [`Error::Data`] with the line where an array is broken or a record is too long to be one.
-    /// A record that is found but no JSON fails in [`Raw::value`].
-    pub fn next_chunk(&mut self) -> Result<Option<Vec<Raw>>> {
+    /// A record that is found but no JSON fails when it is parsed.
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<Vec<Raw>>> {
         loop {
             let chunk = match &mut self.current {
                 Some(Reader::Text(text)) => text.next_chunk()?,
