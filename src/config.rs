@@ -606,6 +606,16 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// Optimizer steps of a run over this many pairs.
+    pub fn total_steps(&self, pairs: usize) -> usize {
+        match self.max_steps {
+            0 => pairs
+                .div_ceil(self.pairs_per_step())
+                .saturating_mul(self.epochs),
+            max_steps => max_steps,
+        }
+    }
+
     /// Pairs of an optimizer step.
     pub fn pairs_per_step(&self) -> usize {
         self.batch_size * self.gradient_accumulation_steps

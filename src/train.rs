@@ -270,10 +270,7 @@ impl<'a> Run<'a> {
         let examples = &self.train.examples;
         let per_step = self.config.pairs_per_step();
         let steps_per_epoch = examples.len().div_ceil(per_step);
-        let total = match self.config.max_steps {
-            0 => steps_per_epoch.saturating_mul(self.config.epochs),
-            max_steps => max_steps,
-        };
+        let total = self.config.total_steps(examples.len());
         let schedule = Schedule {
             scheduler: self.config.lr_scheduler,
             peak: self.config.learning_rate,

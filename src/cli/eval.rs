@@ -9,16 +9,16 @@ use gpt2_dpo::data;
 use gpt2_dpo::{Error, Result};
 
 use super::args::{self, DataArgs, DeviceArgs};
-use super::{fetch, recorded, say};
+use super::{fetch, recorded, say, starter};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model to judge: a directory, or a name of the hub
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Model that it began as
+    /// Model that it began as; what its run.toml says if not given
     #[arg(long, value_name = "DIR")]
-    reference: PathBuf,
+    reference: Option<PathBuf>,
     /// Held-out pairs, as --data of train
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
@@ -48,16 +48,29 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let options = recorded::followed(flags, &model)?;
     let config = options.resolve()?;
     let policy = Model::load(&model)?;
-    let reference = Model::load(&fetch::model(&args.reference)?)?;
+    let began_as = match &args.reference {
+        Some(named) => Some(named.clone()),
+        None => recorded::began_as(&model)?.ok_or_else(|| Error::Option {
+            option: "--reference".into(),
+            what: format!(
+                "is not given, and no run.toml in {} says it",
+                args.model.display()
+            ),
+            help: "give the model that training began with".into(),
+        })?,
+    };
+    let (reference, name) = match &began_as {
+        Some(named) => (
+            Model::load(&fetch::model(named)?)?,
+            named.display().to_string(),
+        ),
+        None => (starter::model()?, starter::NAME.to_owned()),
+    };
     let dims = policy.outline.config.dims;
     if dims != reference.outline.config.dims {
         return Err(Error::Option {
             option: "--reference".into(),
-            what: format!(
-                "{} has another shape than {}",
-                args.reference.display(),
-                args.model.display()
-            ),
+            what: format!("{name} has another shape than {}", args.model.display()),
             help: "give the model that training began with".into(),
         });
     }
@@ -88,6 +101,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         say!("{}", serde_json::Value::Object(row));
     } else {
         say!("device  {}", engine.name());
+        say!("against {name}");
         say!("pairs   {}", data.examples.len());
         for (name, value) in row {
             say!("{name:26} {:10.4}", value.as_f64().unwrap_or(f64::NAN));

@@ -1,6 +1,6 @@
 //! What a trained model was trained with: its run.toml, which later commands follow.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint;
@@ -28,6 +28,18 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> Result<TrainOptions> {
         eprintln!("note: {note}");
     }
     Ok(flags.or(recorded))
+}
+
+/// The model that the run in `dir` began with: `Some(None)` is the starter, `None` if no run made `dir`.
+///
+/// # Errors
+/// `Error::Io` and `Error::File` for a run.toml that cannot be read.
+pub fn began_as(dir: &Path) -> Result<Option<Option<PathBuf>>> {
+    let file = dir.join(checkpoint::RUN_FILE);
+    match file.exists() {
+        true => Ok(Some(TrainOptions::read(&file)?.model)),
+        false => Ok(None),
+    }
 }
 
 /// Of a run's options those that say how a model is talked to and judged.

@@ -16,6 +16,7 @@ use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
+use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result};
 
 use super::pairs::Pairs;
@@ -113,7 +114,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         write_trace(profile, &out)?;
         show_profile(engine, profile, ceilings);
     }
-    say!("\nsaved   {} after {} steps", out.display(), outcome.steps);
+    let steps = counted(outcome.steps, "step");
+    say!("\nsaved   {} after {steps}", out.display());
     if outcome.skipped > 0 {
         say!("skipped {} of them: a gradient overflowed", outcome.skipped);
     }
@@ -160,6 +162,12 @@ fn introduce(engine: &dyn Engine, config: &TrainConfig, template: &Template, pai
     }
     say!("prompts {template}");
     pairs.introduce();
+    say!(
+        "steps   {} of {} pairs, learning rate {}",
+        config.total_steps(pairs.train.examples.len()),
+        config.pairs_per_step(),
+        config.learning_rate
+    );
 }
 
 /// The output directory, taken for this run.

@@ -423,7 +423,13 @@ impl<'a> Encoder<'a> {
                     "{place}: {prompt} prompt tokens and {response} response tokens need {needed} \
                      positions; the model has {positions}"
                 ),
-                "lower it, or --max-response-tokens",
+                format!(
+                    "the budgets are {} and {} tokens: together they may be {} for this model, so lower \
+                     --max-prompt-tokens or --max-response-tokens",
+                    self.options.max_prompt_tokens,
+                    self.options.max_response_tokens,
+                    positions + 1
+                ),
             ));
         }
         Ok(())

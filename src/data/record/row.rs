@@ -12,7 +12,7 @@ use super::slot::{self, Slot, UNUSABLE};
 
 /// What records there are, for those that are none of them.
 pub(super) const SHAPES: &str = "a record has `prompt`, `chosen` and `rejected`, as text or as messages, or \
-     `prompt_ids`, `chosen_ids` and `rejected_ids` (README.md has the other shapes); with --loss sft \
+     `prompt_ids`, `chosen_ids` and `rejected_ids` (docs/data.md has the other shapes); with --loss sft \
      `prompt` and `completion`, or `messages`; --columns chosen=NAME says which column is which";
 
 /// A record that is being read.
