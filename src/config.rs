@@ -1,9 +1,13 @@
 //! The options of a training run: one list with every default, as raw options (from flags and a TOML
 //! file) and resolved.
 
+mod choices;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use choices::{DecayName, LossName, ReferenceMode, TemplateChoice};
 
 use crate::data::{self, Boundary, Columns, Selection, Template, Truncation};
 use crate::device::{BackendName, DeviceChoice};
@@ -14,63 +18,6 @@ use crate::ops::adamw::Settings;
 use crate::ops::grad_norm::Scaling;
 use crate::schedule::SchedulerName;
 use crate::tokenizer::Tokenizer;
-
-/// The loss, under TRL's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum LossName {
-    /// DPO
-    Sigmoid,
-    /// supervised: the chosen answer's mean negative log-likelihood
-    Sft,
-}
-
-/// Which parameters decay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum DecayName {
-    /// all, as torch.optim.AdamW does
-    All,
-    /// not biases and layernorms, as transformers' Trainer does
-    Matrices,
-}
-
-/// Where the reference's log-probs come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReferenceMode {
-    /// computed once before training, and kept on disk
-    Cached,
-    /// computed beside the policy from a frozen copy
-    OnTheFly,
-}
-
-/// What conversations are put into, as `--chat-template` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TemplateChoice<'a> {
-    /// The model's chat template if it has one, else the text of `--template`.
-    Auto,
-    /// The text of `--template`.
-    Card,
-    /// The model's chat template.
-    Model,
-    /// A file with a Jinja template.
-    File(&'a Path),
-}
-
-impl TemplateChoice<'_> {
-    /// The name of [`TemplateChoice::Auto`].
-    pub const AUTO: &'static str = "auto";
-    /// The name of [`TemplateChoice::Card`].
-    pub const CARD: &'static str = "card";
-    /// The name of [`TemplateChoice::Model`].
-    pub const MODEL: &'static str = "model";
-
-    /// False if a chat template is asked for by name, so that `--template` has no effect.
-    fn takes_text(self) -> bool {
-        matches!(self, TemplateChoice::Auto | TemplateChoice::Card)
-    }
-}
 
 /// In a TOML file a list of one may be written without brackets.
 fn one_or_many<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
