@@ -256,7 +256,11 @@ impl TrainOptions {
     }
 
     /// Fills in the defaults, for commands that need a few of the options only.
-    pub fn fill(self) -> TrainConfig {
+    pub fn fill(mut self) -> TrainConfig {
+        // Whoever gives a text wants that, even where it is the default, and the model has a chat template.
+        if self.template.is_some() && self.chat_template.is_none() {
+            self.chat_template = Some(TemplateChoice::CARD.to_owned());
+        }
         let mut config = self.with_defaults();
         config.template = unescape(&config.template);
         config
@@ -339,7 +343,7 @@ impl TrainOptions {
             ),
             (
                 "--seed",
-                self.seed.is_some() && resolved.no_shuffle,
+                self.seed.is_some() && resolved.no_shuffle && !resolved.draws_pairs(),
                 "--no-shuffle",
             ),
             (
@@ -391,6 +395,11 @@ impl TrainConfig {
                 Precision::Mixed => Some(Scaling::DEFAULT),
             },
         }
+    }
+
+    /// True if the seed decides, beside their order, which pairs are taken.
+    fn draws_pairs(&self) -> bool {
+        self.eval_fraction > 0.0 || self.data_weights.iter().any(|weight| weight.fract() > 0.0)
     }
 
     /// How records of training pairs become examples, and which are taken.

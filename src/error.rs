@@ -75,7 +75,7 @@ pub enum Error {
     },
 
     /// What was named on the Hugging Face Hub cannot be had, now or at all.
-    #[error("{name}: {}{what}\n  help: {help}", fault.reminder())]
+    #[error("{name}: {what}\n  help: {help}")]
     Hub {
         /// The model, data set or file, as it was named.
         name: String,

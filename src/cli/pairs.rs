@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Source, mixture};
+use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Seen, Source, mixture};
 use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ impl Pairs {
     /// Reads what the options name, or the starter's own.
     pub fn read(config: &TrainConfig, codec: &Codec, options: &[Options; 2]) -> Result<Pairs> {
         let [train_options, eval_options] = options;
-        let mut train = Vec::new();
+        let (mut train, mut seen) = (Vec::new(), Seen::default());
         let mut eval = None;
         if config.data.is_empty() {
             let parse = |(path, text), options| {
@@ -47,19 +47,26 @@ impl Pairs {
             eval = Some(parse(starter::EVAL, eval_options)?);
         }
         for spec in &config.data {
-            train.push(data::read(fetch::data(spec)?, codec, train_options)?);
+            let source = fetch::data(spec)?;
+            train.push(data::read_next(source, codec, train_options, &mut seen)?);
         }
         if let Some(spec) = &config.eval_data {
             eval = Some(data::read(fetch::data(spec)?, codec, eval_options)?);
-        }
-        if config.dedupe {
-            mixture::without_repeats(&mut train)?;
         }
         let mut report = Report {
             train: train.iter().map(|data| data.audit.clone()).collect(),
             eval: eval.as_ref().map(|data| data.audit.clone()),
             ..Report::default()
         };
+        // What is not trained on is nothing to hold out from.
+        let weights = &mut config.data_weights.iter();
+        train.retain(|_| weights.next().is_none_or(|weight| *weight > 0.0));
+        let weights: Vec<f64> = config
+            .data_weights
+            .iter()
+            .copied()
+            .filter(|w| *w > 0.0)
+            .collect();
         if config.eval_fraction > 0.0 {
             eval = Some(mixture::hold_out(
                 &mut train,
@@ -67,7 +74,7 @@ impl Pairs {
                 config.seed,
             )?);
         }
-        mixture::weigh(&mut train, &config.data_weights, config.seed)?;
+        mixture::weigh(&mut train, &weights, config.seed)?;
         let train = mixture::joined(train);
         report.trained_on = train.examples.len();
         report.held_out = eval.as_ref().map_or(0, |eval| eval.examples.len());

@@ -23,7 +23,11 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> Result<TrainOptions> {
             file.display()
         );
     }
-    let recorded = of_texts(run);
+    let mut recorded = of_texts(run);
+    if flags.template.is_some() && flags.chat_template.is_none() {
+        // The text is to be taken, not the template of the run.
+        recorded.chat_template = None;
+    }
     for note in differences(&flags, &recorded, &file) {
         eprintln!("note: {note}");
     }
@@ -56,7 +60,8 @@ fn of_texts(run: TrainOptions) -> TrainOptions {
         }
     });
     TrainOptions {
-        beta: run.beta,
+        // Supervised training has no use for it, and may have had any.
+        beta: run.beta.filter(|_| run.loss != Some(LossName::Sft)),
         template: run.template,
         chat_template,
         max_prompt_tokens: run.max_prompt_tokens,

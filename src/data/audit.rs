@@ -407,6 +407,13 @@ impl Audit {
                 either(ends, "it", "those")
             ));
         }
+        if self.without_end > 0 {
+            notes.push(format!(
+                "{} {} a response that no end-of-text ends: from those the model does not learn where to stop",
+                counted(self.without_end, "pair"),
+                either(self.without_end, "has", "have")
+            ));
+        }
         if self.special_tokens.tokens > 0 {
             let SpelledOut {
                 pairs,

@@ -125,7 +125,10 @@ impl<'a> Encoder<'a> {
         let Sides { chosen, rejected } = sides;
         let place = chosen.place.clone().max(rejected.place);
         let answers = [&chosen.completion[..], &rejected.completion[..]];
-        let pair = self.pair(&chosen.conversation, answers, place.clone(), chosen.facts);
+        let mut facts = chosen.facts;
+        facts.used.extend(rejected.facts.used);
+        facts.ignored.extend(rejected.facts.ignored);
+        let pair = self.pair(&chosen.conversation, answers, place.clone(), facts);
         let outcome = pair.map_err(|fault| fault.at(&place));
         Looked { place, outcome }
     }

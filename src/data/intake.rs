@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::audit::{Audit, Auditor};
 use super::encode::{Encoded, Encoder, Looked, Outcome};
-use super::selection::{Reason, Selector, Waiting};
+use super::selection::{Reason, Seen, Selector, Waiting};
 use super::{Dataset, Example};
 use crate::error::{Error, Result};
 use crate::words::counted;
@@ -22,10 +22,10 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub fn new(encoder: &'a Encoder<'a>, name: &str) -> Self {
+    pub fn new(encoder: &'a Encoder<'a>, name: &str, seen: &'a mut Seen) -> Self {
         Intake {
             encoder,
-            selector: Selector::new(&encoder.options.selection),
+            selector: Selector::new(&encoder.options.selection, seen),
             auditor: Auditor::new(name.to_owned(), encoder.options),
             waiting: Waiting::default(),
             examples: Vec::new(),

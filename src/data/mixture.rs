@@ -1,9 +1,9 @@
-//! Several data sets as one: repetitions among them, held-out prompts, weights.
+//! Several data sets as one: held-out prompts, weights.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
 
-use super::selection::{self, Reason};
+use super::selection;
 use super::{Dataset, shuffled};
 use crate::error::{Error, Result};
 
@@ -13,36 +13,6 @@ const MAX_WEIGHT: f64 = 1000.0;
 /// Streams of the seed that no epoch's order uses.
 const EVAL_STREAM: u64 = u64::MAX;
 const WEIGHT_STREAM: u64 = u64::MAX - 1;
-
-/// Leaves out of each data set the pairs that an earlier one has too, id by id, and counts them there.
-///
-/// # Errors
-/// [`Error::Option`] naming `--dedupe` if that leaves nothing of one.
-pub fn without_repeats(parts: &mut [Dataset]) -> Result<()> {
-    let mut seen = HashSet::new();
-    for part in parts {
-        let audit = &mut part.audit;
-        // A data set's own repetitions went, or stayed, when it was read.
-        let own: HashSet<u128> = part.examples.iter().map(selection::fingerprint).collect();
-        part.examples.retain(|example| {
-            let is_new = !seen.contains(&selection::fingerprint(example));
-            if !is_new {
-                audit.kept -= 1;
-                audit.drop(Reason::Duplicate, &example.place);
-            }
-            is_new
-        });
-        if part.examples.is_empty() {
-            return Err(Error::option(
-                "--dedupe",
-                format!("leaves no pair of {}: all came before", part.name),
-                "leave the data out",
-            ));
-        }
-        seen.extend(own);
-    }
-    Ok(())
-}
 
 /// Takes the pairs of about `fraction` of all prompts out, as held-out pairs: no prompt is on both sides. Which
 /// ones is fixed by `seed`.

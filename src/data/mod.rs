@@ -27,7 +27,7 @@ pub use message::{Message, Role};
 pub use options::{Boundary, Options, Selection, Truncation};
 pub use order::shuffled;
 pub use record::Columns;
-pub use selection::Reason;
+pub use selection::{Reason, Seen};
 pub use source::{Place, Source};
 pub use template::{DEFAULT_TEMPLATE, Template};
 
@@ -104,10 +104,24 @@ impl<'a> Codec<'a> {
 /// [`Error::Io`] if a file cannot be read; [`Error::Data`] with the place where it is broken, or of the first
 /// record that cannot be used, unless those are skipped; [`Error::File`] if no pair is left or the
 /// tokenizer fails; [`Error::Option`] for options that leave nothing or that nothing could act on.
-pub fn read(mut source: Source, codec: &Codec, options: &Options) -> Result<Dataset> {
+pub fn read(source: Source, codec: &Codec, options: &Options) -> Result<Dataset> {
+    read_next(source, codec, options, &mut Seen::default())
+}
+
+/// [`read`] for one of several data sets, of which `seen` knows the earlier ones.
+///
+/// # Errors
+///
+/// As there.
+pub fn read_next(
+    mut source: Source,
+    codec: &Codec,
+    options: &Options,
+    seen: &mut Seen,
+) -> Result<Dataset> {
     options.check()?;
     let encoder = Encoder::new(codec, options);
-    let mut intake = Intake::new(&encoder, source.name());
+    let mut intake = Intake::new(&encoder, source.name(), seen);
     while !intake.is_full()
         && let Some(chunk) = source.next_chunk()?
     {

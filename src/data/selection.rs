@@ -64,10 +64,14 @@ impl Reason {
     }
 }
 
+/// The pairs that came before, in this data set and in those before it, for [`Selection::dedupe`].
+#[derive(Default)]
+pub struct Seen(HashSet<u128>);
+
 /// Goes over a file's pairs one by one and says which are taken.
 pub(super) struct Selector<'a> {
     selection: &'a Selection,
-    seen: HashSet<u128>,
+    seen: &'a mut Seen,
     passed: usize,
     taken: usize,
     scored: bool,
@@ -76,10 +80,10 @@ pub(super) struct Selector<'a> {
 }
 
 impl<'a> Selector<'a> {
-    pub fn new(selection: &'a Selection) -> Self {
+    pub fn new(selection: &'a Selection, seen: &'a mut Seen) -> Self {
         Selector {
             selection,
-            seen: HashSet::new(),
+            seen,
             passed: 0,
             taken: 0,
             scored: false,
@@ -112,7 +116,7 @@ impl<'a> Selector<'a> {
                 return Err(Reason::ScoreMargin);
             }
         }
-        if self.selection.dedupe && !self.seen.insert(fingerprint(&encoded.example)) {
+        if self.selection.dedupe && !self.seen.0.insert(fingerprint(&encoded.example)) {
             return Err(Reason::Duplicate);
         }
         if self.is_full() {

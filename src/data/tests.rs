@@ -554,12 +554,37 @@ fn weights_repeat_and_draw_pairs() {
 
 #[test]
 fn what_an_earlier_data_set_has_is_left_out_of_a_later_one() {
-    let mut parts = [numbered(4, 4), numbered(6, 6)];
-    // Equal ids: the prompts of the first four agree.
-    mixture::without_repeats(&mut parts).unwrap();
-    assert_eq!(parts.each_ref().map(|part| part.examples.len()), [4, 2]);
-    assert_eq!(parts[1].audit.dropped(Reason::Duplicate), 4);
-    assert!(mixture::without_repeats(&mut [numbered(4, 4), numbered(4, 4)]).is_err());
+    let selection = Selection {
+        dedupe: true,
+        limit: Some(2),
+        ..Selection::default()
+    };
+    let options = Options {
+        selection,
+        ..options(40, 20)
+    };
+    let (tokenizer, template) = (tiny(), card());
+    let end = EndOfText::decide(Some(&tokenizer), &ConfigIds::Null, &[], usize::MAX);
+    let codec = Codec {
+        tokenizer: Some(&tokenizer),
+        end: &end,
+        template: &template,
+        vocab_size: TINY_SIZE,
+        n_positions: 64,
+    };
+    let mut seen = Seen::default();
+    let mut read = |responses: &[[&str; 2]]| {
+        let source = Source::text(&pairs(responses), Path::new("pairs"));
+        read_next(source, &codec, &options, &mut seen).unwrap()
+    };
+    assert_eq!(
+        chosen(&read(&[["a", "x"], ["b", "x"], ["c", "x"]])),
+        ["a", "b"]
+    );
+    // The limit counts what is new.
+    let later = read(&[["a", "x"], ["d", "x"], ["b", "x"], ["e", "x"]]);
+    assert_eq!(chosen(&later), ["d", "e"]);
+    assert_eq!(later.audit.dropped(Reason::Duplicate), 2);
 }
 
 /// The starter's tokenizer with a fixture's changes.

@@ -165,6 +165,10 @@ impl<'a> Snapshot<'a> {
     /// The revision is at this commit, now that what was wanted of it is here.
     pub fn finish(&self) -> Result<()> {
         let revision = self.reference.revision();
+        // A cache that others keep may not be written to.
+        if self.cache.commit(revision).as_deref() == Some(&self.commit[..]) {
+            return Ok(());
+        }
         self.cache
             .set_commit(revision, &self.commit)
             .map_err(|e| self.reference.disk(e, &self.settings.cache))
@@ -200,6 +204,10 @@ impl<'a> Snapshot<'a> {
                 entry.path
             )));
             lock.lock().map_err(disk)?;
+        }
+        // Whoever was waited for has it here by now, and may be reading it.
+        if let Some(path) = self.cache.file(&self.commit, entry) {
+            return Ok(path);
         }
         let blob = match self.cache.blob(entry) {
             Some(blob) => blob,

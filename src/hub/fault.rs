@@ -43,16 +43,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Said before what the hub says, if the name may have been meant for a path.
-    pub(crate) fn reminder(self) -> &'static str {
-        match self {
-            Fault::Offline | Fault::Unreachable | Fault::NoRepo => {
-                "no such path here, and as a name of the hub: "
-            }
-            _ => "",
-        }
-    }
-
     /// True if what the cache holds may stand in: the hub said nothing about what was asked.
     pub(super) fn is_passing(self) -> bool {
         matches!(
@@ -195,8 +185,8 @@ impl Reference {
         self.fault(
             Fault::Unreachable,
             format!("cannot reach {endpoint}: {cause}"),
-            "check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT; or download on another computer \
-             and give the path",
+            "check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT, or the path, if one is meant: there is \
+             none of this name here",
         )
     }
 

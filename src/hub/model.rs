@@ -15,8 +15,9 @@ use super::{Progress, several};
 use crate::error::{Error, Result};
 use crate::tokenizer;
 
-/// The files of a model that are read, beside the tokenizer's and the weights.
-const CONFIGS: [&str; 2] = ["config.json", "generation_config.json"];
+/// The files of a model that are read, beside the tokenizer's and the weights; the last says how a run of this
+/// program trained it.
+const CONFIGS: [&str; 3] = ["config.json", "generation_config.json", "run.toml"];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 

@@ -6,7 +6,7 @@
 //! stays text. So the splitting into words sees the text as if there had never been a mark.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use tokenizers::normalizer::Range;
@@ -19,13 +19,19 @@ use tokenizers::{
 use super::Tokenizer;
 use crate::error::Result;
 
-/// Stands before a special token that is to be read as text. Unicode keeps this character, and the three
-/// below, out of all exchanged text: content may hold them nevertheless.
+/// Stands before a special token that is to be read as text. Unicode keeps this character, and those below,
+/// out of all exchanged text: content may hold them nevertheless.
 const GUARD: char = '\u{FDD0}';
-/// Begins the code for a character of the content that is itself [`GUARD`] or `ESCAPE`.
+/// Stands behind it. A template may take the token out, and write one of its own there: a guard without its end
+/// guards nothing.
+const END: char = '\u{FDD4}';
+/// Begins the code for a character of the content that is itself one of these three.
 const ESCAPE: char = '\u{FDD1}';
-const ESCAPED_GUARD: char = '\u{FDD2}';
-const ESCAPED_ESCAPE: char = '\u{FDD3}';
+/// The characters that are escaped, with what stands behind [`ESCAPE`] for them.
+const ESCAPED: [(char, char); 3] = [(GUARD, '\u{FDD2}'), (ESCAPE, '\u{FDD3}'), (END, '\u{FDD5}')];
+
+/// What a text that was guarded may hold.
+const MARKS: [char; 3] = [GUARD, END, ESCAPE];
 
 /// Content with its special tokens marked: see [`Tokenizer::guard`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,27 +48,32 @@ impl Tokenizer {
     ///
     /// Added tokens that are not special are left: transformers takes them for text anyway.
     pub fn guard<'a>(&self, content: &'a str) -> Guarded<'a> {
-        let mut starts = self.specials.starts(content);
-        starts.sort_unstable();
-        starts.dedup();
-        let reserved = content.contains([GUARD, ESCAPE]);
-        if starts.is_empty() && !reserved {
+        let starts: BTreeSet<usize> = self.specials.starts(content).into_iter().collect();
+        if starts.is_empty() && !content.contains(MARKS) {
             return Guarded {
                 text: Cow::Borrowed(content),
                 tokens: 0,
             };
         }
+        let ends: BTreeSet<usize> = starts
+            .iter()
+            .flat_map(|&start| self.specials.ends(content, start))
+            .collect();
         let mut text = String::with_capacity(content.len() + 8 * starts.len());
-        let mut starts = starts.into_iter().peekable();
         for (at, character) in content.char_indices() {
-            if starts.next_if_eq(&at).is_some() {
+            if ends.contains(&at) {
+                text.push(END);
+            }
+            if starts.contains(&at) {
                 text.push(GUARD);
             }
-            match character {
-                GUARD => text.extend([ESCAPE, ESCAPED_GUARD]),
-                ESCAPE => text.extend([ESCAPE, ESCAPED_ESCAPE]),
-                other => text.push(other),
+            match ESCAPED.iter().find(|(escaped, _)| *escaped == character) {
+                Some((_, code)) => text.extend([ESCAPE, *code]),
+                None => text.push(character),
             }
+        }
+        if ends.contains(&content.len()) {
+            text.push(END);
         }
         Guarded {
             text: Cow::Owned(text),
@@ -78,11 +89,16 @@ impl Tokenizer {
     ///
     /// [`crate::Error::File`] if the tokenizer's model refuses.
     pub fn encode_guarded(&self, rendered: &str) -> Result<Vec<u32>> {
-        if !rendered.contains([GUARD, ESCAPE]) {
+        if !rendered.contains(MARKS) {
             return self.encode(rendered);
         }
-        let Unguarded { text, guarded } = unguard(rendered);
-        self.encode_without(&text, |at| guarded.contains(&at))
+        let Unguarded { text, guards, ends } = unguard(rendered);
+        let ended = |at| {
+            let mut of_tokens = self.specials.ends(&text, at).into_iter().peekable();
+            // What only a normalizer makes a token has no length here, and is guarded without an end.
+            of_tokens.peek().is_none() || of_tokens.any(|end| ends.contains(&end))
+        };
+        self.encode_without(&text, |at| guards.contains(&at) && ended(at))
     }
 
     /// The ids of a text in which no special token is recognized: transformers'
@@ -162,31 +178,36 @@ pub fn unguarded(rendered: &str) -> String {
 /// A rendered text without its marks.
 struct Unguarded {
     text: String,
-    /// The bytes of `text` before which a mark stood.
-    guarded: HashSet<usize>,
+    /// The bytes of `text` before which a guard stood.
+    guards: HashSet<usize>,
+    /// Those before which the end of one stood.
+    ends: HashSet<usize>,
 }
 
 fn unguard(rendered: &str) -> Unguarded {
     let mut text = String::with_capacity(rendered.len());
-    let mut guarded = HashSet::new();
+    let (mut guards, mut ends) = (HashSet::new(), HashSet::new());
     let mut characters = rendered.chars().peekable();
     while let Some(character) = characters.next() {
-        match (character, characters.peek()) {
-            (GUARD, _) => {
-                guarded.insert(text.len());
+        match character {
+            GUARD => {
+                guards.insert(text.len());
             }
-            (ESCAPE, Some(&ESCAPED_GUARD)) => {
-                characters.next();
-                text.push(GUARD);
+            END => {
+                ends.insert(text.len());
             }
-            (ESCAPE, Some(&ESCAPED_ESCAPE)) => {
-                characters.next();
-                text.push(ESCAPE);
+            ESCAPE => {
+                let behind = characters.peek();
+                let escaped = ESCAPED.iter().find(|(_, code)| behind == Some(code));
+                if escaped.is_some() {
+                    characters.next();
+                }
+                text.push(escaped.map_or(ESCAPE, |(character, _)| *character));
             }
-            (other, _) => text.push(other),
+            other => text.push(other),
         }
     }
-    Unguarded { text, guarded }
+    Unguarded { text, guards, ends }
 }
 
 /// The added tokens of a tokenizer, to be looked for in text.
@@ -239,6 +260,17 @@ impl Specials {
             !patterns.all.is_empty() && (0..text.len()).any(any)
         };
         occur(&self.raw) || occur(&self.normalized)
+    }
+
+    /// The bytes of `text` at which the special tokens end that begin at byte `at`, as they are spelled there.
+    fn ends(&self, text: &str, at: usize) -> Vec<usize> {
+        let patterns = [&self.raw, &self.normalized];
+        let here = patterns
+            .into_iter()
+            .flat_map(|patterns| patterns.at(text, at));
+        here.filter(|pattern| pattern.special)
+            .map(|pattern| at + pattern.text.len())
+            .collect()
     }
 
     /// The bytes of `text` at which a special token begins, in no order.

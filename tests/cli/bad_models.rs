@@ -28,7 +28,7 @@ fn refuses_model(spoil: impl FnOnce(&Path), fragments: &[&str]) {
 fn files_that_are_not_there() {
     refuses_model(
         |dir| fs::remove_dir_all(dir).unwrap(),
-        &["model", "no such path here"],
+        &["model", "is not in the cache", "give a path"],
     );
     for file in ["config.json", "model.safetensors"] {
         refuses_model(

@@ -81,11 +81,11 @@ fn eval_refuses_what_does_not_fit() {
         ),
         (
             "--model absent --reference model --data e.jsonl",
-            ["absent", "no such"],
+            ["absent", "not in the cache"],
         ),
         (
             "--model model --reference absent --data e.jsonl",
-            ["absent", "no such"],
+            ["absent", "not in the cache"],
         ),
         (
             "--model model --reference model --data absent.jsonl",
@@ -200,5 +200,5 @@ fn generate_refuses_what_is_no_temperature_or_probability() {
     sandbox.run("generate --device cpu").refused(&["--prompt"]);
     sandbox
         .run("generate --device cpu --prompt hello --model absent")
-        .refused(&["absent", "no such"]);
+        .refused(&["absent", "not in the cache"]);
 }

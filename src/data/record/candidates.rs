@@ -10,7 +10,7 @@ use super::problem::{Parsed, Problem, found, listed};
 use super::row::{Found, Row, is_blank};
 use super::scores::{Scores, number};
 use super::shape::Form;
-use super::slot::Slot;
+use super::slot::{self, Slot};
 
 /// What a record says about its answers.
 pub(super) enum Choice {
@@ -100,9 +100,17 @@ fn item(place: String, item: Value, by: &str, row: &mut Row) -> Parsed<Answer> {
     };
     let list = place.split('[').next().unwrap_or_default();
     for (other, value) in &object {
-        if other != by && !is_blank(value) {
-            row.leave(format!("{list}[].{other}"));
+        if other == by || is_blank(value) {
+            continue;
         }
+        if slot::is_asked(other) {
+            let what = format!(
+                "`{place}.{other}` would change what the model is asked for this answer alone"
+            );
+            let help = "all answers of a record answer one prompt: remove the key, or the record";
+            return Err(Problem::new(what, help));
+        }
+        row.leave(format!("{list}[].{other}"));
     }
     let key = Cow::Owned(format!("{place}.{name}"));
     Answer::read(Found { key, value }, row)

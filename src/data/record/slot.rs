@@ -74,17 +74,25 @@ pub(super) const UNUSABLE: [&str; 14] = [
     "assistant_prefix",
 ];
 
+/// True for a key of what the model is asked, in whatever spelling.
+pub(super) fn is_asked(key: &str) -> bool {
+    let known = Slot::of(key).is_some_and(|slot| ASKED.contains(&slot));
+    known || UNUSABLE.contains(&key) || meant(key).is_some()
+}
+
+/// The parts that say what the model is asked.
+const ASKED: [Slot; 5] = [
+    Slot::System,
+    Slot::History,
+    Slot::Prompt,
+    Slot::Input,
+    Slot::Messages,
+];
+
 /// The key of what the model is asked that this one is another spelling of, as `systemPrompt` is of
 /// `system_prompt`; `None` for that key itself.
 pub(super) fn meant(key: &str) -> Option<&'static str> {
-    let asked = [
-        Slot::System,
-        Slot::History,
-        Slot::Prompt,
-        Slot::Input,
-        Slot::Messages,
-    ];
-    let names = asked.iter().flat_map(|slot| slot.names()).chain(&UNUSABLE);
+    let names = ASKED.iter().flat_map(|slot| slot.names()).chain(&UNUSABLE);
     let mut names = names.copied();
     names.find(|name| *name != key && letters(name).eq(letters(key)))
 }

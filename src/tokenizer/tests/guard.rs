@@ -143,3 +143,21 @@ fn content_without_special_tokens_is_not_copied() {
     assert!(content && matches!(tiny().guard(guarded).text, std::borrow::Cow::Borrowed(_)));
     assert_eq!(tiny().guard("a<|endoftext|><|endoftext|>").tokens, 2);
 }
+
+#[test]
+fn a_guard_whose_token_is_gone_guards_nothing() {
+    let tokenizer = tiny();
+    let guarded = tokenizer.guard("hello<|endoftext|>").text.into_owned();
+    // A template takes the token out of the content, and writes its own behind it.
+    let taken_out = guarded.replace("<|endoftext|>", "") + "<|endoftext|>";
+    assert_eq!(tokenizer.encode_guarded(&taken_out).unwrap(), [259, 260]);
+    let (before, _) = guarded.split_once("<|endoftext|>").unwrap();
+    let cut_off = format!("{before}<|endoftext|>");
+    assert_eq!(tokenizer.encode_guarded(&cut_off).unwrap(), [259, 260]);
+    // The content's own stays text, whatever follows.
+    let both = tokenizer
+        .encode_guarded(&format!("{guarded}<|endoftext|>"))
+        .unwrap();
+    let text = tokenizer.encode_plain("hello<|endoftext|>").unwrap();
+    assert_eq!(both, [text, vec![260]].concat());
+}
