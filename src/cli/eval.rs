@@ -45,12 +45,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         data: Some(vec![args.data.clone()]),
         ..args.texts.options()
     };
-    let options = recorded::followed(flags, &model)?;
+    let options = recorded::followed(flags, &model);
     let config = options.resolve()?;
     let policy = Model::load(&model)?;
     let began_as = match &args.reference {
         Some(named) => Some(named.clone()),
-        None => recorded::began_as(&model)?.ok_or_else(|| Error::Option {
+        None => recorded::began_as(&model).ok_or_else(|| Error::Option {
             option: "--reference".into(),
             what: format!(
                 "is not given, and no run.toml in {} says it",

@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let (model, options) = match &dir {
         Some(dir) => (
             Model::load(dir)?,
-            recorded::followed(args.texts.options(), dir)?,
+            recorded::followed(args.texts.options(), dir),
         ),
         None => (starter::model()?, args.texts.options()),
     };

@@ -2,21 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::Result;
 use gpt2_dpo::checkpoint;
 use gpt2_dpo::config::{LossName, TemplateChoice, TrainConfig, TrainOptions, unescape};
 
 /// The flags, and for what they leave open the run that made the model in `dir`, if a run did. Says
 /// where the run and the defaults, or a flag and the run, differ.
-///
-/// # Errors
-/// `Error::Io` and `Error::File` for a run.toml that cannot be read.
-pub fn followed(flags: TrainOptions, dir: &Path) -> Result<TrainOptions> {
+pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
     let file = dir.join(checkpoint::RUN_FILE);
     if !file.exists() {
-        return Ok(flags);
+        return flags;
     }
-    let run = TrainOptions::read(&file)?;
+    let run = match TrainOptions::read(&file) {
+        Ok(run) => run,
+        // It may be another program's, or a later version's.
+        Err(error) => {
+            eprintln!("note: the run that made the model is not followed: {error}");
+            return flags;
+        }
+    };
     if run.loss == Some(LossName::Sft) && flags.data.is_some() {
         eprintln!(
             "note: {} says --loss sft; what is reported is DPO's loss and accuracy, against the reference",
@@ -31,19 +34,13 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> Result<TrainOptions> {
     for note in differences(&flags, &recorded, &file) {
         eprintln!("note: {note}");
     }
-    Ok(flags.or(recorded))
+    flags.or(recorded)
 }
 
 /// The model that the run in `dir` began with: `Some(None)` is the starter, `None` if no run made `dir`.
-///
-/// # Errors
-/// `Error::Io` and `Error::File` for a run.toml that cannot be read.
-pub fn began_as(dir: &Path) -> Result<Option<Option<PathBuf>>> {
-    let file = dir.join(checkpoint::RUN_FILE);
-    match file.exists() {
-        true => Ok(Some(TrainOptions::read(&file)?.model)),
-        false => Ok(None),
-    }
+pub fn began_as(dir: &Path) -> Option<Option<PathBuf>> {
+    let run = TrainOptions::read(&dir.join(checkpoint::RUN_FILE)).ok()?;
+    Some(run.model)
 }
 
 /// Of a run's options those that say how a model is talked to and judged.
