@@ -44,7 +44,7 @@ fn eval_follows_the_run_and_flags_win() {
             "{name}: {ours} {theirs}"
         );
     }
-    let taken = r#"note: from out/run.toml: --beta 0.2 --max-prompt-tokens 12 --max-response-tokens 5 --template "Q: {prompt}\nA: " --truncation "keep-start""#;
+    let taken = r#"note: from out/run.toml: --beta 0.2 --chat-template "card" --max-prompt-tokens 12 --max-response-tokens 5 --template "Q: {prompt}\nA: " --truncation "keep-start""#;
     assert!(ran.stderr.contains(taken), "{ran:?}");
 
     let flags = [
