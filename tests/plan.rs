@@ -210,11 +210,13 @@ const GPT2: Dims = Dims {
 
 /// As many pairs of that many tokens.
 fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
-    let example = |line| Example {
-        prompt: vec![1; prompt],
-        chosen: vec![2; response],
-        rejected: vec![3; response],
-        place: Place::new("made-up.jsonl", line),
+    let example = |line| {
+        Example::new(
+            vec![1; prompt],
+            vec![2; response],
+            vec![3; response],
+            Place::new("made-up.jsonl", line),
+        )
     };
     Dataset::of("made-up.jsonl", (0..count).map(example).collect())
 }

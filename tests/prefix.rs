@@ -43,11 +43,13 @@ fn examples() -> Vec<Example> {
     [(5, 9, 14), (1, 1, 30), (37, 20, 1), (2, 2, 2)]
         .iter()
         .enumerate()
-        .map(|(i, &(p, c, r))| Example {
-            prompt: ids(3 + i as u32, p),
-            chosen: ids(50 + i as u32, c),
-            rejected: ids(90 + i as u32, r),
-            place: data::Place::new("made up", i + 1),
+        .map(|(i, &(p, c, r))| {
+            Example::new(
+                ids(3 + i as u32, p),
+                ids(50 + i as u32, c),
+                ids(90 + i as u32, r),
+                data::Place::new("made up", i + 1),
+            )
         })
         .collect()
 }
@@ -57,11 +59,13 @@ fn separate(examples: &[Example]) -> Stream {
     let sequences: Vec<Example> = examples
         .iter()
         .flat_map(|e| {
-            [&e.chosen, &e.rejected].map(|response| Example {
-                prompt: e.prompt.clone(),
-                chosen: response.clone(),
-                rejected: Vec::new(),
-                place: e.place.clone(),
+            [&e.chosen, &e.rejected].map(|response| {
+                Example::new(
+                    e.prompt.clone(),
+                    response.clone(),
+                    Vec::new(),
+                    e.place.clone(),
+                )
             })
         })
         .collect();

@@ -44,11 +44,13 @@ fn record(
         epsilon: 1e-5,
     };
     let examples: Vec<Example> = (pairs.iter().enumerate())
-        .map(|(line, &[prompt, chosen, rejected])| Example {
-            prompt: vec![line as u32; prompt],
-            chosen: vec![50256; chosen],
-            rejected: vec![7; rejected],
-            place: data::Place::new("made up", line),
+        .map(|(line, &[prompt, chosen, rejected])| {
+            Example::new(
+                vec![line as u32; prompt],
+                vec![50256; chosen],
+                vec![7; rejected],
+                data::Place::new("made up", line),
+            )
         })
         .collect();
     let stream = Stream::new(&examples, Sides::Both);

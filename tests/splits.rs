@@ -34,11 +34,13 @@ fn pairs() -> Dataset {
         let token = |_| rng.next_u32() % DIMS.vocab_size as u32;
         (0..count).map(token).collect()
     };
-    let examples = (1..=2).map(|line| Example {
-        prompt: tokens(11),
-        chosen: tokens(5),
-        rejected: tokens(6),
-        place: Place::new("made up", line),
+    let examples = (1..=2).map(|line| {
+        Example::new(
+            tokens(11),
+            tokens(5),
+            tokens(6),
+            Place::new("made up", line),
+        )
     });
     Dataset::of("made up", examples.collect())
 }

@@ -9,12 +9,12 @@ use gpt2_dpo::ops::attention;
 use gpt2_dpo::ops::gather::NONE;
 
 fn example(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> Example {
-    Example {
-        prompt: prompt.to_vec(),
-        chosen: chosen.to_vec(),
-        rejected: rejected.to_vec(),
-        place: gpt2_dpo::data::Place::new("made up", 1),
-    }
+    Example::new(
+        prompt.to_vec(),
+        chosen.to_vec(),
+        rejected.to_vec(),
+        gpt2_dpo::data::Place::new("made up", 1),
+    )
 }
 
 /// The second pair has a prompt and a chosen response of one token each.

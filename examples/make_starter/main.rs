@@ -100,12 +100,12 @@ fn encode(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Vec<E
     for (i, exchange) in exchanges.iter().enumerate() {
         let mut chosen = tokenizer.encode(&exchange.answer)?;
         chosen.extend(tokenizer.eos());
-        examples.push(Example {
-            prompt: tokenizer.encode(&exchange.prompt())?,
+        examples.push(Example::new(
+            tokenizer.encode(&exchange.prompt())?,
             chosen,
-            rejected: Vec::new(),
-            place: Place::new("pretraining text", i + 1),
-        });
+            Vec::new(),
+            Place::new("pretraining text", i + 1),
+        ));
     }
     Ok(examples)
 }

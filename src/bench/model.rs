@@ -183,11 +183,13 @@ fn examples(rng: &mut ChaCha8Rng, dims: &Dims, options: &Options) -> Vec<Example
         (0..count).map(token).collect()
     };
     (0..options.batch_size)
-        .map(|i| Example {
-            prompt: tokens(options.max_prompt_tokens),
-            chosen: tokens(options.max_response_tokens),
-            rejected: tokens(options.max_response_tokens),
-            place: data::Place::new("bench", i + 1),
+        .map(|i| {
+            Example::new(
+                tokens(options.max_prompt_tokens),
+                tokens(options.max_response_tokens),
+                tokens(options.max_response_tokens),
+                data::Place::new("bench", i + 1),
+            )
         })
         .collect()
 }

@@ -131,11 +131,11 @@ impl Report {
 fn shared(train: &Dataset, eval: &Dataset) -> Named {
     let mut prompts = HashMap::new();
     for example in &train.examples {
-        prompts.entry(&example.prompt[..]).or_insert(&example.place);
+        prompts.entry(example.asked).or_insert(&example.place);
     }
     let mut shared = Named::default();
     for example in &eval.examples {
-        if let Some(place) = prompts.get(&example.prompt[..]) {
+        if let Some(place) = prompts.get(&example.asked) {
             shared.add(format_args!("{} and {place}", example.place));
         }
     }

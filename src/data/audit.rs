@@ -309,7 +309,7 @@ impl Auditor {
             }
         }
 
-        self.prompts.insert(selection::hash([&example.prompt]));
+        self.prompts.insert(example.asked);
         audit.prompts = self.prompts.len();
         let swapped = selection::hash([&example.prompt, &example.rejected, &example.chosen]);
         let place = &example.place;

@@ -4,7 +4,7 @@ use super::audit::{Facts, Lengths, Specials};
 use super::message::Message;
 use super::options::{Boundary, Options, Selection, Truncation};
 use super::record::{Content, Problem, Reading, Record};
-use super::selection::Reason;
+use super::selection::{self, Reason};
 use super::source::{Place, Raw};
 use super::{Codec, Example};
 use crate::error::{Error, Result};
@@ -55,9 +55,10 @@ pub(super) struct Encoder<'a> {
 }
 
 /// Ids before the budgets.
-#[derive(PartialEq)]
 struct Ids {
     prompt: Vec<u32>,
+    /// The prompt alone, where its end may depend on the responses.
+    alone: Option<Vec<u32>>,
     /// Chosen, then rejected; a demonstration has no second.
     answers: Vec<Vec<u32>>,
 }
@@ -189,7 +190,12 @@ impl<'a> Encoder<'a> {
                     true => vec![chosen],
                     false => vec![chosen, rejected],
                 };
-                self.finish(Ids { prompt, answers }, place, facts)
+                let ids = Ids {
+                    prompt,
+                    alone: None,
+                    answers,
+                };
+                self.finish(ids, place, facts)
             }
             Content::Tie { .. } => Ok(Outcome::Dropped(Reason::NoneBetter)),
             Content::Blank { .. } => Ok(Outcome::Dropped(Reason::BlankResponse)),
@@ -252,7 +258,8 @@ impl<'a> Encoder<'a> {
             };
             // Where the other way cannot be taken at all, it differs too.
             let other = self.ids(tokenizer, prompt, &wholes, other);
-            specials.boundary_differs = Some(!other.is_ok_and(|other| other == ids));
+            let same = |other: Ids| other.prompt == ids.prompt && other.answers == ids.answers;
+            specials.boundary_differs = Some(!other.is_ok_and(same));
         }
         Ok((ids, specials))
     }
@@ -293,9 +300,11 @@ impl<'a> Encoder<'a> {
                 Ok(Ids {
                     answers: answers.collect::<Result<_, Fault>>()?,
                     prompt: prompt_ids,
+                    alone: None,
                 })
             }
             Boundary::Joined => {
+                let alone = Some(prompt_ids.clone());
                 let end = self.codec.template.end(tokenizer);
                 prompt_ids.extend(end);
                 let wholes = wholes
@@ -309,6 +318,7 @@ impl<'a> Encoder<'a> {
                 let cut = shared.min().unwrap_or(prompt_ids.len());
                 Ok(Ids {
                     prompt: prompt_ids[..cut].to_vec(),
+                    alone,
                     answers: wholes.iter().map(|whole| whole[cut..].to_vec()).collect(),
                 })
             }
@@ -331,6 +341,7 @@ impl<'a> Encoder<'a> {
     fn finish(&self, ids: Ids, place: Place, mut facts: Facts) -> Result<Outcome, Fault> {
         let Ids {
             mut prompt,
+            mut alone,
             mut answers,
         } = ids;
         self.check_ids("prompt", &prompt)?;
@@ -357,18 +368,20 @@ impl<'a> Encoder<'a> {
         facts.without_end = answers.iter().any(|ids| self.end_of(ids).is_none());
 
         self.cut_prompt(&mut prompt);
+        if let Some(alone) = &mut alone {
+            self.cut_prompt(alone);
+        }
         for ids in &mut answers {
             ids.truncate(max_response);
             ids.shrink_to_fit();
         }
         let longest = answers.iter().map(Vec::len).max().unwrap_or(0);
         let mut answers = answers.into_iter();
-        let example = Example {
-            prompt,
-            chosen: answers.next().unwrap_or_default(),
-            rejected: answers.next().unwrap_or_default(),
-            place,
-        };
+        let [chosen, rejected] = [answers.next(), answers.next()].map(Option::unwrap_or_default);
+        let mut example = Example::new(prompt, chosen, rejected, place);
+        if let Some(alone) = &alone {
+            example.asked = selection::hash([alone]);
+        }
         if example.chosen == example.rejected {
             return Ok(Outcome::Dropped(Reason::EqualUnderBudget));
         }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
-use super::selection;
 use super::{Dataset, shuffled};
 use crate::error::{Error, Result};
 
@@ -23,7 +22,7 @@ pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Datas
     let mut counts: HashMap<u128, usize> = HashMap::new();
     let mut prompts = Vec::new();
     for example in parts.iter().flat_map(|part| &part.examples) {
-        let name = selection::hash([&example.prompt]);
+        let name = example.asked;
         let count = counts.entry(name).or_insert_with(|| {
             prompts.push(name);
             0
@@ -55,7 +54,7 @@ pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Datas
     for part in parts.iter_mut() {
         let (held_out, kept) = std::mem::take(&mut part.examples)
             .into_iter()
-            .partition(|example| held.contains(&selection::hash([&example.prompt])));
+            .partition(|example| held.contains(&example.asked));
         part.examples = kept;
         out.extend::<Vec<_>>(held_out);
     }

@@ -52,6 +52,22 @@ pub struct Example {
     pub rejected: Vec<u32>,
     /// Where its record begins, for messages.
     pub place: Place,
+    /// Equal for equal prompts, whatever the end of a prompt lost to its responses under
+    /// [`Boundary::Joined`].
+    pub asked: u128,
+}
+
+impl Example {
+    /// A pair of these ids.
+    pub fn new(prompt: Vec<u32>, chosen: Vec<u32>, rejected: Vec<u32>, place: Place) -> Example {
+        Example {
+            asked: selection::hash([&prompt]),
+            prompt,
+            chosen,
+            rejected,
+            place,
+        }
+    }
 }
 
 /// What turns the texts of records into a model's ids.

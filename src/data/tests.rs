@@ -78,12 +78,12 @@ fn chosen(dataset: &Dataset) -> Vec<String> {
 fn text_is_templated_tokenized_and_ended() {
     let text = r#"{"prompt": "hello", "chosen": "ab", "rejected": "hello"}"#;
     let dataset = parsed(text, &options(40, 20)).unwrap();
-    let expected = Example {
-        prompt: ids("User: hello\nAssistant: "),
-        chosen: [ids("ab"), vec![EOS]].concat(),
-        rejected: vec![259, EOS],
-        place: Place::new("pairs", 1),
-    };
+    let expected = Example::new(
+        ids("User: hello\nAssistant: "),
+        [ids("ab"), vec![EOS]].concat(),
+        vec![259, EOS],
+        Place::new("pairs", 1),
+    );
     assert_eq!(dataset.examples, [expected]);
     assert_eq!(dataset.name, "pairs");
     assert_eq!(dataset.audit.notes(), [""; 0]);
@@ -171,12 +171,7 @@ fn ids_are_taken_as_they_are_and_need_no_tokenizer() {
         read_with(source, None, &card(), &options(2, 2))
     };
     let dataset = parse(text).unwrap();
-    let expected = Example {
-        prompt: vec![2, 3],
-        chosen: vec![4, 5],
-        rejected: vec![7],
-        place: Place::new("p", 1),
-    };
+    let expected = Example::new(vec![2, 3], vec![4, 5], vec![7], Place::new("p", 1));
     assert_eq!(dataset.examples, [expected]);
     assert_eq!(
         (dataset.audit.cut.prompts, dataset.audit.cut.chosen),
@@ -500,11 +495,13 @@ fn demonstrations_have_a_chosen_side_alone() {
 }
 
 fn numbered(count: usize, prompts: usize) -> Dataset {
-    let examples = (0..count).map(|i| Example {
-        prompt: vec![(i % prompts) as u32],
-        chosen: vec![i as u32],
-        rejected: vec![9999],
-        place: Place::new("numbered", i + 1),
+    let examples = (0..count).map(|i| {
+        Example::new(
+            vec![(i % prompts) as u32],
+            vec![i as u32],
+            vec![9999],
+            Place::new("numbered", i + 1),
+        )
     });
     let mut data = Dataset::of("numbered", examples.collect());
     data.audit.kept = count;
@@ -670,4 +667,29 @@ fn a_begin_token_stays_where_a_prompt_is_cut() {
     let whole: Vec<u32> = serde_json::from_value(case["apart"]["prompt"].clone()).unwrap();
     let expected = [&whole[..1], &whole[whole.len() - 4..]].concat();
     assert_eq!(dataset.examples[0].prompt, expected);
+}
+
+#[test]
+fn a_prompt_is_one_whatever_its_responses_take_of_it() {
+    // Joined, the space at the prompt's end goes to "A", and stays before a line break.
+    let text = pairs(&[["A sum", "B"], ["\nA sum", "\n\nBad"]]);
+    let joined = Options {
+        boundary: Boundary::Joined,
+        ..options(40, 20)
+    };
+    let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter");
+    let tokenizer = Tokenizer::load(&starter).unwrap();
+    let read = |options: &Options| {
+        let source = Source::text(&text, Path::new("pairs"));
+        read_with(source, Some(&tokenizer), &card(), options).unwrap()
+    };
+    let data = read(&joined);
+    assert_ne!(data.examples[0].prompt, data.examples[1].prompt);
+    assert_eq!(data.examples[0].asked, data.examples[1].asked);
+    assert_eq!(data.audit.prompts, 1);
+    assert_eq!(
+        data.examples[0].asked,
+        read(&options(40, 20)).examples[0].asked
+    );
+    assert!(mixture::hold_out(&mut [data], 0.5, 13).is_err());
 }

@@ -9,11 +9,13 @@ use super::{Twin, assert_close, assert_gradients};
 #[test]
 fn forward_and_gradients() {
     let mut t = Twin::new();
-    let pair = |prompt: &[u32], chosen: &[u32], rejected: &[u32]| Example {
-        prompt: prompt.to_vec(),
-        chosen: chosen.to_vec(),
-        rejected: rejected.to_vec(),
-        place: gpt2_dpo::data::Place::new("made up", 1),
+    let pair = |prompt: &[u32], chosen: &[u32], rejected: &[u32]| {
+        Example::new(
+            prompt.to_vec(),
+            chosen.to_vec(),
+            rejected.to_vec(),
+            gpt2_dpo::data::Place::new("made up", 1),
+        )
     };
     let pairs = [
         pair(&[5, 6], &[7, 8, 2], &[7, 4]),
