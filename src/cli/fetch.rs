@@ -10,17 +10,21 @@ use super::progress::Progress;
 
 /// The folder of the model that `spec` names.
 pub fn model(spec: &Path) -> Result<PathBuf> {
-    match spec.to_str() {
-        Some(text) => fetched(|settings, tell| hub::model(text, settings, tell)),
-        // No id of the hub: only a path can be like that.
-        None => Ok(spec.to_owned()),
-    }
+    folder(spec, hub::model)
 }
 
 /// The folder of the model that `spec` names, where its weights need not be.
 pub fn model_outline(spec: &Path) -> Result<PathBuf> {
+    folder(spec, hub::model_outline)
+}
+
+fn folder(
+    spec: &Path,
+    fetch: impl FnOnce(&str, &Settings, &mut dyn FnMut(hub::Progress)) -> Result<PathBuf>,
+) -> Result<PathBuf> {
     match spec.to_str() {
-        Some(text) => fetched(|settings, tell| hub::model_outline(text, settings, tell)),
+        Some(text) => fetched(|settings, tell| fetch(text, settings, tell)),
+        // No id of the hub: only a path can be like that.
         None => Ok(spec.to_owned()),
     }
 }

@@ -59,14 +59,11 @@ impl Pairs {
             ..Report::default()
         };
         // What is not trained on is nothing to hold out from.
-        let weights = &mut config.data_weights.iter();
-        train.retain(|_| weights.next().is_none_or(|weight| *weight > 0.0));
-        let weights: Vec<f64> = config
-            .data_weights
-            .iter()
-            .copied()
-            .filter(|w| *w > 0.0)
-            .collect();
+        for (data, weight) in train.iter_mut().zip(&config.data_weights) {
+            if *weight == 0.0 {
+                data.examples.clear();
+            }
+        }
         if config.eval_fraction > 0.0 {
             eval = Some(mixture::hold_out(
                 &mut train,
@@ -74,7 +71,7 @@ impl Pairs {
                 config.seed,
             )?);
         }
-        mixture::weigh(&mut train, &weights, config.seed)?;
+        mixture::weigh(&mut train, &config.data_weights, config.seed)?;
         let train = mixture::joined(train);
         report.trained_on = train.examples.len();
         report.held_out = eval.as_ref().map_or(0, |eval| eval.examples.len());

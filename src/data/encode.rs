@@ -226,12 +226,9 @@ impl<'a> Encoder<'a> {
         let tokenizer = self.codec.tokenizer.ok_or_else(no_tokenizer)?;
         let mut specials = Specials::default();
         let mut guard = |text: &str| {
-            let guarded = tokenizer.guard(text);
-            specials.tokens += guarded.tokens;
-            match self.options.allow_special_tokens {
-                true => text.to_owned(),
-                false => guarded.text.into_owned(),
-            }
+            let typed = self.options.typed(tokenizer, text);
+            specials.tokens += typed.tokens;
+            typed.text.into_owned()
         };
         let conversation: Vec<Message> = conversation
             .iter()
@@ -286,10 +283,7 @@ impl<'a> Encoder<'a> {
         boundary: Boundary,
     ) -> Result<Ids, Fault> {
         let begin = self.codec.template.begin(tokenizer);
-        let encode = |text: &str| match self.options.allow_special_tokens {
-            true => tokenizer.encode(text),
-            false => tokenizer.encode_guarded(text),
-        };
+        let encode = |text: &str| self.options.encode(tokenizer, text);
         let mut prompt_ids = [begin, &encode(prompt)?].concat();
         match boundary {
             Boundary::Apart => {

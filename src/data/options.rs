@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Columns;
 use crate::error::{Error, Result};
+use crate::tokenizer::{Guarded, Tokenizer};
 
 /// Where a prompt ends and its response begins, in ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -69,6 +70,26 @@ pub struct Selection {
 }
 
 impl Options {
+    /// A text that somebody typed, for a template: its special tokens marked as text, unless they are tokens.
+    pub(super) fn typed<'t>(&self, tokenizer: &Tokenizer, text: &'t str) -> Guarded<'t> {
+        let guarded = tokenizer.guard(text);
+        match self.allow_special_tokens {
+            true => Guarded {
+                text: text.into(),
+                ..guarded
+            },
+            false => guarded,
+        }
+    }
+
+    /// The ids of what a template made of such texts.
+    pub(super) fn encode(&self, tokenizer: &Tokenizer, rendered: &str) -> Result<Vec<u32>> {
+        match self.allow_special_tokens {
+            true => tokenizer.encode(rendered),
+            false => tokenizer.encode_guarded(rendered),
+        }
+    }
+
     /// # Errors
     /// [`Error::Option`] for a budget that leaves nothing.
     pub(super) fn check(&self) -> Result<()> {

@@ -1,6 +1,5 @@
 //! A conversation → the text of a prompt, and an answer → the text behind it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -94,10 +93,7 @@ impl Template {
         message: &str,
         options: &Options,
     ) -> Result<Vec<u32>> {
-        let content = match options.allow_special_tokens {
-            true => Cow::Borrowed(message),
-            false => tokenizer.guard(message).text,
-        };
+        let content = options.typed(tokenizer, message).text;
         let rendered = self.prompt(&[Message::user(content)]);
         let rendered = rendered.map_err(|p| Error::option("--message", p.what, p.help))?;
         // Where a space at the end began the responses in training, it is the model's to write.
@@ -106,10 +102,7 @@ impl Template {
             Some(without) if given_away => without,
             _ => &rendered,
         };
-        let ids = match options.allow_special_tokens {
-            true => tokenizer.encode(asked)?,
-            false => tokenizer.encode_guarded(asked)?,
-        };
+        let ids = options.encode(tokenizer, asked)?;
         Ok([self.begin(tokenizer), &ids].concat())
     }
 

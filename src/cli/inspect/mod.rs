@@ -112,7 +112,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             (Some(dir), outline, spec.display().to_string())
         }
         (None, Some(spec)) => {
-            let outline = for_tokens(&fetch::model(spec)?)?;
+            let outline = for_tokens(&fetch::model_outline(spec)?)?;
             (None, outline, spec.display().to_string())
         }
         (None, None) => (None, starter::outline()?, starter::NAME.to_owned()),
