@@ -7,14 +7,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
+use crate::buffer::Buffer;
 use crate::cpu::CpuEngine;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::kernel::Precision;
 use crate::ops::case::{Distance, distance};
 use crate::ops::ceiling::{self, LANES, SIDES, Sums};
 use crate::ops::linear::{self, Shape};
-use crate::recording::{Buffer, Recording};
+use crate::recording::Recording;
+use crate::target::Precision;
 
 /// The best that was measured of one kind.
 #[derive(Clone, Debug, Serialize)]

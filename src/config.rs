@@ -12,11 +12,11 @@ pub use choices::{DecayName, LossName, ReferenceMode, TemplateChoice};
 use crate::data::{self, Boundary, Columns, Selection, Template, Truncation};
 use crate::device::{BackendName, DeviceChoice};
 use crate::error::{Error, Result};
-use crate::kernel::Precision;
 use crate::learner::{Decay, Objective, Optimizer};
 use crate::ops::adamw::Settings;
 use crate::ops::grad_norm::Scaling;
 use crate::schedule::SchedulerName;
+use crate::target::Precision;
 use crate::tokenizer::Tokenizer;
 
 /// In a TOML file a list of one may be written without brackets.

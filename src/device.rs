@@ -10,7 +10,7 @@ use crate::cpu::CpuEngine;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
-use crate::kernel::Precision;
+use crate::target::Precision;
 use crate::twins;
 
 /// Which graphics API to use: `auto` looks in all that there are.

@@ -6,10 +6,11 @@ mod tap;
 use std::fmt;
 use std::time::Instant;
 
+use crate::buffer::Buffer;
 use crate::distance::Distance;
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::recording::{Buffer, Recording, Step};
+use crate::recording::{Recording, Step};
 
 pub use tap::Tap;
 

@@ -3,11 +3,10 @@
 
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
+use crate::buffer::Buffer;
 use crate::distance::Distance;
-use crate::recording::Buffer;
 use crate::reflect::{Reflection, reflect};
+use crate::target::{Precision, Target};
 
 /// A field of a `Params` struct: name, offset in bytes, type.
 pub type Field = (&'static str, usize, &'static str);
@@ -44,62 +43,12 @@ pub struct Kernel {
     pub precision: Precision,
 }
 
-/// In what matrix products are multiplied. Sums, and all else, are f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// f32 throughout
-    #[default]
-    F32,
-    /// matrix units: products of f16, sums and all else in f32
-    Mixed,
-}
-
 /// See [`Kernel::class`].
 pub type Class = [u32; 3];
 
 /// Name of the storage buffer that a variant in two passes leaves its partial results in, as many
 /// copies of the result as its constant `SPLITS` says. The engine owns it.
 pub const PARTIALS: &str = "split_sums";
-
-/// What a device is, as far as it decides between variants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// Shaders run on the CPU: workgroup memory is plain memory, and a barrier costs a loop.
-    pub software: bool,
-    /// What was asked for.
-    pub precision: Precision,
-    /// What it has for [`Precision::Mixed`].
-    pub matrix_units: MatrixUnits,
-}
-
-impl Target {
-    /// True if matrix units of this side were asked for and are there.
-    pub fn multiplies_by(&self, side: u32) -> bool {
-        let has = match side {
-            8 => self.matrix_units.eight,
-            16 => self.matrix_units.sixteen,
-            _ => false,
-        };
-        self.precision == Precision::Mixed && has
-    }
-}
-
-/// Matrix units that multiply f16 and sum in f32, by their shape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct MatrixUnits {
-    /// 8 × 8 × 8.
-    pub eight: bool,
-    /// 16 × 16 × 16.
-    pub sixteen: bool,
-}
-
-impl MatrixUnits {
-    /// True if there are some.
-    pub fn any(self) -> bool {
-        self.eight || self.sixteen
-    }
-}
 
 impl Kernel {
     /// `op/entry`, as it stands in tables and messages.
@@ -165,7 +114,7 @@ macro_rules! kernel {
     ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path,
      $way:literal, $variants:expr, $class:expr) => {
         kernel!(@ $name, $op, [$op], $entry, $params, $twin, $way, $variants, $class,
-            |_, _, _| Some(1), None, $crate::kernel::Precision::F32);
+            |_, _, _| Some(1), None, $crate::target::Precision::F32);
     };
     (@ $name:ident, $op:literal, [$($file:expr),+], $entry:literal, $params:ty, $twin:path,
      $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr, $precision:expr) => {
@@ -183,12 +132,12 @@ macro_rules! kernel {
             variant: $way,
             variants: $variants,
             rate: |bytes, buffers, target| {
-                let rate: fn(&$params, &[$crate::recording::Buffer], &$crate::kernel::Target)
+                let rate: fn(&$params, &[$crate::buffer::Buffer], &$crate::target::Target)
                     -> Option<u32> = $rate;
                 rate(&bytemuck::pod_read_unaligned(bytes), buffers, target)
             },
             class: |bytes, buffers| {
-                let class: fn(&$params, &[$crate::recording::Buffer]) -> $crate::kernel::Class =
+                let class: fn(&$params, &[$crate::buffer::Buffer]) -> $crate::kernel::Class =
                     $class;
                 class(&bytemuck::pod_read_unaligned(bytes), buffers)
             },
@@ -205,7 +154,7 @@ pub(crate) use kernel;
 macro_rules! variant {
     ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr) => {
         $crate::kernel::kernel!(@ $name, $op, [concat!($op, "_", $way)], $entry, $params, $twin,
-            $way, &[], |_, _| [0; 3], $rate, None, $crate::kernel::Precision::F32);
+            $way, &[], |_, _| [0; 3], $rate, None, $crate::target::Precision::F32);
     };
     ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr,
      $precision:expr, $rest:literal) => {

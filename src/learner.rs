@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::batch::{Extent, Sides, Stream};
+use crate::buffer::Buffer;
 use crate::checkpoint::Weights;
 use crate::dpo::{PairMetrics, Summary};
 use crate::engine::{Engine, Ticket};
@@ -13,7 +14,7 @@ use crate::model::{Backward, Dims, Kind, Layout, Purpose, Tensors, Workspace, ba
 use crate::ops::adamw::{self, Settings};
 use crate::ops::grad_norm::{Norm, Scaling};
 use crate::ops::{dpo, grad_norm, sft};
-use crate::recording::{Buffer, Recording};
+use crate::recording::Recording;
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -28,6 +28,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod buffer;
 pub mod cache;
 pub mod ceilings;
 pub mod chat_template;
@@ -57,6 +58,7 @@ pub mod reflect;
 pub mod schedule;
 pub mod selftest;
 mod stand_in;
+pub mod target;
 pub mod tokenizer;
 pub mod train;
 pub mod twins;

@@ -4,13 +4,14 @@ use std::fmt;
 use std::iter::successors;
 
 use crate::batch::Extent;
+use crate::buffer::Buffer;
 use crate::config::{ReferenceMode, TrainConfig};
 use crate::data::Dataset;
 use crate::engine::{Engine, Memory, Ticket};
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Objective, Room};
 use crate::model::{Dims, Kind, Layout, Tensors};
-use crate::recording::{Buffer, Recording};
+use crate::recording::Recording;
 
 /// Everything of a run that lies on its device.
 pub struct Resident {

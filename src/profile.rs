@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::ceilings::{Ceilings, Nearer};
 use crate::engine::{Engine, Timing};
 use crate::error::Result;
-use crate::kernel::Precision;
 use crate::ops::case::Distance;
 use crate::recording::{Recording, Step};
+use crate::target::Precision;
 
 /// Which steps share a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

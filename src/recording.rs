@@ -1,15 +1,8 @@
 //! A recording: the steps of a computation as plain data, for whichever engine runs it.
 
-use crate::kernel::{Bindings, Class, Field, Kernel, Slot, Target};
-
-/// A device buffer of 32-bit words, by number. Only the engine that made it knows what is behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Buffer {
-    /// Counted by the engine, from 0.
-    pub id: u32,
-    /// Length in 32-bit words.
-    pub words: usize,
-}
+use crate::buffer::Buffer;
+use crate::kernel::{Bindings, Class, Field, Kernel, Slot};
+use crate::target::Target;
 
 /// The most bytes that a kernel's `Params` may have.
 pub const MAX_PARAMS: usize = 64;

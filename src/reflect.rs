@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Handle, Literal, Module, StorageAccess, TypeInner};
 
-use crate::kernel::Precision;
+use crate::target::Precision;
 
 /// One storage buffer that an entry point touches.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ use crate::distance::Distance;
 use crate::engine::{Engine, Tap};
 use crate::error::Result;
 use crate::gpu::{AdapterReport, GpuEngine, OpenOptions, Variant};
-use crate::kernel::Precision;
 use crate::model::Dims;
 use crate::ops::{OPS, Op};
 use crate::plan::Planner;
 use crate::recording::Recording;
+use crate::target::Precision;
 use crate::twins;
 
 /// What one line says.

@@ -4,9 +4,9 @@ use crate::cpu::CpuEngine;
 use crate::distance::{Distance, distance};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::kernel::Precision;
 use crate::ops::{OPS, Op, linear};
 use crate::recording::Recording;
+use crate::target::Precision;
 
 /// How a device did on the cases of an op.
 pub struct Held {

@@ -14,7 +14,6 @@ use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::error::Error;
 use gpt2_dpo::gpu::OpenOptions;
-use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::learner::{
     Broken, Decay, Learner, Objective, Optimizer, Place, Reference, StepReport,
 };
@@ -23,6 +22,7 @@ use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::ops::grad_norm::{FINISH, Scaling};
 use gpt2_dpo::ops::linear::{self, Shape};
 use gpt2_dpo::recording::Recording;
+use gpt2_dpo::target::Precision;
 use gpt2_dpo::train::{Event, Inputs, Run};
 use half::f16;
 use rand_chacha::ChaCha8Rng;

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::case::{Distance, distance};
 use gpt2_dpo::ops::{OPS, Op};
+use gpt2_dpo::target::{MatrixUnits, Precision};
 
 /// With WebGPU's defaults and every check; and with all that the adapter has, and no check.
 fn gpu_equals_twin(op: &str) {

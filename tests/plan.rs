@@ -3,13 +3,14 @@
 mod common;
 
 use common::{model, pairs, relative_l2};
+use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::{Engine, Ticket};
 use gpt2_dpo::model::{Dims, Kind};
 use gpt2_dpo::plan::{Plan, Planner, Share};
-use gpt2_dpo::recording::{Buffer, Recording};
+use gpt2_dpo::recording::Recording;
 use gpt2_dpo::train::{Event, Inputs, Run};
 use gpt2_dpo::{Error, Result};
 

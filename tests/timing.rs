@@ -4,11 +4,12 @@ mod common;
 
 use std::time::Instant;
 
+use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Clock, Engine, Tap, Timing};
 use gpt2_dpo::gpu::OpenOptions;
 use gpt2_dpo::ops::linear::{self, Shape};
-use gpt2_dpo::recording::{Buffer, Recording};
+use gpt2_dpo::recording::Recording;
 
 const SIDE: usize = 256;
 const COUNT: usize = SIDE * SIDE;

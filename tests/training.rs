@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::{model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
+use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::checkpoint::{Model, Weights};
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
@@ -16,7 +17,7 @@ use gpt2_dpo::error::Result;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::learner::{Objective, Place, Reference, Scorer};
 use gpt2_dpo::model::Layout;
-use gpt2_dpo::recording::{Buffer, Recording};
+use gpt2_dpo::recording::Recording;
 use gpt2_dpo::train::{Inputs, Run};
 
 /// Two epochs of steps of 2 × 2 pairs, the last of each epoch a short one.

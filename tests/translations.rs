@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::kernel::{Kernel, Precision};
+use gpt2_dpo::kernel::Kernel;
 use gpt2_dpo::ops::OPS;
+use gpt2_dpo::target::Precision;
 use naga::back::{glsl, hlsl, msl, pipeline_constants, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};

@@ -6,10 +6,12 @@ mod common;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::kernel::{Bindings, Kernel, Precision};
-use gpt2_dpo::recording::{Buffer, Grid, Recording};
+use gpt2_dpo::kernel::{Bindings, Kernel};
+use gpt2_dpo::recording::{Grid, Recording};
+use gpt2_dpo::target::Precision;
 use tempfile::TempDir;
 
 /// A shader that doubles, in the words given.
@@ -42,7 +44,7 @@ const fn kernel(
     source: &'static str,
     variant: &'static str,
     variants: &'static [&'static Kernel],
-    rate: fn(&[u8], &[Buffer], &gpt2_dpo::kernel::Target) -> Option<u32>,
+    rate: fn(&[u8], &[Buffer], &gpt2_dpo::target::Target) -> Option<u32>,
 ) -> Kernel {
     Kernel {
         op: "double",

@@ -6,12 +6,13 @@ use std::time::Instant;
 use super::model::Work;
 use super::step::median;
 use super::{Options, Progress};
+use crate::buffer::Buffer;
 use crate::distance::{Distance, distance_of_changes};
 use crate::engine::{Engine, Tap};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::profile::{Calls, Label};
-use crate::recording::{Buffer, Recording, Step};
+use crate::recording::{Recording, Step};
 
 /// Runs of a kernel between two restorations of what it changes: a GPU that is kept busy does not lower
 /// its clock.

@@ -6,7 +6,7 @@ use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Truncation};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
-use gpt2_dpo::kernel::Precision;
+use gpt2_dpo::target::Precision;
 
 /// Which device to use.
 #[derive(clap::Args)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use gpt2_dpo::device::Found;
-use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::selftest::{self, Check, Report, Subject};
+use gpt2_dpo::target::Precision;
 use gpt2_dpo::{Error, Result};
 
 use super::args::DeviceArgs;

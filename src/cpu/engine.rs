@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::memory::memory;
 use super::pages::Pages;
+use crate::buffer::Buffer;
 use crate::engine::{self, Engine, Held, Memory, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
-use crate::kernel::{Bindings, Kernel, MatrixUnits, Precision, Slot, Target};
-use crate::recording::{Buffer, Recording, Step};
+use crate::kernel::{Bindings, Kernel, Slot};
+use crate::recording::{Recording, Step};
+use crate::target::{MatrixUnits, Precision, Target};
 
 /// The CPU as an [`Engine`]: kernels are their twins.
 pub struct CpuEngine {

@@ -1,8 +1,9 @@
 //! An engine with a listener in between.
 
 use super::{Clock, Compared, Engine, Memory, Ticket, Timing, Usage};
+use crate::buffer::Buffer;
 use crate::error::Result;
-use crate::recording::{Buffer, Recording, Step};
+use crate::recording::{Recording, Step};
 
 /// What a [`Tap`] does with a recording: it is to run it on the engine, in whatever way.
 pub type OnRun<'a> = dyn FnMut(&mut dyn Engine, &Recording) -> Result<()> + 'a;

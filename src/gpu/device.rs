@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{GpuEngine, Variant};
 use crate::error::{Error, Result};
-use crate::kernel::{MatrixUnits, Precision, Target};
+use crate::target::{MatrixUnits, Precision, Target};
 
 /// Which graphics APIs to look for adapters in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,10 +11,12 @@ use super::timer::Timer;
 use super::tuner::Tuner;
 use super::variants::{Choices, bound, partials};
 use super::{AdapterReport, OpenOptions};
+use crate::buffer::Buffer;
 use crate::engine::{self, Clock, Compared, Engine, Held, Ticket, Timing, Usage};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Target};
-use crate::recording::{Buffer, MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
+use crate::kernel::Kernel;
+use crate::recording::{MAX_PARAMS, MAX_STEP_FLOPS, Recording, Step};
+use crate::target::Target;
 
 /// Steps of one submission at most, each with its slot in the params ring.
 const RING_SLOTS: usize = 1024;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::tuner::Tuner;
-use crate::kernel::{Class, Kernel, PARTIALS, Precision, Target};
+use crate::kernel::{Class, Kernel, PARTIALS};
 use crate::recording::Step;
+use crate::target::{Precision, Target};
 
 /// Which variant of a kernel runs where there are several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 use super::forward::{self, Rows, attention_shape, head_chunk, norm_shape};
 use super::{Backward, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::Stream;
+use crate::buffer::Buffer;
 use crate::ops::{attention, embedding, gather, head, layernorm, linear};
-use crate::recording::{Buffer, Recording};
+use crate::recording::Recording;
 
 /// What turns the log-probs of pairs into a loss and its gradient.
 pub trait Loss {

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::{Block, Dims, Layer, Tensor, Tensors, Workspace};
 use crate::batch::{Stream, Tile};
+use crate::buffer::Buffer;
 use crate::ops::{attention, embedding, gather, head, layernorm, linear};
-use crate::recording::{Buffer, Recording};
+use crate::recording::Recording;
 
 /// Rows to compute, and where they stand among all rows' queries, keys and values.
 #[derive(Clone, Copy)]

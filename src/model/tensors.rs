@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::Dims;
 use super::params::{self, PER_BLOCK, Param, Role};
+use crate::buffer::Buffer;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::recording::Buffer;
 
 /// `wte` is padded to a multiple of this many rows, which the head's products like.
 const VOCABULARY_MULTIPLE: usize = 128;

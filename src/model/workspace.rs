@@ -2,10 +2,11 @@
 
 use super::{Dims, Layout, Tensors};
 use crate::batch::{Extent, Stream};
+use crate::buffer::Buffer;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ops::{dpo, grad_norm, head};
-use crate::recording::{Buffer, MAX_GROUPS};
+use crate::recording::MAX_GROUPS;
 
 /// The logits of one chunk of pairs take at most this much, unless a single pair needs more.
 const LOGITS_BUDGET_BYTES: usize = 128 << 20;

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use super::grad_norm::Norm;
+use crate::buffer::Buffer;
 use crate::cpu::vector::CHUNK;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Grid, Recording};
 
 params! {
     struct Params {

@@ -10,10 +10,12 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::buffer::Buffer;
 use crate::cpu::matmul::{Operand, matmul_here};
 use crate::cpu::vector::{dot, exp, max, sum};
-use crate::kernel::{Bindings, Class, Kernel, Target, kernel, params, variant};
-use crate::recording::{Buffer, Grid, Recording, Work};
+use crate::kernel::{Bindings, Class, Kernel, kernel, params, variant};
+use crate::recording::{Grid, Recording, Work};
+use crate::target::Target;
 
 /// What one row attends to, and which rows attend to it; all in stream rows.
 ///

@@ -5,11 +5,12 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::buffer::Buffer;
 use crate::distance::POISON;
 pub use crate::distance::{Distance, distance};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::recording::{Buffer, Recording};
+use crate::recording::Recording;
 
 /// Words behind each buffer that no kernel may touch.
 const CANARY_WORDS: usize = 64;

@@ -5,8 +5,10 @@
 use rayon::prelude::*;
 
 use super::case::Case;
-use crate::kernel::{Bindings, Kernel, Precision, kernel, params, variant};
-use crate::recording::{Buffer, Grid, Recording, Work};
+use crate::buffer::Buffer;
+use crate::kernel::{Bindings, Kernel, kernel, params, variant};
+use crate::recording::{Grid, Recording, Work};
+use crate::target::Precision;
 
 params! {
     struct Params {

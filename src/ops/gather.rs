@@ -5,8 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::buffer::Buffer;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording, Work};
+use crate::recording::{Grid, Recording, Work};
 
 params! {
     struct Params {

@@ -8,9 +8,10 @@
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::buffer::Buffer;
 use crate::cpu::vector::dot;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Grid, Recording};
 
 params! {
     struct Params {

@@ -9,9 +9,10 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use super::linear;
+use crate::buffer::Buffer;
 use crate::cpu::vector::{exp, max, sum};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording, Work};
+use crate::recording::{Grid, Recording, Work};
 
 params! {
     struct Params {

@@ -5,9 +5,10 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::buffer::Buffer;
 use crate::cpu::vector::{sum, sum_rows};
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording, Work};
+use crate::recording::{Grid, Recording, Work};
 
 params! {
     struct Params {

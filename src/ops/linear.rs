@@ -9,11 +9,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::buffer::Buffer;
 use crate::cpu::gelu::{gelu, times_gelu_slope};
 use crate::cpu::matmul::{Operand, matmul};
 use crate::cpu::vector::{add_rows, sum_rows};
-use crate::kernel::{Bindings, Class, Kernel, Precision, Target, kernel, params, variant};
-use crate::recording::{Buffer, Grid, Recording, Work};
+use crate::kernel::{Bindings, Class, Kernel, kernel, params, variant};
+use crate::recording::{Grid, Recording, Work};
+use crate::target::{Precision, Target};
 
 params! {
     struct Params {

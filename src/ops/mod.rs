@@ -18,7 +18,8 @@ pub mod sft;
 use std::collections::BTreeSet;
 
 use crate::distance::Distance;
-use crate::kernel::{Kernel, Precision};
+use crate::kernel::Kernel;
+use crate::target::Precision;
 use case::Case;
 
 /// Calls a macro with the stem of every op: the one list that registry, tests and benches are made

@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::case::Case;
 use super::dpo::METRICS;
 use super::grad_norm::Norm;
+use crate::buffer::Buffer;
 use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Buffer, Grid, Recording};
+use crate::recording::{Grid, Recording};
 
 params! {
     struct Params {

@@ -1,7 +1,7 @@
 //! Devices: what there is, that they agree, and weights split to fit one.
 
-use gpt2_dpo::kernel::Precision;
 use gpt2_dpo::ops::OPS;
+use gpt2_dpo::target::Precision;
 use serde_json::Value;
 
 use crate::models::untrained;

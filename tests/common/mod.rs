@@ -9,9 +9,9 @@ use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Dataset, Source, Template};
 use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::kernel::{MatrixUnits, Precision};
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
+use gpt2_dpo::target::{MatrixUnits, Precision};
 
 /// Every runtime check on, WebGPU's default limits.
 pub const CHECKED: OpenOptions = OpenOptions {

@@ -1,7 +1,7 @@
 //! Norm and clip factor, the watch for what is not finite, and how the loss scale moves.
 
+use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::ops::grad_norm::{self, Norm, Scaling};
-use gpt2_dpo::recording::Buffer;
 
 use super::{Twin, assert_close};
 

@@ -17,9 +17,10 @@ mod linear;
 mod sft;
 
 use bytemuck::Pod;
+use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::Engine;
-use gpt2_dpo::recording::{Buffer, Recording};
+use gpt2_dpo::recording::Recording;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
