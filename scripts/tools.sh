@@ -57,18 +57,26 @@ unpack() {
 
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
+# The mirror of Debian that apt is set up with on this machine; nothing where it has none.
+debian_mirror() {
+    apt_lists >&2 || return
+    apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | sed -n 1p
+}
+
 # unpack_whole FOLDER SUITES PACKAGE…: unpacks packages of another Debian, from the last of its suites, with
 # all that they depend on, its C library too, into target/tools/FOLDER, which it prints. Programs in there
-# are run by the loader in there. Needs no root. Fails if they cannot be had.
+# are run by the loader in there. They come from the machine's own mirror. Fails if they cannot be had.
 unpack_whole() {
     local folder="$tools/$1" apt="$tools/$1.apt"
     if [ ! -e "$folder/done" ]; then
         [ -e "$debian_keyring" ] || install debian-archive-keyring >&2 || return 1
         mkdir -p "$folder" "$apt"/{lists/partial,archives/partial}
         : >"$apt/status" # nothing is installed: all dependencies come too
-        local suite
+        local suite mirror
+        mirror=$(debian_mirror)
+        [ -n "$mirror" ] || return 1
         for suite in $2; do
-            echo "deb [signed-by=$debian_keyring] http://deb.debian.org/debian $suite main"
+            echo "deb [signed-by=$debian_keyring] $mirror $suite main"
         done >"$apt/sources.list"
         local options=(-qq -o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
             -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null

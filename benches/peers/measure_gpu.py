@@ -1,12 +1,12 @@
 """Everything that is to be measured on a machine with a real GPU, in one command and under ten minutes.
 
     python3 benches/peers/measure_gpu.py OUT
-    python3 benches/peers/measure_gpu.py OUT --binary gpt2-dpo --tests golden-* ops-*
+    python3 benches/peers/measure_gpu.py OUT --binary gpt2-dpo --tests library-*
     python3 benches/peers/measure_gpu.py OUT --adapter llvmpipe --torch-device cpu --quick
 
 Needs Linux or macOS, a Python with torch, and no network. Without --binary it builds one on the spot (cargo, with
-the dependencies at hand). --tests names test binaries built with `cargo test --no-run`; they read their fixtures
-where they were built. The last line above is a trial without a GPU.
+the dependencies at hand). --tests names the binary built with `cargo test --no-run --test library`, of which the
+golden model's tests and the kernels' are run; they read their fixtures where it was built. The last line above is a trial without a GPU.
 
 Each part has a time limit, and one that fails is shown as failed while the others still run; none begins after
 --budget seconds. OUT gets report.md (the tables, which are printed too), results.json, log.txt (all output of all
@@ -35,6 +35,7 @@ LINEAR_PERCENT = 60
 MEMORY_RATIO = 0.5
 RUN_SECONDS = 100  # for one training run of either side; torch.compile takes most of a minute
 FAILED = "FAILED"
+TESTS = ("golden::", "ops::")
 PYTORCH_FOR_MEMORY = "PyTorch f32, TF32 off, eager"
 
 
@@ -129,8 +130,8 @@ class Session:
         done = self.ours("selftest", "--device", self.args.adapter, "--json", found, *options, limit=90)
         return done.output.splitlines()[-1]
 
-    def test(self, binary):
-        done = self.arena.runner.run([binary], 120)
+    def test(self, binary, tests):
+        done = self.arena.runner.run([binary, tests], 120)
         results = [line for line in done.output.splitlines() if line.startswith("test result:")]
         return results[-1] if results else "done"
 
@@ -213,7 +214,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tests", type=Path, nargs="*", default=[], help="test binaries to run")
+    parser.add_argument("--tests", type=Path, help="the test binary to run")
     parser.add_argument("--budget", type=float, default=540, help="seconds for all parts")
     add_options(parser)
     args = parser.parse_args()
@@ -235,7 +236,7 @@ def main():
             ("bench f32", lambda: session.run_bench("f32")),
             ("bench mixed", lambda: session.run_bench("mixed")),
             ("determinism", session.determinism),
-            *[(f"test {path.name}", partial(session.test, path)) for path in args.tests],
+            *[(f"test {tests}", partial(session.test, args.tests, tests)) for tests in TESTS if args.tests],
             *session.races("gpu-compiled"),
         ]
         for name, function in parts:

@@ -1,7 +1,6 @@
 //! A device that computes something wrong is told so by the bench, and gets no time for it.
 
-mod common;
-
+use crate::common;
 use gpt2_dpo::bench::{self, Options};
 use gpt2_dpo::engine::{Engine, Tap};
 use gpt2_dpo::gpu::OpenOptions;

@@ -1,8 +1,8 @@
 //! The calculus of every op: its CPU twin gives what the formula gives, written here in f64 straight
 //! from the definition, and the twin's backward pass gives the central differences of that formula,
-//! element by element. `tests/ops.rs` then holds every device to the twins.
+//! element by element. `tests/library/ops.rs` then holds every device to the twins.
 //!
-//! A file an op; `tests/registry.rs` sees to it that none is missing.
+//! A file an op; `tests/library/registry.rs` sees to it that none is missing.
 
 mod adamw;
 mod attention;

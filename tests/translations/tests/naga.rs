@@ -6,9 +6,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::kernel::Kernel;
-use gpt2_dpo::ops::OPS;
-use gpt2_dpo::target::Precision;
 use naga::back::{glsl, hlsl, msl, pipeline_constants, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -16,6 +13,7 @@ use naga::{
     Block, CooperativeSize, Expression, Handle, Module, ResourceBinding, ShaderStage, Statement,
     TypeInner,
 };
+use translations::Kernel;
 
 /// What a device opened for matrix units is asked for: `MATRIX_UNITS` of src/gpu/device.rs.
 const MATRIX_UNITS: Capabilities = Capabilities::COOPERATIVE_MATRIX
@@ -52,31 +50,29 @@ const GLES: Api = Api {
     sides: &[],
 };
 
-/// What wgpu 30 lets a shader use there, on a device opened for this precision: in f32 nothing beyond
+/// What wgpu 30 lets a shader use there, on a device opened for its precision: in f32 nothing beyond
 /// WebGPU's core.
-fn capabilities(api: &Api, precision: Precision) -> Capabilities {
-    match precision {
-        Precision::F32 => Capabilities::empty(),
-        Precision::Mixed => api.offers,
+fn capabilities(api: &Api, kernel: &Kernel) -> Capabilities {
+    match kernel.mixed {
+        false => Capabilities::empty(),
+        true => api.offers,
     }
 }
 
-/// Every entry point that can be dispatched: each way of each kernel, with its second pass.
-fn passes() -> Vec<&'static Kernel> {
-    let kernels = OPS.iter().flat_map(|op| op.kernels.iter());
-    let ways = kernels.flat_map(|kernel| kernel.ways());
-    ways.flat_map(|way| way.passes()).collect()
+/// `target/translations/NAME`.
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .with_file_name("translations")
+        .join(name)
 }
 
-fn label(kernel: &Kernel) -> String {
-    let words = [kernel.op, kernel.variant, kernel.entry];
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    words.join(".")
+fn kernels() -> Vec<Kernel> {
+    translations::kernels(&folder(""))
 }
 
 fn parse(kernel: &Kernel) -> Module {
-    naga::front::wgsl::parse_str(kernel.source)
-        .unwrap_or_else(|e| panic!("{}", e.emit_to_string(kernel.source)))
+    naga::front::wgsl::parse_str(&kernel.source)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string(&kernel.source)))
 }
 
 fn validate(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, String> {
@@ -96,19 +92,19 @@ fn sides(module: &Module) -> BTreeSet<CooperativeSize> {
 
 /// The rule of what is for an API: what keeps to f32 is for all, the rest where the matrices are.
 fn is_for(api: &Api, kernel: &Kernel, module: &Module) -> bool {
-    kernel.precision == Precision::F32 || sides(module).iter().all(|side| api.sides.contains(side))
+    !kernel.mixed || sides(module).iter().all(|side| api.sides.contains(side))
 }
 
 /// Every shader is valid with what each API that it is for can be asked for, and no more; and those that
 /// are kept from one for want of matrix units are not valid there.
 #[test]
 fn valid_where_they_run() {
-    for kernel in passes() {
-        let (module, name) = (parse(kernel), label(kernel));
+    for kernel in &kernels() {
+        let (module, name) = (parse(kernel), kernel.label());
         let matrices = !sides(&module).is_empty();
-        assert_eq!(matrices, kernel.precision == Precision::Mixed, "{name}");
+        assert_eq!(matrices, kernel.mixed, "{name}");
         for api in [VULKAN, METAL, DX12, GLES] {
-            let valid = validate(&module, capabilities(&api, kernel.precision));
+            let valid = validate(&module, capabilities(&api, kernel));
             if is_for(&api, kernel, &module) {
                 valid.unwrap_or_else(|e| panic!("{name} on {}: {e}", api.name));
             } else if api.sides.is_empty() {
@@ -122,9 +118,9 @@ fn valid_where_they_run() {
 /// by a variable index, and gives up. No compiler that runs here does, so the rule is held here.
 #[test]
 fn no_component_is_written_by_a_variable_index() {
-    for kernel in passes() {
+    for kernel in &kernels() {
         let module = parse(kernel);
-        let info = validate(&module, capabilities(&VULKAN, kernel.precision)).unwrap();
+        let info = validate(&module, capabilities(&VULKAN, kernel)).unwrap();
         let functions = module.functions.iter();
         let functions = functions.map(|(handle, function)| (function, &info[handle]));
         let entries = module.entry_points.iter().enumerate();
@@ -144,8 +140,8 @@ fn no_component_is_written_by_a_variable_index() {
                     TypeInner::ValuePointer { size, .. } => size.is_some(),
                     _ => false,
                 };
-                let name = function.name.as_deref().unwrap_or(kernel.entry);
-                assert!(!is_vector, "{}: in {name}", label(kernel));
+                let name = function.name.as_deref().unwrap_or(&kernel.entry);
+                assert!(!is_vector, "{}: in {name}", kernel.label());
             }
         }
     }
@@ -177,7 +173,7 @@ fn stores_of(block: &Block, found: &mut Vec<Handle<Expression>>) {
 
 /// One entry point, ready to be written.
 struct Shader<'a> {
-    kernel: &'static Kernel,
+    kernel: &'a Kernel,
     module: Cow<'a, Module>,
     info: Cow<'a, ModuleInfo>,
     /// With runtime checks and zeroed workgroup memory, or without either.
@@ -186,17 +182,17 @@ struct Shader<'a> {
 
 impl Shader<'_> {
     fn entry(&self) -> String {
-        self.kernel.entry.to_owned()
+        self.kernel.entry.clone()
     }
 
     fn workgroup(&self) -> [u32; 3] {
-        self.kernel.reflection().workgroup_size
+        self.kernel.workgroup
     }
 
     /// What the engine binds: the uniform, then the storage buffers, true if written.
     fn bindings(&self) -> Vec<(ResourceBinding, Option<bool>)> {
         let at = |binding| ResourceBinding { group: 0, binding };
-        let storage = self.kernel.reflection().storage.iter();
+        let storage = self.kernel.storage.iter();
         let storage = storage.map(|b| (at(b.binding), Some(b.written)));
         std::iter::once((at(0), None)).chain(storage).collect()
     }
@@ -215,12 +211,6 @@ impl Shader<'_> {
     }
 }
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .with_file_name("translations")
-        .join(name)
-}
-
 /// Writes what is for `api` once a version and mode, into `LANGUAGE/VERSION`, and holds the number of
 /// files to the registry's.
 fn translate<V>(
@@ -232,18 +222,18 @@ fn translate<V>(
 ) {
     let _ = std::fs::remove_dir_all(folder(language));
     let (mut expected, mut left_out) = (BTreeMap::<&str, usize>::new(), BTreeSet::new());
-    for kernel in passes() {
+    for kernel in &kernels() {
         let module = parse(kernel);
         if !is_for(api, kernel, &module) {
-            left_out.insert(label(kernel));
+            left_out.insert(kernel.label());
             continue;
         }
-        let info = validate(&module, capabilities(api, kernel.precision)).unwrap();
+        let info = validate(&module, capabilities(api, kernel)).unwrap();
         for (version, settings) in versions(kernel) {
             let folder = folder(language).join(version);
             std::fs::create_dir_all(&folder).unwrap();
             for checked in [true, false] {
-                let entry = Some((ShaderStage::Compute, kernel.entry));
+                let entry = Some((ShaderStage::Compute, &*kernel.entry));
                 let (module, info) = pipeline_constants::process_overrides(
                     &module,
                     &info,
@@ -258,7 +248,7 @@ fn translate<V>(
                     checked,
                 };
                 let mode = if checked { "checked" } else { "unchecked" };
-                let file = format!("{}.{mode}.{extension}", label(kernel));
+                let file = format!("{}.{mode}.{extension}", kernel.label());
                 std::fs::write(folder.join(file), write(&shader, &settings)).unwrap();
                 *expected.entry(version).or_default() += 1;
             }
@@ -290,15 +280,15 @@ const SPIRV_MATRIX: [(&str, (u8, u8)); 3] = [
 
 #[test]
 fn spirv() {
-    let versions = |kernel: &Kernel| match kernel.precision {
-        Precision::F32 => SPIRV.to_vec(),
-        Precision::Mixed => SPIRV_MATRIX.to_vec(),
+    let versions = |kernel: &Kernel| match kernel.mixed {
+        false => SPIRV.to_vec(),
+        true => SPIRV_MATRIX.to_vec(),
     };
     translate(&VULKAN, "spirv", "spv", versions, |shader, &version| {
         use spv::Capability::*;
         use spv::ZeroInitializeWorkgroupMemoryMode as Zeroed;
         let mut capabilities = vec![Shader, Matrix];
-        if shader.kernel.precision == Precision::Mixed {
+        if shader.kernel.mixed {
             capabilities.extend([GroupNonUniform, GroupNonUniformVote, GroupNonUniformBallot]);
             capabilities.extend([GroupNonUniformArithmetic, GroupNonUniformShuffle]);
             capabilities.extend([GroupNonUniformShuffleRelative, GroupNonUniformQuad]);
@@ -335,7 +325,7 @@ fn spirv() {
             entry_point: shader.entry(),
         };
         let words = spv::write_vec(&shader.module, &shader.info, &options, Some(&pipeline))
-            .unwrap_or_else(|e| panic!("{}: {e}", label(shader.kernel)));
+            .unwrap_or_else(|e| panic!("{}: {e}", shader.kernel.label()));
         assert_eq!(words[0], 0x0723_0203, "SPIR-V's magic number");
         let (major, minor) = version;
         assert_eq!(words[1], u32::from_be_bytes([0, major, minor, 0]));
@@ -417,7 +407,7 @@ fn hlsl() {
         let mut text = String::new();
         let written = hlsl::Writer::new(&mut text, &options, &pipeline)
             .write(&shader.module, &shader.info, None)
-            .unwrap_or_else(|e| panic!("{}: {e}", label(shader.kernel)));
+            .unwrap_or_else(|e| panic!("{}: {e}", shader.kernel.label()));
         let entry = renamed(shader, &written.entry_point_names);
         let [x, y, z] = shader.workgroup();
         let name = format!("[numthreads({x}, {y}, {z})]\nvoid {entry}(");
@@ -462,7 +452,7 @@ fn msl() {
             ..Default::default()
         };
         let (text, written) = msl::write_string(&shader.module, &shader.info, &options, &pipeline)
-            .unwrap_or_else(|e| panic!("{}: {e}", label(shader.kernel)));
+            .unwrap_or_else(|e| panic!("{}: {e}", shader.kernel.label()));
         let entry = renamed(shader, &written.entry_point_names);
         let name = format!("kernel void {entry}(");
         assert!(text.contains(&name), "{name}\n{text}");
@@ -501,7 +491,7 @@ fn glsl() {
         let (module, info) = (&shader.module, &shader.info);
         glsl::Writer::new(&mut text, module, info, &options, &pipeline, bounds)
             .and_then(|mut writer| writer.write())
-            .unwrap_or_else(|e| panic!("{}: {e}", label(shader.kernel)));
+            .unwrap_or_else(|e| panic!("{}: {e}", shader.kernel.label()));
         let [x, y, z] = shader.workgroup();
         let size = format!("local_size_x = {x}, local_size_y = {y}, local_size_z = {z}");
         for part in ["#version 310 es\n", &size, "void main()"] {
@@ -516,22 +506,18 @@ fn glsl() {
 #[test]
 fn wgsl() {
     let _ = std::fs::remove_dir_all(folder("wgsl"));
-    let mut sources = BTreeMap::new();
-    for kernel in passes() {
-        let precision = match kernel.precision {
-            Precision::F32 => "f32",
-            Precision::Mixed => "matrix",
+    let (mut sources, kernels) = (BTreeMap::new(), kernels());
+    for kernel in &kernels {
+        let precision = match kernel.mixed {
+            false => "f32",
+            true => "matrix",
         };
         let name = format!("{}.{}.wgsl", kernel.op, kernel.variant).replace("..", ".");
-        sources.insert(kernel.source, folder("wgsl").join(precision).join(name));
+        sources.insert(&*kernel.source, folder("wgsl").join(precision).join(name));
     }
     for (source, path) in &sources {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         assert!(!path.exists(), "{}: two sources", path.display());
         std::fs::write(path, source).unwrap();
     }
-    assert_eq!(
-        sources.len(),
-        gpt2_dpo::ops::sources().collect::<BTreeSet<_>>().len()
-    );
 }

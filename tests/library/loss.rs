@@ -1,10 +1,9 @@
 //! Logarithms and exponentials near the ends of their range, digit by digit, on GPU and CPU.
-//! `tests/ops.rs` compares whole buffers, among whose large numbers the small ones do not count.
-
-mod common;
+//! `tests/library/ops.rs` compares whole buffers, among whose large numbers the small ones do not count.
 
 use std::f64::consts::LN_2;
 
+use crate::common;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::ops::grad_norm::Norm;

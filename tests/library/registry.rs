@@ -59,7 +59,7 @@ fn files_are_the_registry() {
     assert_eq!(shaders, ops);
     for (folder, helpers) in [
         ("src/ops", &["mod", "case"][..]),
-        ("tests/gradients", &["main"]),
+        ("tests/library/gradients", &["mod"]),
     ] {
         let mut files = stems(folder, "rs");
         assert!(

@@ -1,10 +1,9 @@
 //! Every kernel on a GPU against its CPU twin, over each op's awkward shapes. One test an op, made
 //! from the registry; and one for each shape of matrix units.
 
-mod common;
-
 use std::collections::BTreeSet;
 
+use crate::common;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::ops::case::{Distance, distance};

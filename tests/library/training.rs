@@ -1,10 +1,8 @@
 //! Whole training runs through the library: what must not change, and what must, on both engines.
 
-mod common;
-
 use std::path::Path;
 
-use common::{model, pairs, relative_l2};
+use crate::common::{self, model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::checkpoint::{Model, Weights};

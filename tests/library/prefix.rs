@@ -1,9 +1,7 @@
 //! The shared-prefix stream against separate forwards: each response behind its own copy of the prompt.
 //! Log-probs and every gradient agree to rounding, on the CPU engine and on a GPU.
 
-mod common;
-
-use common::{max_abs, relative_l2};
+use crate::common::{self, max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::checkpoint::{Weights, initial};
 use gpt2_dpo::cpu::CpuEngine;

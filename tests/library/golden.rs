@@ -1,11 +1,9 @@
 //! The whole model against PyTorch: log-probs, loss, every gradient, parameters after ten AdamW steps.
 //! The fixtures are float64 results of tests/golden/make_fixtures.py.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{max_abs, relative_l2};
+use crate::common::{self, max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::checkpoint::{Config, Outline, Weights};
 use gpt2_dpo::config::TrainConfig;

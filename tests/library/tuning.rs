@@ -1,11 +1,10 @@
 //! How an engine picks among the variants of a kernel: by rating, by measuring, from what was measured
 //! before; never one that is wrong.
 
-mod common;
-
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::common;
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};

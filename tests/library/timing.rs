@@ -1,9 +1,8 @@
 //! Running by the clock: what was timed computes what an ordinary run computes, and the times can be.
 
-mod common;
-
 use std::time::Instant;
 
+use crate::common;
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Clock, Engine, Tap, Timing};

@@ -1,8 +1,6 @@
 //! The plan of a run against what the run takes, and micro-batches made smaller until they fit.
 
-mod common;
-
-use common::{model, pairs, relative_l2};
+use crate::common::{model, pairs, relative_l2};
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;

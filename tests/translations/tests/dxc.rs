@@ -1,4 +1,4 @@
-//! Microsoft's DXC, the compiler of shaders on DX12, over the HLSL that `tests/translations.rs` wrote.
+//! Microsoft's DXC, the compiler of shaders on DX12, over the HLSL that `tests/naga.rs` wrote.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::collections::HashSet;
@@ -42,11 +42,11 @@ fn compiles_every_file() {
         compiled + failures.len()
     );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(compiled > 0, "run tests/translations.rs first");
+    assert!(compiled > 0, "run tests/naga.rs first");
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("run tests/translations.rs first");
+    let entries = std::fs::read_dir(folder).expect("run tests/naga.rs first");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths

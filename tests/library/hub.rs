@@ -1,18 +1,15 @@
 //! Models and data sets by their ids, against a hub on this computer: what is asked, what is kept, and
 //! what is said when something is wrong.
 
-#[path = "common/hub_server.rs"]
-mod hub_server;
-
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::hub_server::{Host, HubServer, Seen};
 use gpt2_dpo::Error;
 use gpt2_dpo::hub::{self, Fault, Progress, Settings, Token};
-use hub_server::{Host, HubServer, Seen};
 use tempfile::TempDir;
 
 const MODEL: &str = "lab/tiny";

@@ -1,9 +1,7 @@
 //! Tensors of real width on a device that binds 16 MiB at most: `wte` and every large matrix is split, and
 //! training comes out as it does in one piece on the CPU.
 
-mod common;
-
-use common::relative_l2;
+use crate::common::{self, relative_l2};
 use gpt2_dpo::checkpoint::{self, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;

@@ -2,11 +2,9 @@
 //! no more than the steps that it must. On the CPU engine, whose twins round as matrix units do; and on
 //! a GPU with matrix units, beside it.
 
-mod common;
-
 use std::path::Path;
 
-use common::{model, pairs, relative_l2};
+use crate::common::{self, model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Stream};
 use gpt2_dpo::checkpoint::Weights;
 use gpt2_dpo::config::TrainConfig;
@@ -326,7 +324,7 @@ fn matrix_units_train_as_the_cpu_does() {
         return;
     };
     // A rounding in f32 tips some to f16, those tip more in the next layer, and a few layers on the two
-    // are as far apart as each is from f32: `tests/ops.rs` holds single products to their twins.
+    // are as far apart as each is from f32: `tests/library/ops.rs` holds single products to their twins.
     let exact = gradient(Box::new(CpuEngine::new()));
     let twins = relative_l2(&gradient(Box::new(mixed_cpu())), &exact);
     let ours = relative_l2(&gradient(Box::new(gpu().unwrap().0)), &exact);

@@ -1,0 +1,25 @@
+//! Every test that links the library, in one binary: `cargo test --test library golden::` runs one file's.
+//! `tests/cli` holds the tests that run the program.
+
+mod common;
+#[path = "../common/hub_server.rs"]
+mod hub_server;
+
+mod bench;
+mod chat_template;
+mod golden;
+mod gradients;
+mod hub;
+mod kernels;
+mod loss;
+mod mixed;
+mod ops;
+mod plan;
+mod prefix;
+mod recording;
+mod registry;
+mod splits;
+mod stream;
+mod timing;
+mod training;
+mod tuning;
