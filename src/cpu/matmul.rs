@@ -1,6 +1,6 @@
-//! The CPU's matrix product: the `gemm` crate behind checked slices.
+//! The CPU's matrix product: the f32 kernels of the `gemm` crates behind checked slices.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
 /// A matrix in a slice, with a stride for each of its two dimensions.
 #[derive(Clone, Copy)]
@@ -95,16 +95,21 @@ fn product(
     assert!(b.data.len() >= b.reaches(inner, cols), "b is too short");
     assert!(c.len() > (rows - 1) * c_row + cols - 1, "c is too short");
     assert!(c_row >= cols, "rows of c overlap");
+    // The kernels want columns of c: its transpose is the product of the transposes.
+    let (sizes, (a, b), strides) = match c_row > 1 {
+        true => ([cols, rows], (b.transposed(), a.transposed()), [c_row, 1]),
+        false => ([rows, cols], (a, b), [1, c_row]),
+    };
     // SAFETY: the assertions above keep every element in its slice, c is borrowed mutably and its
     // elements are distinct.
     unsafe {
-        gemm::gemm(
-            rows,
-            cols,
+        gemm_f32::gemm::f32::get_gemm_fn()(
+            sizes[0],
+            sizes[1],
             inner,
             c.as_mut_ptr(),
-            1,
-            c_row as isize,
+            strides[0] as isize,
+            strides[1] as isize,
             accumulate,
             a.data.as_ptr(),
             a.col as isize,
