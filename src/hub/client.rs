@@ -1,28 +1,19 @@
 //! One repository at one commit: what the hub lists there, and its files in the cache.
 
 use std::fs::{File, TryLockError};
-use std::future::Future;
-use std::io::{self, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFError, HFRepository, HFResult, RepoType, split_id};
-use tokio::runtime::Runtime;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::cache::{Cache, Entry, is_git_id};
 use super::fault::Fault;
+use super::http::{Client, Failure, RETRIES, encoded};
 use super::place::{Kind, Reference, is_plain};
 use super::settings::Settings;
 use super::{Progress, near};
 use crate::error::{Error, Result};
-
-/// Nothing heard for so long is a broken connection.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Requests, and downloads without progress, are tried again so often.
-const RETRIES: u32 = 4;
 
 /// A repository at a commit.
 pub(super) struct Snapshot<'a> {
@@ -33,13 +24,7 @@ pub(super) struct Snapshot<'a> {
     pub is_partial: bool,
     settings: &'a Settings,
     cache: Cache,
-    hub: Option<Hub>,
-}
-
-/// The way to the hub.
-struct Hub {
-    client: HFClient,
-    runtime: Runtime,
+    hub: Option<Client>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -68,7 +53,7 @@ impl<'a> Snapshot<'a> {
             }
             return Ok(snapshot);
         }
-        snapshot.hub = Some(Hub::new(settings).map_err(|e| reference.explain(e, settings))?);
+        snapshot.hub = Some(Client::new(settings));
         match snapshot.ask() {
             Err(Error::Hub { fault, what, .. })
                 if fault.is_passing() && snapshot.take_from_cache() =>
@@ -109,22 +94,18 @@ impl<'a> Snapshot<'a> {
             Error::Hub {
                 fault: Fault::NoRepo,
                 ..
-            } => reference.no_repo(settings, &hub.near(reference)),
+            } => reference.no_repo(settings, &like(hub, reference)),
             error => error,
         };
         self.commit = match is_git_id(revision) {
             true => revision.to_owned(),
-            false => hub.commit(reference).map_err(explain)?,
+            false => commit(hub, reference).map_err(explain)?,
         };
         if let Some(entries) = self.cache.listing(&self.commit) {
             self.entries = entries;
             return Ok(());
         }
-        let listed = match reference.kind {
-            Kind::Model => hub.tree(hub.model(reference), &self.commit),
-            Kind::Dataset => hub.tree(hub.dataset(reference), &self.commit),
-        };
-        let entries = listed.map_err(explain)?;
+        let entries = tree(hub, reference, &self.commit).map_err(explain)?;
         if let Some(entry) = entries
             .iter()
             .find(|entry| !is_plain(&entry.path) || !is_git_id(&entry.id))
@@ -224,7 +205,7 @@ impl<'a> Snapshot<'a> {
     /// Downloads an entry to `partial`, from where an earlier try ended; returns its blob's name.
     fn download(
         &self,
-        hub: &Hub,
+        hub: &Client,
         entry: &Entry,
         partial: &Path,
         progress: &mut dyn FnMut(Progress),
@@ -262,7 +243,7 @@ impl<'a> Snapshot<'a> {
     /// is of several pieces.
     fn fill(
         &self,
-        hub: &Hub,
+        hub: &Client,
         entry: &Entry,
         file: &mut File,
         progress: &mut dyn FnMut(Progress),
@@ -270,19 +251,7 @@ impl<'a> Snapshot<'a> {
         let mut failures = 0;
         let mut begin = self.length(file)?;
         loop {
-            let result = match self.reference.kind {
-                Kind::Model => {
-                    self.stream(hub, hub.model(self.reference), entry, begin, file, progress)
-                }
-                Kind::Dataset => self.stream(
-                    hub,
-                    hub.dataset(self.reference),
-                    entry,
-                    begin,
-                    file,
-                    progress,
-                ),
-            };
+            let result = self.stream(hub, entry, begin, file, progress);
             let end = self.length(file)?;
             if end >= entry.size {
                 return Ok(begin > 0);
@@ -327,39 +296,42 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Appends the bytes from `begin` on to `file`, until they end or the connection breaks.
-    fn stream<T: RepoType>(
+    fn stream(
         &self,
-        hub: &Hub,
-        repository: HFRepository<T>,
+        hub: &Client,
         entry: &Entry,
         begin: u64,
         file: &mut File,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Option<HFError>> {
+    ) -> Result<Option<Failure>> {
         if begin >= entry.size {
             return Ok(None);
         }
-        let range = (begin > 0).then_some(begin..entry.size);
-        let request = repository.download_file_stream();
-        let request = request
-            .filename(&entry.path)
-            .revision(&self.commit)
-            .maybe_range(range);
-        let (_, mut stream) = match hub.wait(request.send()) {
-            Ok(answer) => answer,
-            Err(error) => return Ok(Some(error)),
+        let prefix = match self.reference.kind {
+            Kind::Model => "",
+            Kind::Dataset => "datasets/",
         };
-        let mut done = begin;
-        while let Some(chunk) = hub
-            .wait(async { stream.next().await.transpose() })
-            .transpose()
-        {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(error) => return Ok(Some(error)),
+        let segments: Vec<String> = entry.path.split('/').map(encoded).collect();
+        let path = format!(
+            "{prefix}{}/resolve/{}/{}",
+            self.reference.id,
+            encoded(&self.commit),
+            segments.join("/")
+        );
+        let mut body = match hub.open(&path, begin) {
+            Ok(body) => body,
+            Err(failure) => return Ok(Some(failure)),
+        };
+        let (mut done, mut buffer) = (begin, vec![0; 1 << 16]);
+        loop {
+            let chunk = match body.read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(len) => &buffer[..len],
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Ok(Some(Failure::of_body(error))),
             };
             let partial = self.cache.partial(entry);
-            file.write_all(&chunk)
+            file.write_all(chunk)
                 .map_err(|e| self.reference.disk(e, &partial))?;
             done += chunk.len() as u64;
             progress(Progress::Download {
@@ -372,144 +344,83 @@ impl<'a> Snapshot<'a> {
                 return Ok(None);
             }
         }
-        Ok(None)
     }
 }
 
-impl Hub {
-    fn new(settings: &Settings) -> HFResult<Self> {
-        // Without a token the client would look for one itself. One that no header can hold is not sent.
-        let token = settings.token.as_ref().map_or("\n", |token| token.secret());
-        let client = HFClient::builder()
-            .endpoint(&settings.endpoint)
-            .cache_dir(&settings.cache)
-            .token(token)
-            .user_agent(concat!(
-                env!("CARGO_PKG_NAME"),
-                "/",
-                env!("CARGO_PKG_VERSION")
-            ))
-            .retry_max_attempts(RETRIES as usize)
-            .retry_base_delay(settings.pause)
-            .build()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        Ok(Hub { client, runtime })
+fn api(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Model => "api/models",
+        Kind::Dataset => "api/datasets",
     }
+}
 
-    /// The answer, or an I/O error of the kind `TimedOut`.
-    fn wait<T>(&self, answer: impl Future<Output = HFResult<T>>) -> HFResult<T> {
-        self.runtime.block_on(async {
-            match tokio::time::timeout(SILENCE, answer).await {
-                Ok(answer) => answer,
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-            }
-        })
+/// The commit that the reference's revision is at.
+fn commit(hub: &Client, reference: &Reference) -> Result<String, Failure> {
+    #[derive(Deserialize)]
+    struct Info {
+        sha: Option<String>,
     }
+    let (api, revision) = (api(reference.kind), encoded(reference.revision()));
+    let path = format!("{api}/{}/revision/{revision}?expand=sha", reference.id);
+    let Info { sha } = hub.json(&path)?;
+    sha.filter(|sha| is_git_id(sha))
+        .ok_or_else(|| Failure::Nonsense("the commit of the revision is missing".to_owned()))
+}
 
-    fn model(&self, reference: &Reference) -> HFRepository<hf_hub::RepoTypeModel> {
-        let (owner, name) = split_id(&reference.id);
-        self.client.model(owner, name)
+/// The files at a commit.
+fn tree(hub: &Client, reference: &Reference, commit: &str) -> Result<Vec<Entry>, Failure> {
+    #[derive(Deserialize)]
+    #[serde(tag = "type", rename_all = "lowercase")]
+    enum Item {
+        File {
+            oid: String,
+            size: u64,
+            path: String,
+            lfs: Option<IgnoredAny>,
+        },
+        #[serde(other)]
+        Other,
     }
+    let (api, id) = (api(reference.kind), &reference.id);
+    let path = format!("{api}/{id}/tree/{}?recursive=true", encoded(commit));
+    let items = hub.list(&path)?;
+    let entries = items.into_iter().filter_map(|item| match item {
+        Item::Other => None,
+        Item::File {
+            oid,
+            size,
+            path,
+            lfs,
+        } => Some(Entry {
+            path,
+            size,
+            id: oid,
+            is_lfs: lfs.is_some(),
+        }),
+    });
+    Ok(entries.collect())
+}
 
-    fn dataset(&self, reference: &Reference) -> HFRepository<hf_hub::RepoTypeDataset> {
-        let (owner, name) = split_id(&reference.id);
-        self.client.dataset(owner, name)
+/// Ids like the reference's: among those with its name or, failing that, among its owner's.
+fn like(hub: &Client, reference: &Reference) -> Vec<String> {
+    let (owner, name) = match reference.id.split_once('/') {
+        Some((owner, name)) => (owner, name),
+        None => ("", &*reference.id),
+    };
+    let found = near(&reference.id, search(hub, reference.kind, "search", name));
+    if !found.is_empty() || owner.is_empty() {
+        return found;
     }
+    near(&reference.id, search(hub, reference.kind, "author", owner))
+}
 
-    /// The commit that the reference's revision is at.
-    fn commit(&self, reference: &Reference) -> HFResult<String> {
-        let (revision, fields) = (reference.revision(), vec!["sha".to_owned()]);
-        let sha = match reference.kind {
-            Kind::Model => {
-                let model = self.model(reference);
-                let request = model.info().revision(revision).expand(fields).send();
-                self.wait(request)?.sha
-            }
-            Kind::Dataset => {
-                let dataset = self.dataset(reference);
-                let request = dataset.info().revision(revision).expand(fields).send();
-                self.wait(request)?.sha
-            }
-        };
-        sha.filter(|sha| is_git_id(sha))
-            .ok_or_else(|| HFError::malformed_response("the commit of the revision"))
+/// Ids that the hub's search finds by a field; none if it fails.
+fn search(hub: &Client, kind: Kind, field: &str, text: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Found {
+        id: String,
     }
-
-    /// The files at a commit.
-    fn tree<T: RepoType>(&self, repository: HFRepository<T>, commit: &str) -> HFResult<Vec<Entry>> {
-        let mut tree = pin!(
-            repository
-                .list_tree()
-                .revision(commit)
-                .recursive(true)
-                .send()?
-        );
-        let mut entries = Vec::new();
-        while let Some(entry) = self.wait(async { tree.next().await.transpose() })? {
-            if let RepoTreeEntry::File {
-                oid,
-                size,
-                path,
-                lfs,
-                ..
-            } = entry
-            {
-                entries.push(Entry {
-                    path,
-                    size,
-                    id: oid,
-                    is_lfs: lfs.is_some(),
-                });
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Ids like the reference's: among those with its name or, failing that, among its owner's.
-    fn near(&self, reference: &Reference) -> Vec<String> {
-        let (owner, name) = split_id(&reference.id);
-        let found = near(&reference.id, self.search(reference.kind, Some(name), None));
-        if !found.is_empty() || owner.is_empty() {
-            return found;
-        }
-        near(
-            &reference.id,
-            self.search(reference.kind, None, Some(owner)),
-        )
-    }
-
-    /// Ids that the hub's search finds; none if it fails.
-    fn search(&self, kind: Kind, name: Option<&str>, owner: Option<&str>) -> Vec<String> {
-        const MOST: usize = 100;
-        let (name, owner) = (name.map(str::to_owned), owner.map(str::to_owned));
-        let ids = async {
-            Ok(match kind {
-                Kind::Model => {
-                    let list = self
-                        .client
-                        .list_models()
-                        .maybe_search(name)
-                        .maybe_author(owner);
-                    let found: Vec<_> = list.limit(MOST).send()?.collect().await;
-                    found.into_iter().flatten().map(|model| model.id).collect()
-                }
-                Kind::Dataset => {
-                    let list = self
-                        .client
-                        .list_datasets()
-                        .maybe_search(name)
-                        .maybe_author(owner);
-                    let found: Vec<_> = list.limit(MOST).send()?.collect().await;
-                    found
-                        .into_iter()
-                        .flatten()
-                        .map(|dataset| dataset.id)
-                        .collect()
-                }
-            })
-        };
-        self.wait(ids).unwrap_or_default()
-    }
+    let path = format!("{}?{field}={}&limit=100", api(kind), encoded(text));
+    let found: Vec<Found> = hub.json(&path).unwrap_or_default();
+    found.into_iter().map(|found| found.id).collect()
 }

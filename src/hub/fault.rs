@@ -3,8 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use hf_hub::HFError;
-
+use super::http::Failure;
 use super::place::{Kind, Reference};
 use super::settings::Settings;
 use crate::error::Error;
@@ -76,50 +75,16 @@ impl Reference {
     }
 
     /// The error for one of the client's.
-    pub(super) fn explain(&self, error: HFError, settings: &Settings) -> Error {
+    pub(super) fn explain(&self, failure: Failure, settings: &Settings) -> Error {
         let endpoint = &settings.endpoint;
-        let retry_after = match &error {
-            HFError::RateLimited { retry_after, .. } => *retry_after,
-            _ => None,
-        };
-        let context = match error {
-            HFError::Http { context }
-            | HFError::AuthRequired { context }
-            | HFError::Forbidden { context }
-            | HFError::Conflict { context }
-            | HFError::RateLimited { context, .. } => context,
-            HFError::RepoNotFound {
-                context: Some(context),
-                ..
-            }
-            | HFError::RevisionNotFound {
-                context: Some(context),
-                ..
-            }
-            | HFError::EntryNotFound {
-                context: Some(context),
-                ..
-            } => context,
-            HFError::Request { source, .. } if source.is_connect() || source.is_timeout() => {
-                // The address may hold a signature in its query: it's not shown.
-                return self.unreachable(endpoint, &root(&source.without_url()));
-            }
-            HFError::Request { source, .. } if !is_json(&source) => {
-                let what = format!("the connection broke: {}", root(&source.without_url()));
+        let refusal = match failure {
+            Failure::Status(refusal) => refusal,
+            Failure::Unreachable(what) => return self.unreachable(endpoint, &what),
+            Failure::Broken(what) => {
+                let what = format!("the connection broke: {what}");
                 return self.fault(Fault::Unreachable, what, "try again");
             }
-            HFError::Xet { source, .. } => {
-                let what = format!("the connection broke: {}", root(&*source));
-                return self.fault(Fault::Unreachable, what, "try again");
-            }
-            HFError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return self.unreachable(endpoint, "no answer for a minute");
-            }
-            other => {
-                let what = match other {
-                    HFError::Request { source, .. } => root(&source.without_url()),
-                    other => other.to_string(),
-                };
+            Failure::Nonsense(what) => {
                 return self.fault(
                     Fault::Server,
                     format!("{endpoint} gave an answer that makes no sense: {what}"),
@@ -127,9 +92,8 @@ impl Reference {
                 );
             }
         };
-        let status = context.status.as_u16();
-        let code = context.error_code.as_deref().unwrap_or_default();
-        let mut said = context.server_message.clone().unwrap_or_default();
+        let (status, code) = (refusal.status, &*refusal.code);
+        let mut said = refusal.message;
         if let Some(token) = &settings.token {
             said = said.replace(token.secret(), "…");
         }
@@ -152,7 +116,7 @@ impl Reference {
             ),
             (401 | 404, _) => self.no_repo(settings, &[]),
             (429, _) => {
-                let wait = retry_after.map_or("some minutes".to_owned(), |wait| {
+                let wait = refusal.retry_after.map_or("some minutes".to_owned(), |wait| {
                     format!("{} seconds", wait.as_secs())
                 });
                 let token = match settings.token {
@@ -257,29 +221,6 @@ fn detail(said: &str) -> String {
     match said.is_empty() {
         true => said,
         false => format!(": {said}"),
-    }
-}
-
-/// True if the answer came, but is not the JSON that it should be.
-fn is_json(error: &dyn std::error::Error) -> bool {
-    error
-        .source()
-        .is_some_and(|source| source.is::<serde_json::Error>() || is_json(source))
-}
-
-/// What lies at the bottom of an error; a name that no server knows is called so.
-fn root(error: &dyn std::error::Error) -> String {
-    let mut chain = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        chain.push(error.to_string());
-        next = error.source();
-    }
-    let is_dns = chain.iter().any(|text| text.contains("dns error"));
-    let cause = chain.pop().unwrap_or_default();
-    match is_dns {
-        true => format!("its name is not known (DNS): {cause}"),
-        false => cause,
     }
 }
 

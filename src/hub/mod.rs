@@ -25,6 +25,7 @@ mod cache;
 mod client;
 mod dataset;
 mod fault;
+mod http;
 mod model;
 mod place;
 mod settings;
