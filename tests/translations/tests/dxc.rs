@@ -1,8 +1,11 @@
 //! Microsoft's DXC, the compiler of shaders on DX12, over the HLSL that `tests/naga.rs` wrote.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hassle_rs::{Dxc, DxcCompiler, DxcLibrary};
 
@@ -13,30 +16,45 @@ const ARGUMENTS: [&str; 4] = ["-HV", "2018", "-no-warnings", "-Ges"];
 #[ignore = "needs DXC: scripts/check_shaders brings it"]
 fn compiles_every_file() {
     let path = std::env::var_os("DXC").expect("DXC = where libdxcompiler.so is");
-    let dxc = Dxc::new(Some(PathBuf::from(path))).unwrap();
-    let (compiler, library) = (
-        dxc.create_compiler().unwrap(),
-        dxc.create_library().unwrap(),
-    );
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("translations/hlsl");
-    let (mut compiled, mut same) = (0, 0);
-    let (mut failures, mut seen) = (Vec::new(), HashSet::new());
+    let (mut shaders, mut same) = (BTreeMap::new(), 0);
     for version in entries(&folder) {
         // DXC begins with 6.0; what is written for 5.1 it takes as that.
         let model = version.file_name().unwrap().to_str().unwrap();
         let profile = format!("cs_{}", if model == "5_1" { "6_0" } else { model });
         for file in entries(&version) {
             let text = std::fs::read_to_string(&file).unwrap();
-            if !seen.insert((text.clone(), profile.clone())) {
-                same += 1;
-                continue;
-            }
-            match compile(&compiler, &library, &text, &profile) {
-                Ok(()) => compiled += 1,
-                Err(message) => failures.push(format!("{}: {message}", file.display())),
+            match shaders.entry((text, profile.clone())) {
+                Entry::Occupied(_) => same += 1,
+                Entry::Vacant(entry) => drop(entry.insert(file)),
             }
         }
     }
+    let (next, compiled) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let shaders: Vec<_> = shaders.into_iter().collect();
+    let failures = Mutex::new(Vec::new());
+    let work = || {
+        // A compiler is for one thread alone.
+        let dxc = Dxc::new(Some(PathBuf::from(&path))).unwrap();
+        let compiler = dxc.create_compiler().unwrap();
+        let library = dxc.create_library().unwrap();
+        while let Some(((text, profile), file)) = shaders.get(next.fetch_add(1, Relaxed)) {
+            match compile(&compiler, &library, text, profile) {
+                Ok(()) => drop(compiled.fetch_add(1, Relaxed)),
+                Err(message) => {
+                    let failure = format!("{}: {message}", file.display());
+                    failures.lock().unwrap().push(failure);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(work);
+        }
+    });
+    let (compiled, mut failures) = (compiled.into_inner(), failures.into_inner().unwrap());
+    failures.sort();
     println!(
         "compiled {compiled} of {} files; {same} more are the same as one of them",
         compiled + failures.len()
