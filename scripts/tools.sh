@@ -34,7 +34,7 @@ apt_lists() {
 install() {
     echo "installing $*"
     apt_lists
-    as_root apt-get install -y -qq "$@" >/dev/null
+    as_root apt-get install -y -qq -o DPkg::Lock::Timeout=120 "$@" >/dev/null
 }
 
 # unpack FOLDER PACKAGE…: unpacks packages, without what they depend on, into target/tools/FOLDER, which
