@@ -13,11 +13,11 @@ use hf_hub::{HFClient, HFError, HFRepository, HFResult, RepoType, split_id};
 use tokio::runtime::Runtime;
 
 use super::cache::{Cache, Entry, is_git_id};
-use super::fault::Fault;
-use super::place::{Kind, Reference, is_plain};
+use super::name::{Kind, is_plain};
+use super::place::Reference;
 use super::settings::Settings;
 use super::{Progress, near};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Nothing heard for so long is a broken connection.
 const SILENCE: Duration = Duration::from_secs(60);

@@ -26,14 +26,15 @@ mod client;
 mod dataset;
 mod fault;
 mod model;
+mod name;
 mod place;
 mod settings;
 mod splits;
 
 pub use self::dataset::data;
-pub use self::fault::Fault;
 pub use self::model::{model, model_outline};
 pub use self::settings::{Settings, Token};
+pub use crate::error::Fault;
 
 /// What happens meanwhile, for the user to see.
 #[derive(Debug)]
