@@ -363,7 +363,7 @@ fn headers_that_lie_are_refused() {
     let one = |shape: &str, begin, end| format!(r#"{{"a":{}}}"#, tensor(shape, begin, end));
     let two = |first: String, second: String| format!(r#"{{"a":{first},"b":{second}}}"#);
     let most = u64::MAX;
-    let large = 1 << 62;
+    let large = 1_u64 << 62;
     let cases = [
         ("beyond the file", one("[4]", 0, 16), 12),
         ("before the file's end", one("[4]", 0, 16), 20),
