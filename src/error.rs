@@ -80,7 +80,7 @@ pub enum Error {
         /// The model, data set or file, as it was named.
         name: String,
         /// The kind of failure.
-        fault: crate::hub::Fault,
+        fault: Fault,
         /// What is wrong.
         what: String,
         /// What to do about it.
@@ -107,6 +107,49 @@ pub enum Error {
         /// What to do about it.
         help: String,
     },
+}
+
+/// The kind of a failure to get something from the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Not in the cache, and nothing may be asked.
+    Offline,
+    /// No answer: no network, no such host, nobody listening, or silence.
+    Unreachable,
+    /// No such repository, or a private one.
+    NoRepo,
+    /// The repository has no such branch, tag or commit.
+    NoRevision,
+    /// The repository has no such file.
+    NoFile,
+    /// The data set has no such split or config, or several and none was named.
+    NoSplit,
+    /// The repository is gated or private, and the token is missing, wrong or not accepted.
+    Denied,
+    /// Too many requests.
+    RateLimited,
+    /// The hub failed, or answered what makes no sense.
+    Server,
+    /// The connection broke during a download; what came is kept.
+    Interrupted,
+    /// What was downloaded is not what the hub lists.
+    Checksum,
+    /// The cache's disk is full.
+    NoRoom,
+    /// The hub lists a file whose name leads out of the cache.
+    Unsafe,
+    /// The repository is there, but holds nothing that is read here.
+    NotReadable,
+}
+
+impl Fault {
+    /// True if what the cache holds may stand in: the hub said nothing about what was asked.
+    pub(crate) fn is_passing(self) -> bool {
+        matches!(
+            self,
+            Fault::Unreachable | Fault::RateLimited | Fault::Server
+        )
+    }
 }
 
 impl Error {

@@ -33,6 +33,8 @@ pub mod cache;
 pub mod ceilings;
 pub mod chat_template;
 pub mod checkpoint;
+#[cfg(test)]
+mod circles;
 pub mod config;
 pub mod cpu;
 pub mod data;

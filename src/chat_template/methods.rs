@@ -6,7 +6,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::arguments::{Arguments, Bound, text_of};
 use super::limits::within_limit;
-use super::operators::{escape, escaped, with_safety};
+use super::markup::{escape, escaped, with_safety};
 use super::texts::{
     capitalize, expand_tabs, is, is_space, padded, replaced, split_lines, split_space, title,
 };

@@ -19,6 +19,7 @@ mod filters;
 mod json;
 mod lexer;
 mod limits;
+mod markup;
 mod methods;
 mod operators;
 mod reader;

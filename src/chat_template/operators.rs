@@ -7,6 +7,7 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Tuple, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
 use super::limits::{within_limit, within_nesting};
+use super::markup::{escaped, with_safety};
 use super::methods;
 use super::values::{
     self, Iterable, IterableKind, Number, Python, compare, error, int, items, type_name, undefined,
@@ -79,28 +80,6 @@ pub(super) fn register(env: &mut Environment) {
 
 fn is_nan(value: &Value) -> bool {
     matches!(Python::from(value), Python::Float(float) if float.is_nan())
-}
-
-/// What a `Markup` does to a text that joins it.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '\'' => escaped += "&#39;",
-            '"' => escaped += "&#34;",
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// The text as a `Markup`: escaped, unless it is one.
-pub(super) fn escaped(value: &Value) -> String {
-    let text = values::text(value);
-    if value.is_safe() { text } else { escape(&text) }
 }
 
 fn unsupported(op: &str, left: &Value, right: &Value) -> Error {
@@ -182,15 +161,6 @@ fn multiply(left: &Value, right: &Value) -> Result<Value, Error> {
             })
         }
         _ => Err(unsupported("*", left, right)),
-    }
-}
-
-/// A text that is a `Markup` if the value it comes from is one.
-pub(super) fn with_safety(origin: &Value, text: String) -> Value {
-    if origin.is_safe() {
-        Value::from_safe_string(text)
-    } else {
-        Value::from(text)
     }
 }
 

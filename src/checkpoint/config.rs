@@ -16,14 +16,16 @@ use serde_json::{Map, Value, json};
 use super::generation::{BOS, EOS};
 use super::{CONFIG_FILE, GenerationConfig, foreign};
 use crate::error::{Error, Result};
-use crate::model::Dims;
+use crate::model::{Dims, params};
 use crate::tokenizer::ConfigIds;
 
 /// Widest attention head that the attention kernels hold.
 const MAX_HEAD_DIM: usize = 256;
-/// Bounds against nonsense: no product of two sizes overflows, and the parameter table stays small.
+/// Bounds of one size: no product of two overflows, and the parameter table stays small.
 const MAX_SIZE: u64 = 1 << 24;
 const MAX_LAYERS: u64 = 1024;
+/// Bound of all sizes together: the bytes of several copies of all parameters are counted in `usize`.
+const MAX_PARAMETERS: u128 = if usize::BITS < 64 { 1 << 26 } else { 1 << 40 };
 /// `<|endoftext|>` of GPT-2's vocabulary, transformers' default for an absent `eos_token_id`.
 const GPT2_EOS: u32 = 50256;
 
@@ -173,6 +175,17 @@ impl Config {
     }
 }
 
+/// How many parameters a model of these dims has. The blocks are alike, so that one is counted.
+fn parameters(dims: &Dims) -> u128 {
+    let count = |n_layer| {
+        let table = params::table(&Dims { n_layer, ..*dims });
+        let counts = table.iter().map(|p| p.rows as u128 * p.cols as u128);
+        counts.sum::<u128>()
+    };
+    let rest = count(0);
+    rest + dims.n_layer as u128 * (count(1) - rest)
+}
+
 fn is_token(id: u32, vocab_size: usize) -> bool {
     (id as usize) < vocab_size
 }
@@ -282,6 +295,21 @@ impl Keys<'_> {
                     dims.head_dim()
                 ),
                 format!("supported: heads of up to {MAX_HEAD_DIM}"),
+            ));
+        }
+        let parameters = parameters(&dims);
+        if parameters > MAX_PARAMETERS {
+            return Err(Error::file(
+                self.path,
+                format!(
+                    "`vocab_size` {}, `{n_positions}` {}, `n_embd` {n_embd}, `n_layer` {} and `n_inner` \
+                     {n_inner} make {parameters} parameters",
+                    dims.vocab_size, dims.n_positions, dims.n_layer
+                ),
+                format!(
+                    "supported: up to {MAX_PARAMETERS} parameters; gpt2-xl has 1557611200, so correct these \
+                     sizes, or copy config.json from the model that the weights belong to"
+                ),
             ));
         }
         Ok(dims)

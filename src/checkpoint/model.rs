@@ -57,8 +57,13 @@ impl Outline {
 
     /// What turns texts into this model's ids.
     pub fn codec<'a>(&'a self, template: &'a Template) -> Codec<'a> {
-        let tokenizer = self.tokenizer.as_ref();
-        Codec::new(&self.config.dims, tokenizer, &self.end, template)
+        Codec {
+            tokenizer: self.tokenizer.as_ref(),
+            end: &self.end,
+            template,
+            vocab_size: self.config.dims.vocab_size,
+            n_positions: self.config.dims.n_positions,
+        }
     }
 
     /// What a user has to know of the files, a sentence each.

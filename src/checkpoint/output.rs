@@ -1,7 +1,7 @@
 //! The output folder of a run: taking it, and writing files into it whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -32,15 +32,40 @@ pub fn run_files() -> impl Iterator<Item = &'static str> {
 /// The end of the name of a file still being written, which a killed run leaves behind.
 const PARTIAL: &str = ".partial";
 
+/// The name of the file that [`claim`] writes to learn whether it may.
+const PROBE: &str = "claim";
+
+/// Options that [`RUN_FILE`] always has, whichever version of this program wrote it.
+const RUN_KEYS: [&str; 6] = [
+    "beta",
+    "gradient-accumulation-steps",
+    "learning-rate",
+    "max-prompt-tokens",
+    "max-response-tokens",
+    "reference",
+];
+
+/// What [`DATA_FILE`] says at its top.
+const DATA_KEYS: [&str; 4] = ["train", "trained_on", "held_out", "eval_prompts_trained_on"];
+
+/// A file that tells a run is no longer than this: none that is longer was written by one.
+const MAX_TELLING: u64 = 16 << 20;
+
+/// What a folder has that holds a repository.
+const REPOSITORIES: [&str; 3] = [".git", ".hg", ".svn"];
+
 /// Takes `target` as the output folder of a run, and creates it and its parents where absent.
 ///
-/// Refuses a folder that holds anything, unless `overwrite`, which removes the [`run_files`] of the
-/// earlier run, partial ones included, and leaves all other files alone. (So a run that overwrites the
-/// folder of its own model has to load it first.)
+/// Refuses a folder that holds anything, unless `overwrite` and it holds a run of this program, whole
+/// or broken off: a [`DATA_FILE`] or [`RUN_FILE`] as a run writes them, or nothing but partial files.
+/// Then the [`run_files`] of the earlier run are removed, partial ones included; all other files stay.
+/// (So a run that overwrites the folder of its own model has to load it first.) A repository, the home
+/// folder, the current folder and those above it are not overwritten, whatever they hold.
 ///
 /// # Errors
-/// `Error::File` if `target` is a file, or holds anything and `overwrite` is false; `Error::Io` if it
-/// may not be created or written to. Nothing is removed before both are known.
+/// `Error::File` if `target` is a file, holds anything and `overwrite` is false, or is no folder to
+/// overwrite; `Error::Io` if it may not be created or written to. Nothing is removed before both are
+/// known.
 pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
     if target.is_file() {
         return Err(Error::file(
@@ -50,7 +75,7 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
         ));
     }
     fs::create_dir_all(target).map_err(|e| Error::io("create", target, e))?;
-    partial(target, "claim").map_err(|e| Error::io("write into", target, e))?;
+    partial(target, PROBE).map_err(|e| Error::io("write into", target, e))?;
 
     let names = names(target).map_err(|e| Error::io("list", target, e))?;
     let Some(first) = names.first() else {
@@ -63,12 +88,77 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
             "name another output folder, or pass --overwrite to replace the files of the earlier run",
         ));
     }
+    refuse_other_folders(target, &names)?;
     let leftovers = names.into_iter().filter(|name| is_partial(name));
     for name in run_files().map(str::to_owned).chain(leftovers) {
         let path = target.join(name);
         gone(fs::remove_file(&path)).map_err(|e| Error::io("remove", path, e))?;
     }
     remove_templates(target).map_err(|e| Error::io("empty", target.join(tokenizer::TEMPLATES), e))
+}
+
+/// Refuses to overwrite a folder, which holds these `names`, unless it is that of an earlier run.
+fn refuse_other_folders(target: &Path, names: &[String]) -> Result<()> {
+    let refused = |what: String| {
+        Err(Error::file(
+            target,
+            format!("{what}, and --overwrite replaces only the folder of an earlier run"),
+            "name another output folder; a folder that holds nothing else of use can be removed by hand",
+        ))
+    };
+    if let Some(name) = REPOSITORIES.iter().find(|name| target.join(name).exists()) {
+        return refused(format!(
+            "the output folder is a repository (it holds {name})"
+        ));
+    }
+    let real = |path: &Path| path.canonicalize();
+    let target_is = real(target).map_err(|e| Error::io("read", target, e))?;
+    let here = std::env::current_dir().and_then(|here| real(&here));
+    if here.is_ok_and(|here| here.starts_with(&target_is)) {
+        return refused(
+            "the output folder is the one that the program runs in, or above it".to_owned(),
+        );
+    }
+    if std::env::home_dir().is_some_and(|home| real(&home).is_ok_and(|home| home == target_is)) {
+        return refused("the output folder is the home folder".to_owned());
+    }
+    if holds_run(target, names) {
+        return Ok(());
+    }
+    const SHOWN: usize = 3;
+    let mut shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        shown += ", …";
+    }
+    refused(format!(
+        "the output folder holds {shown}, but no {RUN_FILE} or {DATA_FILE} as a run of this program writes them"
+    ))
+}
+
+/// True if the folder, which holds these `names`, is that of a run of this program, even of one that
+/// broke off. A run writes [`DATA_FILE`] first and [`RUN_FILE`] before the model, each whole or not at
+/// all; what else it writes has names that other programs use too.
+fn holds_run(target: &Path, names: &[String]) -> bool {
+    let all_partial = names.iter().all(|name| is_partial(name));
+    all_partial || tells_run(&target.join(RUN_FILE), is_run_toml) || {
+        tells_run(&target.join(DATA_FILE), is_data_json)
+    }
+}
+
+fn tells_run(path: &Path, tells: fn(&str) -> bool) -> bool {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_TELLING).read_to_string(&mut text));
+    read.is_ok() && tells(&text)
+}
+
+fn is_run_toml(text: &str) -> bool {
+    let parsed = text.parse::<toml::Table>();
+    parsed.is_ok_and(|options| RUN_KEYS.iter().all(|key| options.contains_key(*key)))
+}
+
+fn is_data_json(text: &str) -> bool {
+    let parsed = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
+    parsed.is_ok_and(|report| DATA_KEYS.iter().all(|key| report.contains_key(*key)))
 }
 
 /// Removes the further chat templates of a model that an earlier run copied, and their folder if it is then empty.
@@ -157,7 +247,8 @@ fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
 
 /// True for the names that [`partial`] gives to the files of a run.
 fn is_partial(name: &str) -> bool {
-    let of_a_run = |rest: &str| run_files().any(|file| rest.starts_with(file));
+    let mut known = run_files().chain([PROBE]);
+    let of_a_run = |rest: &str| known.any(|file| rest.starts_with(&format!("{file}.")));
     name.ends_with(PARTIAL) && name.strip_prefix('.').is_some_and(of_a_run)
 }
 
@@ -183,20 +274,135 @@ mod tests {
         assert!(names(&target).unwrap().is_empty());
     }
 
+    const OURS: &str = r#"{"train": [], "eval": null, "trained_on": 1, "held_out": 0,
+        "eval_prompts_trained_on": null}"#;
+
+    /// A folder that holds these files.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        dir
+    }
+
     #[test]
     fn claim_refuses_what_is_there_unless_told_to_overwrite() {
-        let dir = tempfile::tempdir().unwrap();
         let partial = ".model.safetensors.a1b2.partial";
-        for name in ["model.safetensors", "metrics.jsonl", "notes.md", partial] {
-            fs::write(dir.path().join(name), "x").unwrap();
-        }
+        let dir = folder(&[
+            ("model.safetensors", "x"),
+            ("metrics.jsonl", "x"),
+            ("notes.md", "x"),
+            ("data.json", OURS),
+            (partial, "x"),
+        ]);
         let text = claim(dir.path(), false).unwrap_err().to_string();
         assert!(text.contains("not empty"), "{text}");
         assert!(text.contains("--overwrite"), "{text}");
-        assert_eq!(names(dir.path()).unwrap().len(), 4, "nothing removed");
+        assert_eq!(names(dir.path()).unwrap().len(), 5, "nothing removed");
 
         claim(dir.path(), true).unwrap();
         assert_eq!(names(dir.path()).unwrap(), ["notes.md"]);
+    }
+
+    #[test]
+    fn claim_overwrites_what_a_run_leaves_however_it_ends() {
+        // As `TrainConfig::to_toml` begins, and more.
+        let toml = "loss = \"sigmoid\"\nbeta = 0.1\nlearning-rate = 1e-5\nmax-prompt-tokens = 96\n\
+            gradient-accumulation-steps = 4\nmax-response-tokens = 64\nreference = \"cached\"\n";
+        let left: [&[(&str, &str)]; 5] = [
+            // Killed while it wrote its first file, or while it claimed the folder.
+            &[(".data.json.x7Yz.partial", "{")],
+            &[(".claim.x7Yz.partial", "")],
+            // Killed in training.
+            &[
+                ("data.json", OURS),
+                ("metrics.jsonl", "{\"step\":1}\n{\"st"),
+            ],
+            // A whole run, and one of a version without data.json.
+            &[
+                ("data.json", OURS),
+                ("run.toml", toml),
+                ("config.json", "{}"),
+            ],
+            &[
+                ("run.toml", toml),
+                ("config.json", "{}"),
+                ("vocab.json", "{}"),
+            ],
+        ];
+        for files in left {
+            let dir = folder(files);
+            claim(dir.path(), true).unwrap();
+            let left = names(dir.path()).unwrap();
+            assert!(left.is_empty(), "{files:?}: {left:?}");
+        }
+    }
+
+    #[test]
+    fn claim_overwrites_no_other_folder() {
+        let others: [(&[(&str, &str)], &str); 7] = [
+            (
+                &[
+                    ("config.json", "{}"),
+                    ("model.safetensors", "x"),
+                    ("tokenizer.json", "{}"),
+                ],
+                "holds config.json, model.safetensors, tokenizer.json, but no run.toml",
+            ),
+            (
+                &[("data.json", "[1, 2]"), ("config.json", "{}")],
+                "but no run.toml",
+            ),
+            (
+                &[("data.json", r#"{"train": "x.csv"}"#)],
+                "holds data.json, but",
+            ),
+            (
+                &[("run.toml", "learning-rate = 1e-4\n")],
+                "holds run.toml, but",
+            ),
+            (
+                &[("metrics.jsonl", "{\"step\":1}")],
+                "holds metrics.jsonl, but",
+            ),
+            (
+                &[(".bashrc", ""), (".data.json.x.partial", "")],
+                "holds .bashrc, ",
+            ),
+            (
+                &[("data.json", OURS), (".git/HEAD", "")],
+                "is a repository (it holds .git)",
+            ),
+        ];
+        for (files, expected) in others {
+            let dir = folder(files);
+            let before = names(dir.path()).unwrap();
+            let error = claim(dir.path(), true).unwrap_err();
+            assert!(matches!(error, Error::File { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(expected), "{text}");
+            assert!(text.contains("help: name another output folder"), "{text}");
+            assert_eq!(names(dir.path()).unwrap(), before, "nothing removed");
+        }
+    }
+
+    #[test]
+    fn claim_does_not_overwrite_the_folder_that_it_runs_in() {
+        let here = std::env::current_dir().unwrap();
+        for folder in [Path::new("."), here.as_path(), here.parent().unwrap()] {
+            let names = names(folder).unwrap();
+            let text = refuse_other_folders(folder, &names)
+                .unwrap_err()
+                .to_string();
+            let repository = text.contains("is a repository");
+            assert!(
+                repository || text.contains("that the program runs in"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

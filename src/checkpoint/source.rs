@@ -1,18 +1,29 @@
-//! The safetensors files of a model folder: finding them, mapping them, listing their tensors.
+//! The safetensors files of a model folder: finding them, listing their tensors, reading by position.
+//!
+//! The files are read and never mapped: a mapped file that another process cuts short kills this one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::foreign::{self, Foreign};
 use super::{ADAPTER_FILE, INDEX_FILE, PREFIX, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 use crate::stand_in;
+
+/// Bytes at a file's beginning that tell its kind.
+const HEAD: u64 = 4096;
+
+/// The longest header of a safetensors file, as the format's own reader bounds it.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Bytes that are compared at once.
+const COMPARED: usize = 1 << 20;
 
 /// A model folder's safetensors files: one, or an index and its shards.
 pub(super) struct Files {
@@ -78,49 +89,214 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Maps a file into memory.
-pub(super) fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
-    // SAFETY: the map is only read, and only until the values are copied out of it. As with any
-    // memory map, a process that changes the file in place meanwhile breaks this one; replacing it
-    // by rename, as everything here does, is harmless.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
+/// A safetensors file that is read by position: on disk, or in memory.
+pub(super) struct Shard<'a> {
+    path: &'a Path,
+    bytes: Bytes<'a>,
+    /// Length in bytes when the file was opened.
+    len: u64,
+}
+
+enum Bytes<'a> {
+    Disk(File),
+    Memory(&'a [u8]),
+}
+
+impl<'a> Shard<'a> {
+    /// Opens a file. Every later read goes through this handle, so that a file that is replaced by
+    /// rename meanwhile is read to its end as it was.
+    pub(super) fn open(path: &'a Path) -> Result<Shard<'a>> {
+        let failed = |e| Error::io("read", path, e);
+        let file = File::open(path).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        Ok(Shard {
+            path,
+            bytes: Bytes::Disk(file),
+            len,
+        })
+    }
+
+    /// A file in memory; `path` is its name in errors.
+    pub(super) fn in_memory(path: &'a Path, bytes: &'a [u8]) -> Shard<'a> {
+        Shard {
+            path,
+            bytes: Bytes::Memory(bytes),
+            len: bytes.len() as u64,
+        }
+    }
+
+    /// Fills `out` with the bytes from `offset` on. Threads may read at once.
+    ///
+    /// # Errors
+    /// `Error::File` if the file ends before; `Error::Io`.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let read = match &self.bytes {
+            Bytes::Disk(file) => read_exact_at(file, offset, out),
+            Bytes::Memory(bytes) => {
+                let start = usize::try_from(offset).ok();
+                let rest = start.and_then(|start| bytes.get(start..));
+                match rest.and_then(|rest| rest.get(..out.len())) {
+                    Some(wanted) => {
+                        out.copy_from_slice(wanted);
+                        Ok(())
+                    }
+                    None => Err(ErrorKind::UnexpectedEof.into()),
+                }
+            }
+        };
+        read.map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof => Error::file(
+                self.path,
+                format!(
+                    "the file became shorter while it was read: it had {} bytes",
+                    self.len
+                ),
+                "another program writes it: wait until that program ends, or download the file again",
+            ),
+            _ => Error::io("read", self.path, e),
+        })
+    }
+
+    /// Reads the header, and checks that the tensors lie one behind the other and end where the
+    /// file ends.
+    fn header(&self) -> Result<Header> {
+        let mut head = vec![0; self.len.min(HEAD) as usize];
+        self.read_at(0, &mut head)?;
+        stand_in::refuse(self.path, &head)?;
+        let damaged = |what: String| match foreign::of_bytes(&head) {
+            Some(Foreign { what, help }) => Error::file(self.path, what, help),
+            None => Error::file(
+                self.path,
+                format!("not a whole safetensors file: {what}"),
+                "the file is cut off or damaged: download or save it again",
+            ),
+        };
+        let Some(length) = head.first_chunk::<8>() else {
+            return Err(damaged(format!("it has {} bytes", self.len)));
+        };
+        let length = u64::from_le_bytes(*length);
+        // Checked before any memory is taken for the header.
+        if length > MAX_HEADER || length > self.len - 8 {
+            return Err(damaged(format!(
+                "it claims a header of {length} bytes and has {} bytes",
+                self.len
+            )));
+        }
+        let mut text = vec![0; length as usize];
+        self.read_at(8, &mut text)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&text).map_err(|e| damaged(format!("its header: {e}")))?;
+        let start = 8 + length;
+        let claimed = start.checked_add(metadata.data_len() as u64);
+        if claimed != Some(self.len) {
+            return Err(damaged(format!(
+                "its tensors have {} bytes, and {} bytes follow its header",
+                metadata.data_len(),
+                self.len - start
+            )));
+        }
+        Ok(Header { start, metadata })
+    }
+}
+
+/// What the beginning of a safetensors file says.
+struct Header {
+    /// Where the tensors begin in the file.
+    start: u64,
+    metadata: Metadata,
+}
+
+/// Reads without moving the file's cursor, which threads share.
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+#[cfg(not(unix))]
+use seek_and_read as read_exact_at;
+
+/// The same where no such call is: one thread at a time moves the cursor.
+#[cfg(any(not(unix), test))]
+fn seek_and_read(mut file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    use std::sync::{Mutex, PoisonError};
+    static CURSOR: Mutex<()> = Mutex::new(());
+    let _one = CURSOR.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(out)
 }
 
 /// A tensor as a file holds it.
 pub(super) struct Stored<'a> {
-    pub path: &'a Path,
+    shard: &'a Shard<'a>,
     /// The name in the file, which may have the prefix `transformer.`.
     pub name: String,
-    pub view: TensorView<'a>,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Where its values begin in the file.
+    start: u64,
+    /// Length of its values in bytes.
+    len: usize,
 }
 
-/// All tensors of the files by their name without prefix, but for the masks of old files.
-pub(super) fn tensors<'a>(
-    files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
-) -> Result<BTreeMap<String, Stored<'a>>> {
-    let mut all = BTreeMap::new();
-    for (path, bytes) in files {
-        stand_in::refuse(path, bytes)?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| match foreign::of_bytes(bytes) {
-            Some(Foreign { what, help }) => Error::file(path, what, help),
-            None => Error::file(
-                path,
-                format!("not a whole safetensors file: {e}"),
-                "the file is cut off or damaged: download or save it again",
-            ),
-        })?;
-        for (name, view) in file.tensors() {
+impl Stored<'_> {
+    pub fn path(&self) -> &Path {
+        self.shard.path
+    }
+
+    /// Fills `out` with the bytes from `offset` on, counted from the tensor's first.
+    ///
+    /// # Errors
+    /// `Error::File` if the file has become shorter; `Error::Io`.
+    pub fn read_at(&self, offset: usize, out: &mut [u8]) -> Result<()> {
+        self.shard.read_at(self.start + offset as u64, out)
+    }
+
+    /// True if both have the same type, shape and bytes.
+    pub fn equals(&self, other: &Stored) -> Result<bool> {
+        if (self.dtype, &self.shape, self.len) != (other.dtype, &other.shape, other.len) {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (vec![0; COMPARED], vec![0; COMPARED]);
+        for offset in (0..self.len).step_by(COMPARED) {
+            let count = COMPARED.min(self.len - offset);
+            self.read_at(offset, &mut ours[..count])?;
+            other.read_at(offset, &mut theirs[..count])?;
+            if ours[..count] != theirs[..count] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// All tensors of the files by their name without prefix, but for the masks of old files. Reads the
+/// headers only.
+pub(super) fn tensors<'a>(shards: &'a [Shard<'a>]) -> Result<BTreeMap<String, Stored<'a>>> {
+    let mut all: BTreeMap<String, Stored> = BTreeMap::new();
+    for shard in shards {
+        let Header { start, metadata } = shard.header()?;
+        // By name, so that of two faults the same one is told each time.
+        let infos: BTreeMap<String, &TensorInfo> = metadata.tensors().into_iter().collect();
+        for (name, info) in infos {
             let short = name.strip_prefix(PREFIX).unwrap_or(&name).to_owned();
             if is_mask(&short) {
                 continue;
             }
-            let stored = Stored { path, name, view };
+            let (begin, end) = info.data_offsets;
+            let stored = Stored {
+                shard,
+                name,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                start: start + begin as u64,
+                len: end - begin,
+            };
             if let Some(other) = all.insert(short, stored) {
                 return Err(Error::tensor(
-                    path,
+                    shard.path,
                     &other.name,
-                    format!("stored twice; the other is in {}", other.path.display()),
+                    format!("stored twice; the other is in {}", other.path().display()),
                     "save the model anew with save_pretrained",
                 ));
             }
@@ -158,7 +334,8 @@ mod tests {
             (b"GGUF\x03\0\0\0", "llama.cpp's format"),
             (b"\x89HDF\r\n\x1a\n", "TensorFlow's"),
         ] {
-            let text = text(tensors([(Path::new("model.safetensors"), bytes)]));
+            let shards = [Shard::in_memory(Path::new("model.safetensors"), bytes)];
+            let text = text(tensors(&shards));
             assert!(text.starts_with("model.safetensors: "), "{text}");
             assert!(text.contains(expected), "{text}");
         }
@@ -203,6 +380,24 @@ mod tests {
         let pointer = "version https://git-lfs.github.com/spec/v1\n";
         fs::write(&index, pointer).unwrap();
         assert!(text(find(dir.path())).contains("a Git LFS pointer"));
+    }
+
+    #[test]
+    fn both_ways_to_read_by_position_read_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bytes");
+        let bytes: Vec<u8> = (0..=255).collect();
+        fs::write(&path, &bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        for read in [read_exact_at, seek_and_read] {
+            for (offset, count) in [(0, 256), (250, 6), (7, 3), (256, 0)] {
+                let mut out = vec![0; count];
+                read(&file, offset, &mut out).unwrap();
+                assert_eq!(out, bytes[offset as usize..][..count]);
+            }
+            let beyond = read(&file, 250, &mut [0; 7]).unwrap_err();
+            assert_eq!(beyond.kind(), ErrorKind::UnexpectedEof);
+        }
     }
 
     #[test]

@@ -9,13 +9,16 @@ use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
 use super::foreign::{self, Foreign};
-use super::source::{self, Stored};
+use super::source::{self, Shard, Stored};
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::model::params::{self, Param, Role};
 
 /// The head, which is `wte`: some files store both, some only the one, some only the other.
 const HEAD: &str = "lm_head.weight";
+
+/// Values of a tensor that are read at once: large enough for few calls, small enough for a cache.
+const BLOCK: usize = 1 << 16;
 
 // Saved files and fingerprints take the values' bytes as they lie in memory.
 const _: () = assert!(
@@ -33,23 +36,19 @@ pub struct Weights {
 impl Weights {
     /// Reads `model.safetensors`, or the shards of `model.safetensors.index.json`, from the model
     /// folder `dir`. F32, F16 and BF16 are read, names with and without `transformer.`, and the head
-    /// where `wte`, which it is tied to, is not there.
+    /// where `wte`, which it is tied to, is not there. Each tensor is read straight into its vector:
+    /// beside those no copy of the weights is held.
     ///
     /// # Errors
     /// `Error::Tensor`, naming file and tensor, if a parameter is missing, stored twice, misshapen, of
     /// another type or not finite, if there is a tensor that this GPT-2 does not have, or if the head is
-    /// not tied to `wte`; `Error::File` if there are no weights in `dir` or a file is damaged;
-    /// `Error::Io` if one cannot be read.
+    /// not tied to `wte`; `Error::File` if there are no weights in `dir`, or a file is damaged or
+    /// becomes shorter while it is read; `Error::Io` if one cannot be read.
     pub fn load(dir: &Path, dims: &Dims) -> Result<Weights> {
         let files = source::find(dir)?;
-        let maps = files
-            .shards
-            .iter()
-            .map(|path| source::map(path))
-            .collect::<Result<Vec<_>>>()?;
-        let bytes = maps.iter().map(|map| &map[..]);
-        let shards = files.shards.iter().map(|path| path.as_path()).zip(bytes);
-        read(&files.main, source::tensors(shards)?, dims)
+        let shards = files.shards.iter().map(|path| Shard::open(path));
+        let shards = shards.collect::<Result<Vec<_>>>()?;
+        read(&files.main, source::tensors(&shards)?, dims)
     }
 
     /// Reads the bytes of one safetensors file as [`Weights::load`] does; `origin` is its name in
@@ -58,7 +57,8 @@ impl Weights {
     /// # Errors
     /// `Error::Tensor` and `Error::File` as there.
     pub fn parse(bytes: &[u8], origin: &Path, dims: &Dims) -> Result<Weights> {
-        read(origin, source::tensors([(origin, bytes)])?, dims)
+        let shards = [Shard::in_memory(origin, bytes)];
+        read(origin, source::tensors(&shards)?, dims)
     }
 }
 
@@ -123,7 +123,7 @@ fn refuse_unknown(stored: &BTreeMap<String, Stored>, table: &[Param], dims: &Dim
     let Some((name, tensor)) = stored.iter().find(|(name, _)| !known.contains(&name[..])) else {
         return Ok(());
     };
-    let refused = |what: &str, help| Error::tensor(tensor.path, &tensor.name, what, help);
+    let refused = |what: &str, help| Error::tensor(tensor.path(), &tensor.name, what, help);
     Err(match foreign::of_tensor(name) {
         Some(Foreign { what, help }) => refused(what, help),
         None => refused(
@@ -137,14 +137,11 @@ fn refuse_unknown(stored: &BTreeMap<String, Stored>, table: &[Param], dims: &Dim
 }
 
 fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
-    let same = head.view.dtype() == wte.view.dtype()
-        && head.view.shape() == wte.view.shape()
-        && head.view.data() == wte.view.data();
-    if same {
+    if head.equals(wte)? {
         return Ok(());
     }
     Err(Error::tensor(
-        head.path,
+        head.path(),
         &head.name,
         format!("differs from `{}`", wte.name),
         "a head of its own is not implemented: supported is GPT-2's, which is tied to wte",
@@ -153,10 +150,10 @@ fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
 
 /// A stored tensor as `param`'s values.
 fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
-    let fail = |what: String, help: &str| Error::tensor(stored.path, &stored.name, what, help);
-    if stored.view.shape() != param.shape() {
+    let fail = |what: String, help: &str| Error::tensor(stored.path(), &stored.name, what, help);
+    if stored.shape != param.shape() {
         let transposed: Vec<usize> = param.shape().into_iter().rev().collect();
-        let help = if param.role == Role::Matrix && stored.view.shape() == transposed {
+        let help = if param.role == Role::Matrix && stored.shape == transposed {
             "transpose it: GPT-2's matrices are [in, out], transformers' Conv1D, where a torch.nn.Linear \
              has [out, in]"
         } else {
@@ -165,17 +162,16 @@ fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
         return Err(fail(
             format!(
                 "its shape is {:?}, but config.json makes it {:?}",
-                stored.view.shape(),
+                stored.shape,
                 param.shape()
             ),
             help,
         ));
     }
-    let bytes = stored.view.data();
-    let values = match stored.view.dtype() {
-        Dtype::F32 => each(bytes, f32::from_le_bytes),
-        Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+    let read: ReadBlock = match stored.dtype {
+        Dtype::F32 => read_block,
+        Dtype::F16 => read_halves::<f16>,
+        Dtype::BF16 => read_halves::<bf16>,
         other => {
             return Err(fail(
                 format!("its type is {other}; read are F32, F16 and BF16"),
@@ -184,19 +180,66 @@ fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
             ));
         }
     };
-    match values.iter().position(|x| !x.is_finite()) {
-        Some(i) => Err(fail(
-            format!("value {i} of {} is {}", values.len(), values[i]),
-            "the model is damaged, most likely by a training run that diverged: take another",
-        )),
-        None => Ok(values),
+    // The file holds as many values: its header was checked against its length, the shape against it.
+    let mut values = vec![0.0; param.len()];
+    let count = values.len();
+    let fill = |scratch: &mut Vec<u8>, (block, values): (usize, &mut [f32])| {
+        let first = block * BLOCK;
+        read(stored, first, values, scratch)?;
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(fail(
+                format!("value {} of {count} is {}", first + i, values[i]),
+                "the model is damaged, most likely by a training run that diverged: take another",
+            )),
+            None => Ok(()),
+        }
+    };
+    let blocks = values.par_chunks_mut(BLOCK).enumerate();
+    // In two steps, so that of several errors it is always the first in the tensor.
+    let filled: Vec<Result<()>> = blocks.map_init(Vec::new, fill).collect();
+    filled.into_iter().collect::<Result<()>>()?;
+    Ok(values)
+}
+
+/// Fills the values from a tensor's value of that index on; the last argument is memory to use again.
+type ReadBlock = fn(&Stored, usize, &mut [f32], &mut Vec<u8>) -> Result<()>;
+
+/// Reads F32 from the tensor's value `first` on, straight to where they stay.
+fn read_block(stored: &Stored, first: usize, out: &mut [f32], _: &mut Vec<u8>) -> Result<()> {
+    stored.read_at(size_of::<f32>() * first, bytemuck::cast_slice_mut(out))
+}
+
+/// Reads F16 or BF16 from the tensor's value `first` on by way of `scratch`.
+fn read_halves<T: Half>(
+    stored: &Stored,
+    first: usize,
+    out: &mut [f32],
+    scratch: &mut Vec<u8>,
+) -> Result<()> {
+    scratch.resize(2 * out.len(), 0);
+    stored.read_at(2 * first, scratch)?;
+    let (halves, _) = scratch.as_chunks::<2>();
+    for (value, &half) in out.iter_mut().zip(halves) {
+        *value = T::widen(half);
+    }
+    Ok(())
+}
+
+/// A type of two bytes, each of whose values an f32 holds exactly.
+trait Half {
+    fn widen(bytes: [u8; 2]) -> f32;
+}
+
+impl Half for f16 {
+    fn widen(bytes: [u8; 2]) -> f32 {
+        f16::from_le_bytes(bytes).to_f32()
     }
 }
 
-/// Converts `bytes`, `N` at a time.
-fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let (values, _) = bytes.as_chunks::<N>();
-    values.iter().map(|&value| convert(value)).collect()
+impl Half for bf16 {
+    fn widen(bytes: [u8; 2]) -> f32 {
+        bf16::from_le_bytes(bytes).to_f32()
+    }
 }
 
 #[cfg(test)]

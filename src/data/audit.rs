@@ -7,48 +7,15 @@ use std::fmt;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::encode::Encoded;
+use super::encoded::{Encoded, Lengths};
+use super::example;
 use super::options::Options;
-use super::record::{Scores, Shape};
-use super::selection::{self, Reason};
+use super::selection::Reason;
 use super::source::Place;
 use crate::words::{counted, either};
 
 /// Places named of whatever is counted.
 const PLACES: usize = 5;
-
-/// What there is to say of one pair besides its ids.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
-    pub shape: Shape,
-    /// Columns that were read, and those that say something and were not.
-    pub used: Vec<String>,
-    pub ignored: Vec<String>,
-    pub scores: Option<Scores>,
-    pub specials: Specials,
-    pub lengths: Lengths,
-    /// For each answer, whether its end-of-text lies behind the budget.
-    pub ends_lost: Vec<bool>,
-    /// An answer has no end-of-text at all.
-    pub without_end: bool,
-}
-
-/// What tokenizing a record's texts showed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Specials {
-    /// Special tokens spelled out in the texts.
-    pub tokens: usize,
-    /// Whether the other boundary gives other ids; `None` if nobody asked.
-    pub boundary_differs: Option<bool>,
-}
-
-/// Tokens before the budgets, end-of-text included.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lengths {
-    pub prompt: usize,
-    /// Chosen, then rejected.
-    pub answers: Vec<usize>,
-}
 
 /// What a data set holds and what becomes of it. Counts of pairs, unless they say otherwise.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -183,6 +150,15 @@ impl Serialize for LengthBias {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts(BTreeMap<usize, usize>);
 
+/// How often one number of tokens occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The number of tokens.
+    pub tokens: usize,
+    /// How many texts have as many.
+    pub times: usize,
+}
+
 impl Counts {
     fn add(&mut self, tokens: usize) {
         *self.0.entry(tokens).or_default() += 1;
@@ -204,8 +180,9 @@ impl Counts {
     }
 
     /// Numbers of tokens with how often each occurs, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.0.iter().map(|(&tokens, &count)| (tokens, count))
+    pub fn iter(&self) -> impl Iterator<Item = Count> {
+        let counts = self.0.iter();
+        counts.map(|(&tokens, &times)| Count { tokens, times })
     }
 }
 
@@ -311,14 +288,14 @@ impl Auditor {
 
         self.prompts.insert(example.asked);
         audit.prompts = self.prompts.len();
-        let swapped = selection::hash([&example.prompt, &example.rejected, &example.chosen]);
+        let swapped = example::hash([&example.prompt, &example.rejected, &example.chosen]);
         let place = &example.place;
         if let Some(first) = self.pairs.get(&swapped) {
             audit
                 .contradictions
                 .add(format_args!("{place} and {first}"));
         }
-        match self.pairs.entry(selection::fingerprint(example)) {
+        match self.pairs.entry(example::fingerprint(example)) {
             Entry::Vacant(entry) => {
                 entry.insert(place.clone());
             }

@@ -1,12 +1,13 @@
 //! One record → the token ids of a pair, budgets applied.
 
-use super::audit::{Facts, Lengths, Specials};
+use super::Codec;
+use super::encoded::{Encoded, Facts, Lengths, Side, Sides, Specials};
+use super::example::{self, Example};
 use super::message::Message;
 use super::options::{Boundary, Options, Selection, Truncation};
 use super::record::{Content, Problem, Reading, Record};
-use super::selection::{self, Reason};
+use super::selection::Reason;
 use super::source::{Place, Raw};
-use super::{Codec, Example};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -18,27 +19,6 @@ pub(super) enum Outcome {
     Dropped(Reason),
     /// A completion with a label: its other side is in another record.
     Side(Box<Side>),
-}
-
-/// A pair with what there is to say about it.
-pub(super) struct Encoded {
-    pub example: Example,
-    pub facts: Facts,
-}
-
-/// A completion that is labelled good or bad, and waits for one of the other label.
-pub(super) struct Side {
-    pub conversation: Vec<Message>,
-    pub completion: String,
-    pub good: bool,
-    pub place: Place,
-    pub facts: Facts,
-}
-
-/// A bad and a good completion of one conversation.
-pub(super) struct Sides {
-    pub chosen: Side,
-    pub rejected: Side,
 }
 
 /// A record that was looked at.
@@ -374,7 +354,7 @@ impl<'a> Encoder<'a> {
         let [chosen, rejected] = [answers.next(), answers.next()].map(Option::unwrap_or_default);
         let mut example = Example::new(prompt, chosen, rejected, place);
         if let Some(alone) = &alone {
-            example.asked = selection::hash([alone]);
+            example.asked = example::hash([alone]);
         }
         if example.chosen == example.rejected {
             return Ok(Outcome::Dropped(Reason::EqualUnderBudget));

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::audit::{Audit, Auditor};
-use super::encode::{Encoded, Encoder, Looked, Outcome};
+use super::encode::{Encoder, Looked, Outcome};
+use super::encoded::Encoded;
 use super::selection::{Reason, Seen, Selector, Waiting};
 use super::{Dataset, Example};
 use crate::error::{Error, Result};

@@ -10,6 +10,8 @@
 
 mod audit;
 mod encode;
+mod encoded;
+mod example;
 mod intake;
 mod message;
 pub mod mixture;
@@ -22,7 +24,8 @@ mod template;
 
 use rayon::prelude::*;
 
-pub use audit::{Audit, Counts, Cut, LengthBias, Named, SpelledOut};
+pub use audit::{Audit, Count, Counts, Cut, LengthBias, Named, SpelledOut};
+pub use example::Example;
 pub use message::{Message, Role};
 pub use options::{Boundary, Options, Selection, Truncation};
 pub use order::shuffled;
@@ -37,38 +40,7 @@ use intake::Intake;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::Dims;
 use crate::tokenizer::{EndOfText, Tokenizer};
-
-/// One preference pair, as token ids, budgets applied. All ids are in the model's vocabulary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Example {
-    /// What both responses answer, at most `max_prompt_tokens`; never empty.
-    pub prompt: Vec<u32>,
-    /// The better response, at most `max_response_tokens`; never empty.
-    pub chosen: Vec<u32>,
-    /// The worse response, at most `max_response_tokens`; differs from `chosen`. Empty for a
-    /// demonstration, which supervised training takes.
-    pub rejected: Vec<u32>,
-    /// Where its record begins, for messages.
-    pub place: Place,
-    /// Equal for equal prompts, whatever the end of a prompt lost to its responses under
-    /// [`Boundary::Joined`].
-    pub asked: u128,
-}
-
-impl Example {
-    /// A pair of these ids.
-    pub fn new(prompt: Vec<u32>, chosen: Vec<u32>, rejected: Vec<u32>, place: Place) -> Example {
-        Example {
-            asked: selection::hash([&prompt]),
-            prompt,
-            chosen,
-            rejected,
-            place,
-        }
-    }
-}
 
 /// What turns the texts of records into a model's ids.
 pub struct Codec<'a> {
@@ -93,24 +65,6 @@ pub struct Dataset {
     pub examples: Vec<Example>,
     /// What was found while it was read.
     pub audit: Audit,
-}
-
-impl<'a> Codec<'a> {
-    /// For a model of these dims.
-    pub fn new(
-        dims: &Dims,
-        tokenizer: Option<&'a Tokenizer>,
-        end: &'a EndOfText,
-        template: &'a Template,
-    ) -> Codec<'a> {
-        Codec {
-            tokenizer,
-            end,
-            template,
-            vocab_size: dims.vocab_size,
-            n_positions: dims.n_positions,
-        }
-    }
 }
 
 /// Reads all records of a source.

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::Example;
-use super::encode::{Encoded, Side, Sides};
+use super::encoded::{Encoded, Side, Sides};
+use super::example;
 use super::options::Selection;
 use super::source::Place;
 use crate::error::{Error, Result};
@@ -116,7 +115,7 @@ impl<'a> Selector<'a> {
                 return Err(Reason::ScoreMargin);
             }
         }
-        if self.selection.dedupe && !self.seen.0.insert(fingerprint(&encoded.example)) {
+        if self.selection.dedupe && !self.seen.0.insert(example::fingerprint(&encoded.example)) {
             return Err(Reason::Duplicate);
         }
         if self.is_full() {
@@ -149,24 +148,6 @@ impl<'a> Selector<'a> {
             None => Ok(()),
         }
     }
-}
-
-/// A pair's name: equal for equal ids.
-pub(super) fn fingerprint(example: &Example) -> u128 {
-    hash([&example.prompt, &example.chosen, &example.rejected])
-}
-
-/// A name of these lists of ids.
-pub(super) fn hash<'a>(lists: impl IntoIterator<Item = &'a Vec<u32>>) -> u128 {
-    let mut hash = Sha256::new();
-    for ids in lists {
-        hash.update((ids.len() as u64).to_le_bytes());
-        hash.update(bytemuck::cast_slice::<u32, u8>(ids));
-    }
-    let digest = hash.finalize();
-    let mut name = [0; 16];
-    name.copy_from_slice(&digest[..16]);
-    u128::from_le_bytes(name)
 }
 
 /// Labelled completions that wait for one of the other label.

@@ -1,6 +1,6 @@
 //! What is given for a model or data set and is neither a path of this system nor a name on the hub.
 
-use super::place::{Kind, id};
+use super::name::{Kind, id};
 use crate::error::Error;
 
 /// What names something by another way than by a path or an id.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::place::{Kind, is_plain};
+use super::name::{Kind, is_plain};
 
 /// A file of a repository as the hub lists it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

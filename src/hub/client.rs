@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::cache::{Cache, Entry, is_git_id};
-use super::fault::Fault;
 use super::http::{Client, Failure, RETRIES, encoded};
-use super::place::{Kind, Reference, is_plain};
+use super::name::{Kind, is_plain};
+use super::place::Reference;
 use super::settings::Settings;
 use super::{Progress, near};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A repository at a commit.
 pub(super) struct Snapshot<'a> {

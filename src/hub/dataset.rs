@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use super::cache::Entry;
 use super::client::Snapshot;
-use super::fault::Fault;
-use super::place::{self, Kind, Place};
+use super::name::Kind;
+use super::place::{self, Place};
 use super::settings::Settings;
 use super::splits::{self, Config, Format, Split};
 use super::{Progress, near, several};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::words::counted;
 
 /// The files of the data that `text` names, in their order: a path, a pattern or `-` as it is, or a

@@ -27,14 +27,15 @@ mod dataset;
 mod fault;
 mod http;
 mod model;
+mod name;
 mod place;
 mod settings;
 mod splits;
 
 pub use self::dataset::data;
-pub use self::fault::Fault;
 pub use self::model::{model, model_outline};
 pub use self::settings::{Settings, Token};
+pub use crate::error::Fault;
 
 /// What happens meanwhile, for the user to see.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::cache::Entry;
 use super::client::Snapshot;
-use super::fault::Fault;
-use super::place::{self, Kind, Place};
+use super::name::Kind;
+use super::place::{self, Place};
 use super::settings::Settings;
 use super::{Progress, several};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::tokenizer;
 
 /// The files of a model that are read, beside the tokenizer's and the weights; the last says how a run of this

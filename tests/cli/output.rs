@@ -89,6 +89,67 @@ fn other_peoples_folders_and_files_are_left_alone() {
 }
 
 #[test]
+fn only_the_folder_of_a_run_is_overwritten() {
+    let sandbox = Sandbox::new();
+    sandbox.metrics_of("run", "--max-steps 1");
+    let run_file = |name: &str| sandbox.read(&format!("run/{name}"));
+
+    sandbox.starter("hub-model");
+    std::fs::create_dir_all(sandbox.path("clone/.git")).unwrap();
+    sandbox.write("clone/run.toml", run_file("run.toml"));
+    std::fs::create_dir(sandbox.path("project")).unwrap();
+    for (name, content) in [
+        ("data.json", "{\"train\": []}"),
+        ("run.toml", "seed = 1"),
+        ("config.json", "{}"),
+    ] {
+        sandbox.write(&format!("project/{name}"), content);
+    }
+    for (dir, expected) in [
+        ("hub-model", "holds config.json, model.safetensors"),
+        ("clone", "is a repository"),
+        ("project", "holds config.json, data.json, run.toml, but"),
+    ] {
+        let before = sandbox.list(dir);
+        let ran = sandbox.train(&format!("--data d.jsonl --overwrite --out {dir}"));
+        ran.refused(&[dir, expected, "name another output folder"]);
+        assert_eq!(sandbox.list(dir), before);
+    }
+    // The folder that the program runs in is not overwritten, even if it holds a run.
+    sandbox.write("run.toml", run_file("run.toml"));
+    for out in [".", "run/.."] {
+        let ran = sandbox.train(&format!("--data d.jsonl --overwrite --out {out}"));
+        ran.refused(&["the one that the program runs in"]);
+    }
+    assert!(sandbox.exists("run.toml"));
+}
+
+#[test]
+fn what_is_left_of_a_run_that_broke_off_is_overwritten() {
+    let sandbox = Sandbox::new();
+    sandbox.metrics_of("whole", "--max-steps 1");
+    let complete = sandbox.list("whole");
+    for left in [
+        &["data.json"][..],
+        &["data.json", "metrics.jsonl"],
+        &["data.json", "metrics.jsonl", "run.toml", "tokenizer.json"],
+        &["run.toml", "config.json"],
+    ] {
+        let out = format!("left-{}", left.join("-"));
+        std::fs::create_dir(sandbox.path(&out)).unwrap();
+        for name in left {
+            sandbox.write(
+                &format!("{out}/{name}"),
+                sandbox.read(&format!("whole/{name}")),
+            );
+        }
+        sandbox.write(&format!("{out}/.config.json.a1.partial"), "{");
+        sandbox.metrics_of(&out, "--max-steps 1 --overwrite");
+        assert_eq!(sandbox.list(&out), complete, "{out}");
+    }
+}
+
+#[test]
 fn nan_before_the_first_good_step_leaves_nothing() {
     let sandbox = Sandbox::new();
     for (options, step) in [

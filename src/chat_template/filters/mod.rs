@@ -12,6 +12,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 use self::texts::changed;
 use super::arguments::Arguments;
 use super::json::to_json;
+use super::markup;
 use super::operators::{self, AnyArguments, attribute};
 use super::texts::capitalize;
 use super::values::{Python, error, items, text, type_name, undefined};
@@ -37,7 +38,7 @@ const FILTERS: [(&str, Filter); 52] = [
     ("float", numbers::float),
     ("forceescape", |_, value, rest| {
         rest.bind("forceescape", [], 0)?;
-        Ok(Value::from_safe_string(operators::escape(&text(value))))
+        Ok(Value::from_safe_string(markup::escape(&text(value))))
     }),
     ("format", texts::format),
     ("groupby", sequences::groupby),

@@ -8,7 +8,8 @@ use minijinja::{Error, State, Value};
 
 use crate::chat_template::arguments::{Arguments, Bound, text_of};
 use crate::chat_template::limits::within_limit;
-use crate::chat_template::operators::{add, generator, hashable, item, with_safety};
+use crate::chat_template::markup::with_safety;
+use crate::chat_template::operators::{add, generator, hashable, item};
 use crate::chat_template::values::{
     Iterable, IterableKind, Python, compare, error, items, pair, text, type_name,
 };

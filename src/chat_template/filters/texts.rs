@@ -5,7 +5,8 @@ use minijinja::{Error, State, Value};
 
 use crate::chat_template::arguments::{Arguments, text_of};
 use crate::chat_template::limits::within_limit;
-use crate::chat_template::operators::{add, all_converted, escaped, printf, with_safety};
+use crate::chat_template::markup::{escaped, with_safety};
+use crate::chat_template::operators::{add, all_converted, printf};
 use crate::chat_template::texts::{is_space, padded, replaced, split_lines};
 use crate::chat_template::values::{error, text};
 

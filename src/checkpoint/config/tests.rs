@@ -112,6 +112,59 @@ fn refuses_values_that_cannot_be_by_name() {
     }
 }
 
+/// The published config with these sizes, of which each alone is within its bound.
+fn sized(sizes: &[(&str, u64)]) -> Result<Config> {
+    let mut config = published();
+    config["n_head"] = json!(1 << 16);
+    for (key, size) in sizes {
+        config[*key] = json!(size);
+    }
+    config["eos_token_id"] = Value::Null;
+    parse(&config)
+}
+
+#[test]
+fn sizes_are_bounded_together() {
+    let large = 1 << 24;
+    let too_many: [&[(&str, u64)]; 5] = [
+        &[("n_embd", large), ("vocab_size", large)],
+        &[("n_embd", large), ("n_positions", large)],
+        &[("n_embd", large), ("n_inner", large), ("n_layer", 1024)],
+        &[("n_embd", 1 << 17), ("n_inner", 1), ("n_layer", 1024)],
+        &[("n_embd", large), ("vocab_size", 1), ("n_layer", 1)],
+    ];
+    for sizes in too_many {
+        let error = sized(sizes).unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{error:?}");
+        let text = error.to_string();
+        for (key, size) in sizes {
+            assert!(text.contains(&format!("`{key}` {size}")), "{text}");
+        }
+        assert!(text.contains("1099511627776 parameters"), "{text}");
+    }
+    // Of 2^24 columns of 2^16, the one block takes 2^18 and the positions 1024.
+    let most = [
+        ("n_embd", 1 << 16),
+        ("vocab_size", (1 << 24) - (1 << 18) - 2048),
+        ("n_layer", 1),
+        ("n_inner", 4),
+    ];
+    let dims = sized(&most).unwrap().dims;
+    assert!(parameters(&dims) <= MAX_PARAMETERS);
+    let one_more = [&most[..1], &[("vocab_size", large)], &most[2..]].concat();
+    assert!(sized(&one_more).is_err());
+}
+
+#[test]
+fn parameters_are_counted_as_the_table_has_them() {
+    let dims = parse(&published()).unwrap().dims;
+    assert_eq!(parameters(&dims), 124_439_808);
+    for dims in [tiny_dims(), dims] {
+        let table: usize = params::table(&dims).iter().map(params::Param::len).sum();
+        assert_eq!(parameters(&dims), table as u128);
+    }
+}
+
 #[test]
 fn refuses_heads_that_do_not_divide_or_are_too_wide() {
     for (n_head, expected) in [(7, "n_head divides"), (2, "a head is 384 wide")] {

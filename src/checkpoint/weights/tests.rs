@@ -4,7 +4,7 @@ use std::fs;
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::checkpoint::{WEIGHTS_FILE, initial, tiny_dims};
+use crate::checkpoint::{INDEX_FILE, WEIGHTS_FILE, initial, tiny_dims};
 
 /// A tensor to be stored: name, type, shape, bytes.
 type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
@@ -226,6 +226,214 @@ fn the_first_value_that_is_not_finite_is_named() {
         bytes[20..24].copy_from_slice(&value.to_le_bytes());
         assert_refused(&entries, "h.0.ln_1.weight", expected);
     }
+}
+
+/// Dims whose `wte` is read in several blocks, the last of them not full.
+fn wide_dims() -> Dims {
+    Dims {
+        vocab_size: 3 * BLOCK / 6 + 5,
+        ..tiny_dims()
+    }
+}
+
+/// The tensors of a model of these dims in a type of `N` bytes, as `convert` makes it of the f32.
+fn entries_of<const N: usize>(
+    dims: &Dims,
+    weights: &Weights,
+    dtype: Dtype,
+    convert: fn(f32) -> [u8; N],
+) -> Vec<Entry> {
+    let table = params::table(dims);
+    let entry = |(param, values): (&Param, &Vec<f32>)| {
+        let bytes = le_bytes(values, convert);
+        (param.name.clone(), dtype, param.shape(), bytes)
+    };
+    table.iter().zip(&weights.tensors).map(entry).collect()
+}
+
+#[test]
+fn a_tensor_of_several_blocks_is_read_whole() {
+    let dims = wide_dims();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(WEIGHTS_FILE);
+    let mut weights = initial(&dims, 3);
+    // BF16 holds these exactly.
+    for value in weights.tensors.iter_mut().flatten() {
+        *value = bf16::from_f32(*value).to_f32();
+    }
+    let singles = file(&entries_of(&dims, &weights, Dtype::F32, f32::to_le_bytes));
+    let to_half = |x| bf16::from_f32(x).to_le_bytes();
+    let halves = file(&entries_of(&dims, &weights, Dtype::BF16, to_half));
+    for bytes in [singles, halves] {
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(Weights::load(dir.path(), &dims).unwrap(), weights);
+        assert_eq!(Weights::parse(&bytes, &path, &dims).unwrap(), weights);
+    }
+
+    let count = weights.tensors[0].len();
+    for (at, value) in [(2 * BLOCK + 7, f32::INFINITY), (count - 1, f32::NAN)] {
+        weights.tensors[0][at] = value;
+    }
+    let bad = file(&entries_of(&dims, &weights, Dtype::F32, f32::to_le_bytes));
+    let text = Weights::parse(&bad, &path, &dims).unwrap_err().to_string();
+    let expected = format!("value {} of {count} is inf", 2 * BLOCK + 7);
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn a_head_is_compared_to_its_last_byte() {
+    let dims = Dims {
+        vocab_size: (1 << 20) / 24 + 9, // more bytes than are compared at once
+        ..tiny_dims()
+    };
+    let weights = initial(&dims, 3);
+    let mut entries = entries_of(&dims, &weights, Dtype::F32, f32::to_le_bytes);
+    let wte = entries[0].clone();
+    entries.push((HEAD.into(), wte.1, wte.2, wte.3));
+    let parse = |entries: &[Entry]| Weights::parse(&file(entries), Path::new("w"), &dims);
+    assert_eq!(parse(&entries).unwrap(), weights);
+    *entry(&mut entries, HEAD).3.last_mut().unwrap() ^= 1;
+    let text = parse(&entries).unwrap_err().to_string();
+    assert!(text.contains("differs from `wte.weight`"), "{text}");
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+    let dims = tiny_dims();
+    let whole = file(&entries(""));
+    let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(WEIGHTS_FILE);
+    for left in [whole.len() as u64 - 1, header + 40, header, 8, 0] {
+        fs::write(&path, &whole).unwrap();
+        let shards = [Shard::open(&path).unwrap()];
+        let stored = source::tensors(&shards).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(left).unwrap();
+        let error = read(&path, stored, &dims).unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{left}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains("became shorter while it was read"), "{text}");
+    }
+    // Between the look at its length and the header.
+    fs::write(&path, &whole).unwrap();
+    let shards = [Shard::open(&path).unwrap()];
+    fs::write(&path, "").unwrap();
+    let error = source::tensors(&shards).err().unwrap();
+    assert!(matches!(error, Error::File { .. }), "{error:?}");
+}
+
+#[test]
+fn a_file_that_another_thread_cuts_ends_in_no_panic() {
+    let dims = wide_dims();
+    let weights = initial(&dims, 3);
+    let whole = file(&entries_of(&dims, &weights, Dtype::F32, f32::to_le_bytes));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(WEIGHTS_FILE);
+    for round in 0..40 {
+        fs::write(&path, &whole).unwrap();
+        std::thread::scope(|scope| {
+            let cut = scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_micros(50 * round));
+                let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                file.set_len(4096).unwrap();
+            });
+            match Weights::load(dir.path(), &dims) {
+                Ok(read) => assert_eq!(read, weights),
+                Err(error) => assert!(matches!(error, Error::File { .. }), "{error:?}"),
+            }
+            cut.join().unwrap();
+        });
+    }
+}
+
+/// A safetensors file with this header and `data` bytes of zeros behind it.
+fn with_header(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+#[test]
+fn headers_that_lie_are_refused() {
+    let tensor = |shape: &str, begin: u64, end: u64| {
+        format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{begin},{end}]}}"#)
+    };
+    let one = |shape: &str, begin, end| format!(r#"{{"a":{}}}"#, tensor(shape, begin, end));
+    let two = |first: String, second: String| format!(r#"{{"a":{first},"b":{second}}}"#);
+    let most = u64::MAX;
+    let large = 1_u64 << 62;
+    let cases = [
+        ("beyond the file", one("[4]", 0, 16), 12),
+        ("before the file's end", one("[4]", 0, 16), 20),
+        ("backwards", one("[4]", 16, 0), 16),
+        ("a gap", one("[4]", 4, 20), 20),
+        (
+            "overlapping",
+            two(tensor("[4]", 0, 16), tensor("[4]", 8, 24)),
+            24,
+        ),
+        (
+            "the same bytes twice",
+            two(tensor("[4]", 0, 16), tensor("[4]", 0, 16)),
+            16,
+        ),
+        ("another length than the shape's", one("[3]", 0, 16), 16),
+        (
+            "a size that overflows",
+            one("[4294967296, 4294967296]", 0, 0),
+            0,
+        ),
+        (
+            "as many bytes as a u64 counts",
+            one(&format!("[{large}]"), 0, most),
+            16,
+        ),
+        (
+            "more bytes than the file",
+            one("[1099511627776]", 0, 1 << 42),
+            16,
+        ),
+        (
+            "a negative offset",
+            one("[4]", 0, 16).replace("[0,16]", "[-16,0]"),
+            16,
+        ),
+        ("no object", "[]".to_owned(), 0),
+        ("cut off", "{\"a\":".to_owned(), 0),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (what, header, data) in cases {
+        let bytes = with_header(&header, data);
+        fs::write(dir.path().join(WEIGHTS_FILE), &bytes).unwrap();
+        for read in [
+            Weights::load(dir.path(), &tiny_dims()),
+            Weights::parse(&bytes, Path::new(WEIGHTS_FILE), &tiny_dims()),
+        ] {
+            let error = read.unwrap_err();
+            assert!(matches!(error, Error::File { .. }), "{what}: {error:?}");
+            let text = error.to_string();
+            assert!(
+                text.contains("not a whole safetensors file"),
+                "{what}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_is_damaged_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = file(&entries("")[..3]);
+    let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    fs::write(dir.path().join(INDEX_FILE), index).unwrap();
+    fs::write(dir.path().join("1.safetensors"), &whole).unwrap();
+    fs::write(dir.path().join("2.safetensors"), &whole[..whole.len() - 4]).unwrap();
+    let error = Weights::load(dir.path(), &tiny_dims()).unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("2.safetensors: not a whole"), "{text}");
 }
 
 #[test]

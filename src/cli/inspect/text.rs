@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gpt2_dpo::data::Count;
 use gpt2_dpo::words::counted;
 
 use super::Inspection;
@@ -102,8 +103,8 @@ fn lengths(lengths: &Lengths) {
     let shown = (max + 1).min(usual.max(budget.saturating_mul(2))).max(ROWS);
     let width = shown.div_ceil(ROWS);
     let mut bins = [0; ROWS];
-    for (tokens, count) in counts.iter() {
-        bins[(tokens / width).min(ROWS - 1)] += count;
+    for Count { tokens, times } in counts.iter() {
+        bins[(tokens / width).min(ROWS - 1)] += times;
     }
     let used = (max / width).min(ROWS - 1) + 1;
     let most = bins.iter().copied().max().unwrap_or(1).max(1);

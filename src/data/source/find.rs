@@ -8,10 +8,10 @@ use glob::MatchOptions;
 
 use super::input::STDIN;
 use super::parts::{self, Shard};
+use super::paths::{beneath, split_extension};
 use crate::error::{Error, Result};
 
 const READABLE: [&str; 4] = ["jsonl", "json", "ndjson", "parquet"];
-const PACKED: [&str; 3] = ["gz", "zst", "zstd"];
 
 /// Data that must be converted first. A folder that holds some is refused by name, lest they be missed.
 const UNREADABLE: [&str; 11] = [
@@ -161,19 +161,6 @@ fn kind(path: &Path) -> Kind {
     }
 }
 
-/// A file's name without its last extension, and that; what packs it left out.
-pub(super) fn split_extension(name: &str) -> (&str, &str) {
-    let name = without_packing(name);
-    name.rsplit_once('.').unwrap_or((name, ""))
-}
-
-pub(super) fn without_packing(name: &str) -> &str {
-    let unpacked = name
-        .rsplit_once('.')
-        .filter(|(_, end)| PACKED.contains(&&*end.to_ascii_lowercase()));
-    unpacked.map_or(name, |(name, _)| name)
-}
-
 /// Refuses files of more than one split: trained on together, there would be nothing left to test on.
 fn one_split(folder: &Path, files: &[PathBuf]) -> Result<()> {
     let mut splits = BTreeMap::new();
@@ -210,10 +197,6 @@ fn split_of(path: &Path) -> String {
     };
     let split = SPLITS.iter().rev().find(|(_, words)| words.iter().any(has));
     split.map_or(TRAIN, |(split, _)| split).to_owned()
-}
-
-pub(super) fn beneath<'a>(folder: &Path, file: &'a Path) -> &'a Path {
-    file.strip_prefix(folder).unwrap_or(file)
 }
 
 #[cfg(test)]

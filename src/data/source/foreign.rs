@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::input::Packing;
+use super::packing::Packing;
 use crate::error::{Error, Result};
 
 /// Bytes at the beginning of a text that hold no NUL: JSON never does.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use flate2::read::MultiGzDecoder;
 
 use super::foreign;
+use super::packing::Packing;
 use crate::error::{Error, Result};
 
 /// The name of the standard input as a file to be read, and in messages.
@@ -66,33 +67,6 @@ fn told(stream: Stream, file: Option<File>) -> Result<Content> {
         _ => stream.spool(&head)?,
     };
     Ok(Content::Parquet { path, file })
-}
-
-/// What packs a whole file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    pub fn of(head: &[u8]) -> Option<Packing> {
-        match head {
-            [0x1F, 0x8B, ..] => Some(Packing::Gzip),
-            // The second may come first and holds something for other programs.
-            [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => {
-                Some(Packing::Zstd)
-            }
-            _ => None,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Packing::Gzip => "gzip",
-            Packing::Zstd => "zstd",
-        }
-    }
 }
 
 /// Bytes of a file, unpacked.

@@ -9,8 +9,10 @@ mod input;
 mod json;
 mod layout;
 mod once;
+mod packing;
 mod parquet;
 mod parts;
+mod paths;
 mod scan;
 mod text;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::find::{beneath, split_extension, without_packing};
+use super::paths::{beneath, split_extension, without_packing};
 use crate::error::{Error, Result};
 
 /// One file of several that make a split: `train-00001-of-00003.parquet`.

@@ -9,7 +9,7 @@ use ::parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::schema::types::ColumnDescPtr;
 
-use super::node::Damaged;
+use super::damaged::Damaged;
 
 /// A column of a row group, read up to some row.
 pub(super) struct Column {

@@ -10,7 +10,7 @@ use half::f16;
 use serde_json::Value;
 
 use super::column::Values;
-use super::node::Damaged;
+use super::damaged::Damaged;
 use crate::data::source::json;
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;

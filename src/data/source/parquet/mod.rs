@@ -5,6 +5,7 @@
 //! fields, and panic at times that no calendar has.)
 
 mod column;
+mod damaged;
 mod leaf;
 mod node;
 
@@ -21,7 +22,8 @@ use serde_json::Value;
 use super::{CHUNK, Place, Raw, Record};
 use crate::error::{Error, Result};
 use column::{Column, Cursor, Decoded};
-use node::{Damaged, Node};
+use damaged::Damaged;
+use node::Node;
 
 /// Rows of a chunk at most, however small they are.
 const MAX_ROWS: usize = 8192;

@@ -7,12 +7,8 @@ use ::parquet::schema::types::{BasicTypeInfo, SchemaDescriptor, Type};
 use serde_json::{Map, Value};
 
 use super::column::Cursor;
+use super::damaged::Damaged;
 use super::leaf::Leaf;
-
-/// The columns of a row contradict each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the columns of the row do not fit together")]
-pub(in super::super) struct Damaged;
 
 /// A field.
 #[derive(Debug)]

@@ -1,0 +1,60 @@
+//! A record's pair or completion on its way through encoding, selection and audit.
+
+use super::example::Example;
+use super::message::Message;
+use super::record::{Scores, Shape};
+use super::source::Place;
+
+/// A pair with what there is to say about it.
+pub(super) struct Encoded {
+    pub example: Example,
+    pub facts: Facts,
+}
+
+/// A completion that is labelled good or bad, and waits for one of the other label.
+pub(super) struct Side {
+    pub conversation: Vec<Message>,
+    pub completion: String,
+    pub good: bool,
+    pub place: Place,
+    pub facts: Facts,
+}
+
+/// A bad and a good completion of one conversation.
+pub(super) struct Sides {
+    pub chosen: Side,
+    pub rejected: Side,
+}
+
+/// What there is to say of one pair besides its ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub shape: Shape,
+    /// Columns that were read, and those that say something and were not.
+    pub used: Vec<String>,
+    pub ignored: Vec<String>,
+    pub scores: Option<Scores>,
+    pub specials: Specials,
+    pub lengths: Lengths,
+    /// For each answer, whether its end-of-text lies behind the budget.
+    pub ends_lost: Vec<bool>,
+    /// An answer has no end-of-text at all.
+    pub without_end: bool,
+}
+
+/// What tokenizing a record's texts showed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Specials {
+    /// Special tokens spelled out in the texts.
+    pub tokens: usize,
+    /// Whether the other boundary gives other ids; `None` if nobody asked.
+    pub boundary_differs: Option<bool>,
+}
+
+/// Tokens before the budgets, end-of-text included.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lengths {
+    pub prompt: usize,
+    /// Chosen, then rejected.
+    pub answers: Vec<usize>,
+}

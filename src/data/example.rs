@@ -1,0 +1,53 @@
+//! A pair as token ids, and its name.
+
+use sha2::{Digest, Sha256};
+
+use super::source::Place;
+
+/// One preference pair, as token ids, budgets applied. All ids are in the model's vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// What both responses answer, at most `max_prompt_tokens`; never empty.
+    pub prompt: Vec<u32>,
+    /// The better response, at most `max_response_tokens`; never empty.
+    pub chosen: Vec<u32>,
+    /// The worse response, at most `max_response_tokens`; differs from `chosen`. Empty for a
+    /// demonstration, which supervised training takes.
+    pub rejected: Vec<u32>,
+    /// Where its record begins, for messages.
+    pub place: Place,
+    /// Equal for equal prompts, whatever the end of a prompt lost to its responses under
+    /// [`Boundary::Joined`](super::Boundary::Joined).
+    pub asked: u128,
+}
+
+impl Example {
+    /// A pair of these ids.
+    pub fn new(prompt: Vec<u32>, chosen: Vec<u32>, rejected: Vec<u32>, place: Place) -> Example {
+        Example {
+            asked: hash([&prompt]),
+            prompt,
+            chosen,
+            rejected,
+            place,
+        }
+    }
+}
+
+/// A pair's name: equal for equal ids.
+pub(super) fn fingerprint(example: &Example) -> u128 {
+    hash([&example.prompt, &example.chosen, &example.rejected])
+}
+
+/// A name of these lists of ids.
+pub(super) fn hash<'a>(lists: impl IntoIterator<Item = &'a Vec<u32>>) -> u128 {
+    let mut hash = Sha256::new();
+    for ids in lists {
+        hash.update((ids.len() as u64).to_le_bytes());
+        hash.update(bytemuck::cast_slice::<u32, u8>(ids));
+    }
+    let digest = hash.finalize();
+    let mut name = [0; 16];
+    name.copy_from_slice(&digest[..16]);
+    u128::from_le_bytes(name)
+}
