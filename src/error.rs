@@ -2,11 +2,33 @@
 //!
 //! A message says what is wrong, where (path, line, tensor, option), what was
 //! expected, and what to do about it.
+//!
+//! A message names an option as a field of the struct that holds it: `.batch_size`, in backticks. A program may
+//! write its own name for it there, as the command line does with its flags.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an [`Error::Option`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// A field of a struct of options, or an argument of this name.
+    Field(&'static str),
+    /// An environment variable, or the file that stands in for one.
+    Environment(String),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Setting::Field(name) => write!(f, "`.{name}`"),
+            Setting::Environment(name) => f.write_str(name),
+        }
+    }
+}
 
 /// Why an operation of this library failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +88,8 @@ pub enum Error {
     /// The value of an option or argument cannot be used, alone or beside the others.
     #[error("{option}: {what}\n  help: {help}")]
     Option {
-        /// The flag, as in `--beta`, or the argument at fault.
-        option: String,
+        /// The option at fault.
+        option: Setting,
         /// Why its value cannot be used.
         what: String,
         /// What to do about it.
@@ -156,12 +178,24 @@ impl Error {
     }
 
     pub(crate) fn option(
-        option: impl Into<String>,
+        field: &'static str,
         what: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
         Error::Option {
-            option: option.into(),
+            option: Setting::Field(field),
+            what: what.into(),
+            help: help.into(),
+        }
+    }
+
+    pub(crate) fn environment(
+        variable: impl Into<String>,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Error::Option {
+            option: Setting::Environment(variable.into()),
             what: what.into(),
             help: help.into(),
         }
@@ -181,7 +215,7 @@ impl Error {
                 (4 * words) >> 10,
                 limit >> 10
             ),
-            "lower --batch-size or the token budgets",
+            "lower `.batch_size` or the token budgets",
         )
     }
 }

@@ -60,7 +60,7 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
         return Err(Error::file(
             target,
             format!("the output folder is not empty: it holds {first}"),
-            "name another output folder, or pass --overwrite to replace the files of the earlier run",
+            "name another output folder, or pass `.overwrite` to replace the files of the earlier run",
         ));
     }
     let leftovers = names.into_iter().filter(|name| is_partial(name));
@@ -192,7 +192,7 @@ mod tests {
         }
         let text = claim(dir.path(), false).unwrap_err().to_string();
         assert!(text.contains("not empty"), "{text}");
-        assert!(text.contains("--overwrite"), "{text}");
+        assert!(text.contains("`.overwrite`"), "{text}");
         assert_eq!(names(dir.path()).unwrap().len(), 4, "nothing removed");
 
         claim(dir.path(), true).unwrap();

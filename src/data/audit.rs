@@ -69,9 +69,9 @@ pub struct Audit {
     pub kept: usize,
     /// Records left out, by reason.
     pub dropped: BTreeMap<Reason, Named>,
-    /// Usable pairs passed over by `--skip`.
+    /// Usable pairs passed over by `skip`.
     pub outside_limits: usize,
-    /// Pairs that are kept although they have no scores for `--drop-ties` or `--min-score-margin` to judge by.
+    /// Pairs that are kept although they have no scores for `drop_ties` or `min_score_margin` to judge by.
     pub unscored: usize,
     /// Tokens of each prompt before its budget.
     pub prompt_tokens: Counts,
@@ -85,7 +85,7 @@ pub struct Audit {
     pub special_tokens: SpelledOut,
     /// Pairs with a response that has no end-of-text at all.
     pub without_end: usize,
-    /// Pairs of which `--boundary` decides ids; `null` if that was not looked at.
+    /// Pairs of which `boundary` decides ids; `null` if that was not looked at.
     pub boundary_matters: Option<usize>,
     /// Whether the longer response is the chosen one.
     pub length_bias: LengthBias,
@@ -119,9 +119,9 @@ impl Named {
 /// What the budgets cut, in pairs or responses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cut {
-    /// `--max-prompt-tokens`.
+    /// `max_prompt_tokens`.
     pub max_prompt_tokens: usize,
-    /// `--max-response-tokens`.
+    /// `max_response_tokens`.
     pub max_response_tokens: usize,
     /// Prompts over their budget.
     pub prompts: usize,
@@ -142,7 +142,7 @@ pub struct SpelledOut {
     pub pairs: usize,
     /// Such tokens.
     pub tokens: usize,
-    /// Whether they are read as tokens (`--allow-special-tokens`) or as text.
+    /// Whether they are read as tokens (`allow_special_tokens`) or as text.
     pub as_tokens: bool,
 }
 
@@ -183,6 +183,15 @@ impl Serialize for LengthBias {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts(BTreeMap<usize, usize>);
 
+/// A length in tokens, and how many texts have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length {
+    /// Tokens of each.
+    pub tokens: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
 impl Counts {
     fn add(&mut self, tokens: usize) {
         *self.0.entry(tokens).or_default() += 1;
@@ -203,9 +212,10 @@ impl Counts {
         })
     }
 
-    /// Numbers of tokens with how often each occurs, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.0.iter().map(|(&tokens, &count)| (tokens, count))
+    /// Each length that occurs and how often, the shortest first.
+    pub fn iter(&self) -> impl Iterator<Item = Length> {
+        let lengths = self.0.iter();
+        lengths.map(|(&tokens, &count)| Length { tokens, count })
     }
 }
 
@@ -374,7 +384,7 @@ impl Audit {
         }
         if self.unscored > 0 {
             notes.push(format!(
-                "{} kept without the scores that --drop-ties and --min-score-margin judge by",
+                "{} kept without the scores that `.drop_ties` and `.min_score_margin` judge by",
                 counted(self.unscored, "pair")
             ));
         }
@@ -382,7 +392,7 @@ impl Audit {
         let cut = &self.cut;
         if cut.prompts > 0 {
             notes.push(format!(
-                "{} of {} {} cut to --max-prompt-tokens {}",
+                "{} of {} {} cut to `.max_prompt_tokens` {}",
                 cut.prompts,
                 counted(self.kept, "prompt"),
                 either(cut.prompts, "is", "are"),
@@ -392,7 +402,7 @@ impl Audit {
         let over = cut.chosen + cut.rejected;
         if over > 0 {
             notes.push(format!(
-                "{over} of {} {} cut to --max-response-tokens {}",
+                "{over} of {} {} cut to `.max_response_tokens` {}",
                 counted(responses, "response"),
                 either(over, "is", "are"),
                 cut.max_response_tokens
@@ -422,7 +432,7 @@ impl Audit {
             } = self.special_tokens;
             let how = match as_tokens {
                 true => "read as tokens",
-                false => "read as text (--allow-special-tokens reads them as tokens)",
+                false => "read as text (`.allow_special_tokens` reads them as tokens)",
             };
             notes.push(format!(
                 "special tokens are spelled out in {}, {tokens} in all: {how}",

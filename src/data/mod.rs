@@ -22,7 +22,7 @@ mod template;
 
 use rayon::prelude::*;
 
-pub use audit::{Audit, Counts, Cut, LengthBias, Named, SpelledOut};
+pub use audit::{Audit, Counts, Cut, Length, LengthBias, Named, SpelledOut};
 pub use message::{Message, Role};
 pub use options::{Boundary, Options, Selection, Truncation};
 pub use order::shuffled;

@@ -1,5 +1,6 @@
 //! What `inspect --html` writes: one page that needs nothing else.
 
+use gpt2_dpo::data::Length;
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result};
 use minijinja::value::Serde;
@@ -102,7 +103,7 @@ fn chart(lengths: &Lengths) -> Option<Chart> {
     let last = counts.quantile(0.99)?.max(budget).min(longest).max(1);
     let per_bar = (last + 1).div_ceil(BARS);
     let mut bins = [0usize; BARS];
-    for (tokens, count) in counts.iter() {
+    for Length { tokens, count } in counts.iter() {
         bins[(tokens / per_bar).min(BARS - 1)] += count;
     }
     let most = bins.iter().copied().max().unwrap_or(1).max(1);

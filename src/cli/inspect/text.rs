@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gpt2_dpo::data::Length;
 use gpt2_dpo::words::counted;
 
 use super::Inspection;
@@ -102,7 +103,7 @@ fn lengths(lengths: &Lengths) {
     let shown = (max + 1).min(usual.max(budget.saturating_mul(2))).max(ROWS);
     let width = shown.div_ceil(ROWS);
     let mut bins = [0; ROWS];
-    for (tokens, count) in counts.iter() {
+    for Length { tokens, count } in counts.iter() {
         bins[(tokens / width).min(ROWS - 1)] += count;
     }
     let used = (max / width).min(ROWS - 1) + 1;

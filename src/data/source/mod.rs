@@ -9,6 +9,7 @@ mod input;
 mod json;
 mod layout;
 mod once;
+#[cfg_attr(not(feature = "parquet"), path = "no_parquet.rs")]
 mod parquet;
 mod parts;
 mod scan;
@@ -75,10 +76,8 @@ enum Record {
         /// Bytes before it on its line.
         column: usize,
     },
-    Row {
-        rows: Arc<Rows>,
-        index: usize,
-    },
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    Row { rows: Arc<Rows>, index: usize },
 }
 
 impl Raw {
