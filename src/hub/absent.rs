@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::fault::Fault;
 use super::place::{self, Kind, Place};
 use super::{Progress, Settings};
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 
 /// The model folder that `text` names by its path. This build has none from the hub.
 ///
@@ -54,6 +56,7 @@ fn here(text: &str, kind: Kind) -> Result<PathBuf> {
 mod tests {
     use super::super::Environment;
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn a_name_is_refused_and_a_path_is_not() {

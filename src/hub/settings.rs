@@ -43,6 +43,7 @@ impl Token {
         Token(token.trim().to_owned())
     }
 
+    #[cfg(any(feature = "hub", test))]
     pub(super) fn secret(&self) -> &str {
         &self.0
     }
