@@ -44,40 +44,42 @@ fn is_field(name: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use clap::CommandFactory;
     use gpt2_dpo::config::TrainOptions;
 
     use super::*;
 
-    /// The lines of the library's sources, with their place.
-    fn library() -> Vec<(String, String)> {
-        fn walk(folder: &Path, lines: &mut Vec<(String, String)>) {
+    /// A file of the library's sources.
+    struct File {
+        path: PathBuf,
+        text: String,
+    }
+
+    fn library() -> Vec<File> {
+        fn walk(folder: &Path, files: &mut Vec<File>) {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     if !path.ends_with("src/cli") {
-                        walk(&path, lines);
+                        walk(&path, files);
                     }
                 } else if path.extension().is_some_and(|end| end == "rs")
                     && !path.ends_with("main.rs")
                 {
                     let text = fs::read_to_string(&path).unwrap();
-                    let numbered = text.lines().enumerate();
-                    lines.extend(numbered.map(|(at, line)| {
-                        (format!("{}:{}", path.display(), at + 1), line.to_owned())
-                    }));
+                    files.push(File { path, text });
                 }
             }
         }
-        let mut lines = Vec::new();
+        let mut files = Vec::new();
         walk(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-            &mut lines,
+            &mut files,
         );
-        assert!(lines.len() > 10_000);
-        lines
+        assert!(files.len() > 100, "{}", files.len());
+        files
     }
 
     /// The names of all flags of all commands.
@@ -117,38 +119,50 @@ mod tests {
             assert!(all.contains(&with_flags(&format!("`.{name}`"))), "{name}");
         }
         let mut named = 0;
-        for (place, line) in library() {
-            for (at, _) in line.match_indices("`.") {
-                let mark = &line[at..];
-                let Some(end) = mark[2..].find('`') else {
-                    continue;
-                };
-                let mark = &mark[..end + 3];
-                let flag = with_flags(mark);
-                assert!(all.contains(&flag), "{place}: {mark} is no option");
-                named += 1;
+        for File { path, text } in library() {
+            let is_code = |line: &&str| !line.trim_start().starts_with("//");
+            for line in text.lines().filter(is_code) {
+                let behind = line.match_indices("`.").map(|(at, _)| &line[at + 2..]);
+                for (name, _) in behind.filter_map(|behind| behind.split_once('`')) {
+                    let is_name = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+                    // Else the backtick ends a span, and the dot a sentence.
+                    if !name.is_empty() && name.bytes().all(is_name) {
+                        let flag = with_flags(&format!("`.{name}`"));
+                        assert!(all.contains(&flag), "{}: `.{name}`", path.display());
+                        named += 1;
+                    }
+                }
+            }
+            for (at, call) in text.match_indices("Error::option(") {
+                let first = text[at + call.len()..].trim_start();
+                if let Some((field, _)) = first.strip_prefix('"').and_then(|f| f.split_once('"')) {
+                    let flag = with_flags(&format!("`.{field}`"));
+                    assert!(all.contains(&flag), "{}: {field}", path.display());
+                    named += 1;
+                }
             }
         }
-        assert!(named > 50, "{named}");
+        assert!(named > 100, "{named}");
     }
 
     #[test]
     fn every_item_is_named_by_the_library_and_is_there() {
         let _there: fn(&gpt2_dpo::config::TrainOptions, &gpt2_dpo::plan::Plan) = |_, _| {};
-        let lines = library();
+        let files = library();
         for (item, command) in ITEMS {
-            assert!(lines.iter().any(|(_, line)| line.contains(item)), "{item}");
+            assert!(files.iter().any(|file| file.text.contains(item)), "{item}");
             assert_eq!(with_flags(item), command);
         }
     }
 
     #[test]
     fn the_library_names_no_flag() {
-        for (place, line) in library() {
-            for (at, _) in line.match_indices("--") {
-                let begins = !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
-                let goes_on = line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase());
-                assert!(!(begins && goes_on), "{place}: {line}");
+        for File { path, text } in library() {
+            for (at, _) in text.match_indices("--") {
+                let begins = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+                let goes_on = text[at + 2..].starts_with(|c: char| c.is_ascii_lowercase());
+                let line = text[at..].lines().next();
+                assert!(!(begins && goes_on), "{}: {line:?}", path.display());
             }
         }
     }

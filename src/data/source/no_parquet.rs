@@ -23,8 +23,8 @@ impl Parquet {
         Err(Error::file(
             &path,
             "is parquet, which this build cannot read",
-            "build gpt2-dpo with its feature `parquet`, as a plain `cargo build --release` does, or write the \
-             records as JSON lines",
+            "build gpt2-dpo with cargo's feature `parquet`, which is on by default, or write the records as \
+             JSON lines",
         ))
     }
 
