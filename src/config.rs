@@ -257,7 +257,7 @@ impl TrainOptions {
         match idle.iter().find(|(_, idle, _)| *idle) {
             None => Ok(()),
             Some((option, _, beside)) => Err(Error::option(
-                *option,
+                option,
                 format!("has no effect with {beside}"),
                 "leave one of the two out",
             )),

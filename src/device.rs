@@ -113,7 +113,7 @@ impl DeviceChoice {
             ];
             if let Some((option, _)) = about_gpus.iter().find(|(_, given)| *given) {
                 return Err(Error::option(
-                    *option,
+                    option,
                     "has no meaning with `.device` cpu",
                     "leave one of the two out",
                 ));

@@ -141,7 +141,7 @@ impl<'a> Selector<'a> {
         ];
         match asked.iter().find(|(_, asked)| *asked && !self.scored) {
             Some((option, _)) => Err(Error::option(
-                *option,
+                option,
                 "no record of the data has scores",
                 "leave it out, or name the columns of the scores: \
                  `.columns` score_chosen=…,score_rejected=…",
