@@ -1,18 +1,9 @@
 //! Where things are kept between runs that can be made anew: the reference's log-probs, and which
 //! kernels were measured to be fastest. Deleting any of it is harmless.
 
-use std::path::{Path, PathBuf};
-
 use sha2::{Digest, Sha256};
 
 use crate::ops;
-
-/// The directory that the user named, or this program's own in the user's cache directory; `None` on a
-/// system without one.
-pub fn dir(named: Option<&Path>) -> Option<PathBuf> {
-    let own = || Some(dirs::cache_dir()?.join("gpt2-dpo"));
-    named.map(Path::to_owned).or_else(own)
-}
 
 /// The beginning of a key for what these shaders compute: their text and this crate's version.
 pub(crate) fn key() -> Sha256 {

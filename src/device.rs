@@ -2,26 +2,26 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use crate::cache;
+use crate::config::choices;
 use crate::cpu::CpuEngine;
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, Memory};
+use crate::error::{Error, Result, Setting};
 use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
 use crate::target::Precision;
 use crate::twins;
 
-/// Which graphics API to use: `auto` looks in all that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // a doc comment would become help text, and the names say it
-pub enum BackendName {
-    Auto,
-    Vulkan,
-    Metal,
-    Dx12,
+choices! {
+    /// Which graphics API to use: `auto` looks in all that there are.
+    #[allow(missing_docs)] // a doc comment would become help text, and the names say it
+    pub enum BackendName {
+        Auto = "auto",
+        Vulkan = "vulkan",
+        Metal = "metal",
+        Dx12 = "dx12",
+    }
 }
 
 /// Which device to use, as the user says it.
@@ -39,8 +39,13 @@ pub struct DeviceChoice {
     pub precision: Precision,
     /// Take each kernel's usual variant instead of measuring which is fastest.
     pub no_autotune: bool,
-    /// Where what was measured is kept; the user's cache directory if `None`.
+    /// Where what was measured is kept; it is measured anew each time if `None`.
     pub cache_dir: Option<PathBuf>,
+    /// What the environment variable [`ADAPTER_NAME`] says: a part of an adapter's name, which stands in for
+    /// `device` where that is `auto`.
+    pub adapter_name: Option<String>,
+    /// The machine's memory, which bounds the CPU engine; it counts on allocation alone if `None`.
+    pub memory: Option<Memory>,
 }
 
 /// Which device it is.
@@ -80,21 +85,21 @@ impl From<BackendName> for Backends {
     }
 }
 
-/// The environment variable by which programs on wgpu take an adapter: a part of its name. It stands in
-/// for `--device` where that is `auto`.
+/// The environment variable by which programs on wgpu take an adapter.
 pub const ADAPTER_NAME: &str = "WGPU_ADAPTER_NAME";
 
 /// The environment variable by which programs on wgpu look in some graphics APIs alone.
 const BACKEND: &str = "WGPU_BACKEND";
 
-const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; --device cpu always works";
+const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; `.device` cpu always works";
 
 impl DeviceChoice {
     /// The name of the CPU engine.
     pub const CPU: &str = "cpu";
 
-    /// Finds the device. `auto` takes the adapter that [`ADAPTER_NAME`] names, or a discrete, then an integrated GPU, else, unless a backend is
-    /// named, the CPU engine: software Vulkan is slower than that and is taken only by name.
+    /// Finds the device. `auto` takes the adapter that [`DeviceChoice::adapter_name`] names, or a discrete, then
+    /// an integrated GPU, else, unless a backend is named, the CPU engine: software Vulkan is slower than that
+    /// and is taken only by name.
     ///
     /// # Errors
     /// `Error::Device` if there is no such device; `Error::Option` if a name fits several, or if `cpu` comes
@@ -102,14 +107,14 @@ impl DeviceChoice {
     pub fn find(&self) -> Result<Found> {
         if self.device == Self::CPU {
             let about_gpus = [
-                ("--backend", self.backend != BackendName::Auto),
-                ("--checked", self.checked),
-                ("--no-autotune", self.no_autotune),
+                ("backend", self.backend != BackendName::Auto),
+                ("checked", self.checked),
+                ("no_autotune", self.no_autotune),
             ];
             if let Some((option, _)) = about_gpus.iter().find(|(_, given)| *given) {
                 return Err(Error::option(
-                    *option,
-                    "has no meaning with --device cpu",
+                    option,
+                    "has no meaning with `.device` cpu",
                     "leave one of the two out",
                 ));
             }
@@ -117,7 +122,7 @@ impl DeviceChoice {
         }
         let adapters = Adapters::enumerate(self.backend.into());
         let index = match self.device.as_str() {
-            "auto" => match auto(self.backend, &adapters)? {
+            "auto" => match auto(self.backend, &adapters, self.adapter_name.as_deref())? {
                 Some(index) => index,
                 None => {
                     let note = "no discrete or integrated GPU found: using the CPU engine";
@@ -149,10 +154,13 @@ impl DeviceChoice {
     pub fn open(&self) -> Result<Opened> {
         match self.find()? {
             Found::Cpu { note } => {
-                let engine = match self.max_binding_bytes() {
+                let mut engine = match self.max_binding_bytes() {
                     Some(bytes) => CpuEngine::with_max_binding(bytes),
                     None => CpuEngine::new(),
                 };
+                if let Some(memory) = self.memory {
+                    engine = engine.with_memory(memory);
+                }
                 let no_gain = "the CPU engine only rounds as matrix units do: f32 is faster on it";
                 let mixed = (self.precision == Precision::Mixed).then_some(no_gain);
                 Ok(Opened {
@@ -195,21 +203,29 @@ impl DeviceChoice {
             "{adapter}, {}, {checked}, {precision:?}",
             adapter.driver
         ));
-        let dir = cache::dir(self.cache_dir.as_deref())?;
+        let dir = self.cache_dir.as_ref()?;
         Some(dir.join(cache::file_name(hash, "tuning", "json")))
     }
 }
 
-/// What `auto` takes among the adapters, which were found with this backend; `None` = the CPU engine.
+/// What `auto` takes among the adapters, which were found with this backend, where the environment names an
+/// adapter by [`ADAPTER_NAME`]; `None` = the CPU engine.
 ///
 /// # Errors
 /// `Error::Device` if [`ADAPTER_NAME`] names none, or if a backend is named and has no GPU;
 /// `Error::Option` if the name fits several.
-pub fn auto(backend: BackendName, adapters: &Adapters) -> Result<Option<usize>> {
-    if let Ok(name) = std::env::var(ADAPTER_NAME)
-        && !name.is_empty()
-    {
-        return by_name(adapters, ADAPTER_NAME, &name).map(Some);
+pub fn auto(
+    backend: BackendName,
+    adapters: &Adapters,
+    adapter_name: Option<&str>,
+) -> Result<Option<usize>> {
+    if let Some(name) = adapter_name {
+        return by_name(
+            adapters,
+            Setting::Environment(ADAPTER_NAME.to_owned()),
+            name,
+        )
+        .map(Some);
     }
     match adapters.best_gpu() {
         None if backend != BackendName::Auto => Err(Error::device(
@@ -222,13 +238,13 @@ pub fn auto(backend: BackendName, adapters: &Adapters) -> Result<Option<usize>> 
 
 fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
     let Ok(index) = name.parse::<usize>() else {
-        return by_name(adapters, "--device", name);
+        return by_name(adapters, Setting::Field("device"), name);
     };
     if index < adapters.len() {
         return Ok(index);
     }
     if !adapters.matching(name).is_empty() {
-        return by_name(adapters, "--device", name); // "4090"
+        return by_name(adapters, Setting::Field("device"), name); // "4090"
     }
     let narrowed = match std::env::var_os(BACKEND) {
         Some(_) => format!(", and {BACKEND} is set"),
@@ -241,16 +257,16 @@ fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
 }
 
 /// The one adapter whose name or driver contains `name`, which came from `option`.
-fn by_name(adapters: &Adapters, option: &str, name: &str) -> Result<usize> {
+fn by_name(adapters: &Adapters, option: Setting, name: &str) -> Result<usize> {
     match adapters.matching(name)[..] {
         [index] => Ok(index),
         [] => Err(Error::device(
             format!("{option}: no device whose name or driver contains {name:?}"),
             SEE_DEVICES,
         )),
-        ref several => Err(Error::option(
+        ref several => Err(Error::Option {
             option,
-            format!(
+            what: format!(
                 "{name:?} fits {}",
                 several
                     .iter()
@@ -258,7 +274,7 @@ fn by_name(adapters: &Adapters, option: &str, name: &str) -> Result<usize> {
                     .collect::<Vec<_>>()
                     .join(" and ")
             ),
-            "give --device the index, more of the name, or --backend",
-        )),
+            help: "give `.device` the index, more of the name, or `.backend`".to_owned(),
+        }),
     }
 }

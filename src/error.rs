@@ -2,11 +2,33 @@
 //!
 //! A message says what is wrong, where (path, line, tensor, option), what was
 //! expected, and what to do about it.
+//!
+//! A message names an option as a field of the struct that holds it: `.batch_size`, in backticks. A program may
+//! write its own name for it there, as the command line does with its flags.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an [`Error::Option`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// A field of a struct of options, or an argument of this name.
+    Field(&'static str),
+    /// An environment variable, or the file that stands in for one.
+    Environment(String),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Setting::Field(name) => write!(f, "`.{name}`"),
+            Setting::Environment(name) => f.write_str(name),
+        }
+    }
+}
 
 /// Why an operation of this library failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +88,8 @@ pub enum Error {
     /// The value of an option or argument cannot be used, alone or beside the others.
     #[error("{option}: {what}\n  help: {help}")]
     Option {
-        /// The flag, as in `--beta`, or the argument at fault.
-        option: String,
+        /// The option at fault.
+        option: Setting,
         /// Why its value cannot be used.
         what: String,
         /// What to do about it.
@@ -87,13 +109,45 @@ pub enum Error {
         help: String,
     },
 
-    /// No such device, or the device failed or cannot hold what it is asked to.
+    /// There is no such device, or it cannot do what it is asked to.
     #[error("{what}\n  help: {help}")]
     Device {
-        /// What failed, and on which device.
+        /// What it cannot do, and which device.
         what: String,
         /// What to do about it.
         help: String,
+    },
+
+    /// A device has no room for a buffer, or binds none that is so large. A smaller micro-batch may fit.
+    #[error(
+        "{what}\n  help: lower `.batch_size` or the token budgets, or use a device with more memory: \
+         `.device` cpu has the machine's"
+    )]
+    OutOfMemory {
+        /// Which buffer, on which device, and what there is.
+        what: String,
+        /// Bytes of the buffer, or of all buffers where the driver does not tell which.
+        bytes: usize,
+    },
+
+    /// The device is gone: reset by the operating system, unplugged, or its driver crashed.
+    #[error(
+        "{what}\n  help: run again; lower `.batch_size` if the driver ended work that took too long, update \
+         the driver, or use `.device` cpu"
+    )]
+    Lost {
+        /// What the driver says, and on which device.
+        what: String,
+    },
+
+    /// The driver refused a call as not valid, or failed at it: a fault of the driver or of this crate.
+    #[error(
+        "{what}\n  help: update the driver, or use `.device` cpu; `gpt2-dpo selftest` tells whether the \
+         device can be trusted"
+    )]
+    Refused {
+        /// What the driver says, and on which device.
+        what: String,
     },
 
     /// A number that must be finite is NaN or infinite: a loss, a gradient, a weight, a log-prob or a
@@ -140,6 +194,8 @@ pub enum Fault {
     Unsafe,
     /// The repository is there, but holds nothing that is read here.
     NotReadable,
+    /// The library is built without its feature `hub`.
+    NotBuilt,
 }
 
 impl Fault {
@@ -199,12 +255,24 @@ impl Error {
     }
 
     pub(crate) fn option(
-        option: impl Into<String>,
+        field: &'static str,
         what: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
         Error::Option {
-            option: option.into(),
+            option: Setting::Field(field),
+            what: what.into(),
+            help: help.into(),
+        }
+    }
+
+    pub(crate) fn environment(
+        variable: impl Into<String>,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Error::Option {
+            option: Setting::Environment(variable.into()),
             what: what.into(),
             help: help.into(),
         }
@@ -217,14 +285,19 @@ impl Error {
         }
     }
 
+    /// True if a smaller micro-batch may fit.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Error::OutOfMemory { .. })
+    }
+
     pub(crate) fn too_large(label: &str, words: usize, limit: usize) -> Self {
-        Error::device(
-            format!(
+        Error::OutOfMemory {
+            what: format!(
                 "{label} needs {} KiB in one buffer, more than the device's {} KiB",
                 (4 * words) >> 10,
                 limit >> 10
             ),
-            "lower --batch-size or the token budgets",
-        )
+            bytes: 4 * words,
+        }
     }
 }

@@ -38,18 +38,18 @@ impl Sampling {
     /// Refuses what is no temperature or probability.
     ///
     /// # Errors
-    /// `Error::Option` naming `--temperature` or `--top-p`.
+    /// `Error::Option` naming `temperature` or `top_p`.
     pub fn check(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(Error::option(
-                "--temperature",
+                "temperature",
                 format!("{} is not a number of at least 0", self.temperature),
                 "give 0 for greedy, 1 for the model's own probabilities",
             ));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Error::option(
-                "--top-p",
+                "top_p",
                 format!("{} is not above 0 and at most 1", self.top_p),
                 "give 1 to sample among all tokens",
             ));
@@ -113,7 +113,7 @@ impl Generator {
         sampling.check()?;
         if prompt.is_empty() || prompt.len() > self.max_rows {
             return Err(Error::option(
-                "--prompt",
+                "prompt",
                 format!(
                     "has {} tokens; there is room for 1 to {}",
                     prompt.len(),

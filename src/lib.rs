@@ -29,7 +29,7 @@
 pub mod batch;
 pub mod bench;
 pub mod buffer;
-pub mod cache;
+mod cache;
 pub mod ceilings;
 pub mod chat_template;
 pub mod checkpoint;
@@ -66,4 +66,4 @@ pub mod train;
 pub mod twins;
 pub mod words;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, Setting};

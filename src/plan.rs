@@ -21,12 +21,12 @@ pub struct Resident {
     pub frozen: Option<Tensors>,
     /// Micro-batches of an optimizer step.
     pub micro_batches: usize,
-    /// Says so where a micro-batch has fewer pairs than `--batch-size`, which did not fit.
+    /// Says so where a micro-batch has fewer pairs than `batch_size`, which did not fit.
     pub note: Option<String>,
 }
 
 impl Resident {
-    /// Makes the buffers. Where a micro-batch of `--batch-size` pairs does not fit the device, it is
+    /// Makes the buffers. Where a micro-batch of `batch_size` pairs does not fit the device, it is
     /// halved until it does. The pairs of an optimizer step stay the same, and so do the numbers but
     /// for rounding.
     ///
@@ -108,8 +108,8 @@ fn explain(error: Error) -> Error {
     match error {
         Error::Device { what, .. } => Error::device(
             what,
-            "`gpt2-dpo train --plan` shows what takes how much; --checkpoint-activations, lower token \
-             budgets or a smaller model take less, and --device cpu has the machine's memory",
+            "`plan::Plan` shows what takes how much; `.checkpoint_activations`, lower token \
+             budgets or a smaller model take less, and `.device` cpu has the machine's memory",
         ),
         other => other,
     }
@@ -162,7 +162,7 @@ impl Engine for Planner {
         let Some(left) = self.room_bytes.checked_sub(4 * words) else {
             return Err(Error::device(
                 format!("no room for {label} ({} MiB)", (4 * words) >> 20),
-                "lower --batch-size or the token budgets",
+                "lower `.batch_size` or the token budgets",
             ));
         };
         self.room_bytes = left;
@@ -240,7 +240,7 @@ pub struct Plan {
     pub extent: Extent,
     /// Micro-batches of an optimizer step.
     pub micro_batches: usize,
-    /// Says so where it has fewer pairs than `--batch-size`.
+    /// Says so where it has fewer pairs than `batch_size`.
     pub note: Option<String>,
     /// Head rows whose logits are held at a time.
     pub head_rows: usize,
@@ -252,7 +252,7 @@ pub struct Plan {
     pub max_binding_bytes: usize,
     /// What the device has, where it tells.
     pub memory: Option<Memory>,
-    /// All of the same run with `--checkpoint-activations`; `None` where that is given.
+    /// All of the same run with `checkpoint_activations`; `None` where that is given.
     pub checkpointed_bytes: Option<usize>,
 }
 

@@ -3,17 +3,17 @@
 
 use std::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
+use crate::config::choices;
 
-/// How the learning rate moves after the warm-up: it stays at the peak, or falls to 0 at the end of the
-/// run along a line or half a cosine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // a doc comment would become help text, and the names say it
-pub enum SchedulerName {
-    Constant,
-    Linear,
-    Cosine,
+choices! {
+    /// How the learning rate moves after the warm-up: it stays at the peak, or falls to 0 at the end of the
+    /// run along a line or half a cosine.
+    #[allow(missing_docs)] // a doc comment would become help text, and the names say it
+    pub enum SchedulerName {
+        Constant = "constant",
+        Linear = "linear",
+        Cosine = "cosine",
+    }
 }
 
 /// A learning-rate schedule over a known number of steps.

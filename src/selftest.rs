@@ -3,8 +3,8 @@
 //! whether the model fits.
 
 use std::f64::consts::LN_2;
-use std::time::SystemTime;
 
+use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::bench::{self, Work};
@@ -39,7 +39,7 @@ pub struct Check {
 pub enum About {
     /// Whether the device computes what it should.
     Device,
-    /// The same with `--precision mixed`.
+    /// The same with `precision` mixed.
     Mixed,
     /// Whether the model fits it.
     Room,
@@ -139,7 +139,7 @@ pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> 
     done(first_loss(subject));
     done(determinism(subject));
     Ok(Report {
-        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        date: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
         version: env!("CARGO_PKG_VERSION"),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         adapter: subject.adapter.clone(),

@@ -21,7 +21,7 @@ pub(crate) fn refuse(path: &Path, bytes: &[u8]) -> Result<()> {
             path,
             "a Git LFS pointer: the repository was cloned without Git LFS, and the file itself is not here",
             "run `git lfs install` and `git lfs pull` in the clone; or name the repository in place of the \
-             clone, as in --model openai-community/gpt2, and it is downloaded",
+             clone, as in `.model` openai-community/gpt2, and it is downloaded",
         ));
     }
     let begins = |with: &&[u8]| {
@@ -33,7 +33,7 @@ pub(crate) fn refuse(path: &Path, bytes: &[u8]) -> Result<()> {
             path,
             "a web page, not the file that the page is about",
             "download the file itself, on the Hugging Face Hub from an address with /resolve/ in place of \
-             /blob/; or name the repository, as in --model openai-community/gpt2, and it is downloaded",
+             /blob/; or name the repository, as in `.model` openai-community/gpt2, and it is downloaded",
         ));
     }
     Ok(())
@@ -57,7 +57,7 @@ mod tests {
         for expected in [
             "model.safetensors: a Git LFS pointer",
             "`git lfs pull`",
-            "--model openai-community/gpt2",
+            "`.model` openai-community/gpt2",
         ] {
             assert!(text.contains(expected), "{text}");
         }

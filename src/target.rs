@@ -1,16 +1,19 @@
 //! What a device is, as far as it decides which variant of a kernel runs.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// In what matrix products are multiplied. Sums, and all else, are f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// f32 throughout
-    #[default]
-    F32,
-    /// matrix units: products of f16, sums and all else in f32
-    Mixed,
+use crate::config::choices;
+
+choices! {
+    /// In what matrix products are multiplied. Sums, and all else, are f32.
+    #[derive(Default)]
+    pub enum Precision {
+        /// f32 throughout
+        #[default]
+        F32 = "f32",
+        /// matrix units: products of f16, sums and all else in f32
+        Mixed = "mixed",
+    }
 }
 
 /// What a device is, as far as it decides between variants.

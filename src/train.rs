@@ -9,7 +9,6 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::batch::Stream;
-use crate::cache;
 use crate::checkpoint::{self, Weights};
 use crate::config::TrainConfig;
 use crate::data::{self, Dataset};
@@ -130,7 +129,7 @@ pub struct Run<'a> {
     train: &'a Dataset,
     eval: Option<&'a Dataset>,
     objective: Objective,
-    /// Pairs that pass through the device at a time: `--batch-size`, or fewer if that does not fit.
+    /// Pairs that pass through the device at a time: `batch_size`, or fewer if that does not fit.
     micro_batch: usize,
     learner: Learner,
     frozen: Option<Tensors>,
@@ -218,12 +217,12 @@ impl<'a> Run<'a> {
 
     /// From the cache, or computed by the model as it is now, and then kept.
     fn reference_of(&mut self, data: &Dataset, fingerprint: &str) -> Result<ReferenceLogProbs> {
-        let dir = cache::dir(self.config.cache_dir.as_deref());
+        let dir = self.config.cache_dir.as_deref();
         let cache = match dir.zip(data.examples.chunks(self.micro_batch).next()) {
             Some((dir, pairs)) => {
                 let stream = Stream::new(pairs, self.objective.sides());
                 let device = self.learner.policy.identity(self.engine, &stream)?;
-                Some(Cache::new(&dir, fingerprint, &device, &data.examples))
+                Some(Cache::new(dir, fingerprint, &device, &data.examples))
             }
             None => None,
         };
@@ -359,7 +358,7 @@ impl<'a> Run<'a> {
                         "tensor `{}` holds NaN or infinity; nothing is saved",
                         param.name
                     ),
-                    help: "lower --learning-rate".into(),
+                    help: "lower `.learning_rate`".into(),
                 });
             }
         }
@@ -435,7 +434,7 @@ impl<'a> Run<'a> {
                     true => "a gradient is NaN or infinite; the step was not taken".into(),
                     false => "the loss is NaN or infinite".into(),
                 },
-                help: "lower --learning-rate, or check the data around this step; \
+                help: "lower `.learning_rate`, or check the data around this step; \
                        `gpt2-dpo selftest` checks the device"
                     .into(),
             });

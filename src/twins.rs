@@ -71,7 +71,7 @@ pub fn hold_matrix_units(engine: &mut dyn Engine) -> Result<()> {
 fn wrong_units(engine: &dyn Engine, how: &str) -> Error {
     Error::device(
         format!("{}: the matrix units are wrong: {how}", engine.name()),
-        "use --precision f32, or update the driver",
+        "use `.precision` f32, or update the driver",
     )
 }
 

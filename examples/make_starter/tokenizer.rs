@@ -7,7 +7,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-use gpt2_dpo::{Error, Result};
+use gpt2_dpo::{Error, Result, Setting};
 
 /// Ends every response, and is the only token that no text can spell by accident.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -66,7 +66,7 @@ pub fn train(texts: impl Iterator<Item = String> + Send, vocab_size: usize) -> R
 
 fn vocabulary_error(what: String, help: String) -> Error {
     Error::Option {
-        option: "vocab_size".to_owned(),
+        option: Setting::Field("vocab_size"),
         what,
         help,
     }

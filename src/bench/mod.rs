@@ -5,8 +5,7 @@ mod kernels;
 mod model;
 mod step;
 
-use std::time::SystemTime;
-
+use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::ceilings::Ceilings;
@@ -17,7 +16,7 @@ use crate::model::Dims;
 use crate::profile::{self, Row};
 
 pub(crate) use model::Work;
-pub use model::{MODELS, dims};
+pub use model::{KnownModel, MODELS, dims};
 pub use step::StepSpeed;
 
 /// What is measured.
@@ -125,7 +124,7 @@ pub fn run(
     let kernels = kernels::measure(engine, &mut work, options, observe)?;
     let step = step::measure(engine, &mut work, options, &kernels, observe)?;
     Ok(Report {
-        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        date: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
         version: env!("CARGO_PKG_VERSION"),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         device: engine.name(),
@@ -141,14 +140,14 @@ pub fn run(
 
 fn check(options: &Options) -> Result<()> {
     for (option, value) in [
-        ("--batch-size", options.batch_size),
+        ("batch_size", options.batch_size),
         (
-            "--gradient-accumulation-steps",
+            "gradient_accumulation_steps",
             options.gradient_accumulation_steps,
         ),
-        ("--max-prompt-tokens", options.max_prompt_tokens),
-        ("--max-response-tokens", options.max_response_tokens),
-        ("--steps", options.steps),
+        ("max_prompt_tokens", options.max_prompt_tokens),
+        ("max_response_tokens", options.max_response_tokens),
+        ("steps", options.steps),
     ] {
         if value == 0 {
             return Err(Error::option(option, "is 0", "give at least 1"));
@@ -158,7 +157,7 @@ fn check(options: &Options) -> Result<()> {
     if !seconds.is_finite() || seconds < 0.0 {
         let what = format!("{seconds} is not a number of at least 0");
         return Err(Error::option(
-            "--seconds-per-kernel",
+            "seconds_per_kernel",
             what,
             "give a number of at least 0",
         ));
@@ -170,9 +169,9 @@ fn check_length(options: &Options, dims: &Dims) -> Result<()> {
     let [prompt, response] = [options.max_prompt_tokens, options.max_response_tokens];
     if prompt.saturating_add(response) > dims.n_positions {
         return Err(Error::option(
-            "--max-prompt-tokens",
+            "max_prompt_tokens",
             format!(
-                "{prompt} and {response} of --max-response-tokens are more than the model's {} \
+                "{prompt} and {response} of `.max_response_tokens` are more than the model's {} \
                  positions",
                 dims.n_positions
             ),

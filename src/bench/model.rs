@@ -15,15 +15,28 @@ use crate::error::{Error, Result};
 use crate::learner::{Learner, Objective, Place, Reference, Room, StepTicket};
 use crate::model::{Dims, Layout, params};
 
-/// The models that go by a name: GPT-2's published sizes, and the small one of the documents.
-pub const MODELS: [(&str, Dims); 6] = [
-    ("gpt2", gpt2(12, 768, 12, 50257)),
-    ("gpt2-medium", gpt2(24, 1024, 16, 50257)),
-    ("gpt2-large", gpt2(36, 1280, 20, 50257)),
-    ("gpt2-xl", gpt2(48, 1600, 25, 50257)),
-    ("distilgpt2", gpt2(6, 768, 12, 50257)),
-    ("small", gpt2(4, 256, 4, 8192)),
+/// A model that goes by a name.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownModel {
+    /// Its name.
+    pub name: &'static str,
+    /// Its sizes.
+    pub dims: Dims,
+}
+
+/// GPT-2's published sizes, and the small one of the documents.
+pub const MODELS: [KnownModel; 6] = [
+    known("gpt2", gpt2(12, 768, 12, 50257)),
+    known("gpt2-medium", gpt2(24, 1024, 16, 50257)),
+    known("gpt2-large", gpt2(36, 1280, 20, 50257)),
+    known("gpt2-xl", gpt2(48, 1600, 25, 50257)),
+    known("distilgpt2", gpt2(6, 768, 12, 50257)),
+    known("small", gpt2(4, 256, 4, 8192)),
 ];
+
+const fn known(name: &'static str, dims: Dims) -> KnownModel {
+    KnownModel { name, dims }
+}
 
 const fn gpt2(n_layer: usize, n_embd: usize, n_head: usize, vocab_size: usize) -> Dims {
     Dims {
@@ -43,13 +56,13 @@ const fn gpt2(n_layer: usize, n_embd: usize, n_head: usize, vocab_size: usize) -
 /// `Error::Option` if `model` is neither; `Error::Io` and `Error::File` for a config.json that cannot be
 /// read or is no GPT-2's.
 pub fn dims(model: &str) -> Result<Dims> {
-    if let Some((_, dims)) = MODELS.iter().find(|(name, _)| *name == model) {
-        return Ok(*dims);
+    if let Some(known) = MODELS.iter().find(|known| known.name == model) {
+        return Ok(known.dims);
     }
     if !Path::new(model).is_dir() {
-        let names = MODELS.map(|(name, _)| name).join(", ");
+        let names = MODELS.map(|known| known.name).join(", ");
         return Err(Error::option(
-            "--model",
+            "model",
             format!("{model} is neither a directory nor one of {names}"),
             "give one of these names, or a directory with a config.json",
         ));
@@ -97,8 +110,8 @@ impl Work {
         let batches = options.gradient_accumulation_steps;
         let pairs = options.batch_size.checked_mul(batches).ok_or_else(|| {
             Error::option(
-                "--gradient-accumulation-steps",
-                "times --batch-size is more pairs than can be counted",
+                "gradient_accumulation_steps",
+                "times `.batch_size` is more pairs than can be counted",
                 "lower one of them",
             )
         })?;

@@ -110,7 +110,7 @@ impl ChatTemplate {
             Error::file(
                 origin,
                 format!("line {line} of the chat template: {what}"),
-                "use --chat-template card for the plain User/Assistant template, or --chat-template \
+                "use `.chat_template` card for the plain User/Assistant template, or `.chat_template` \
                  FILE for another one",
             )
         };

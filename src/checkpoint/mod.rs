@@ -43,10 +43,10 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 /// What was found in a run's data.
 pub const DATA_FILE: &str = "data.json";
 
-/// A run's options, as `--config` takes them.
+/// A run's options, as the command line takes them in a file.
 pub const RUN_FILE: &str = "run.toml";
 
-/// When which kernel ran, of a run with `--profile`.
+/// When which kernel ran, of a run with `profile`.
 pub const TRACE_FILE: &str = "trace.json";
 
 /// Which shard holds which tensor, of weights in several files.

@@ -85,7 +85,7 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
         return Err(Error::file(
             target,
             format!("the output folder is not empty: it holds {first}"),
-            "name another output folder, or pass --overwrite to replace the files of the earlier run",
+            "name another output folder, or pass `.overwrite` to replace the files of the earlier run",
         ));
     }
     refuse_other_folders(target, &names)?;
@@ -102,7 +102,7 @@ fn refuse_other_folders(target: &Path, names: &[String]) -> Result<()> {
     let refused = |what: String| {
         Err(Error::file(
             target,
-            format!("{what}, and --overwrite replaces only the folder of an earlier run"),
+            format!("{what}, and `.overwrite` replaces only the folder of an earlier run"),
             "name another output folder; a folder that holds nothing else of use can be removed by hand",
         ))
     };
@@ -300,7 +300,7 @@ mod tests {
         ]);
         let text = claim(dir.path(), false).unwrap_err().to_string();
         assert!(text.contains("not empty"), "{text}");
-        assert!(text.contains("--overwrite"), "{text}");
+        assert!(text.contains("`.overwrite`"), "{text}");
         assert_eq!(names(dir.path()).unwrap().len(), 5, "nothing removed");
 
         claim(dir.path(), true).unwrap();

@@ -8,6 +8,9 @@ use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::target::Precision;
 
+use super::values::Value;
+use super::{user, with_flags};
+
 /// Which device to use.
 #[derive(clap::Args)]
 pub struct DeviceArgs {
@@ -15,7 +18,7 @@ pub struct DeviceArgs {
     #[arg(long, default_value_t = TrainConfig::default().device)]
     pub device: String,
     /// Which graphics API to use
-    #[arg(long, value_enum, default_value_t = TrainConfig::default().backend)]
+    #[arg(long, value_parser = BackendName::parser(), default_value_t = TrainConfig::default().backend)]
     pub backend: BackendName,
     /// Compile shaders with bounds checks and zeroed workgroup memory
     #[arg(long)]
@@ -24,7 +27,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "MIB", default_value_t = TrainConfig::default().max_binding_mib)]
     pub max_binding_mib: usize,
     /// In what matrix products are multiplied
-    #[arg(long, value_enum, default_value_t = TrainConfig::default().precision)]
+    #[arg(long, value_parser = Precision::parser(), default_value_t = TrainConfig::default().precision)]
     pub precision: Precision,
     /// Take each kernel's usual variant instead of measuring which is fastest on this device
     #[arg(long)]
@@ -41,7 +44,9 @@ impl DeviceArgs {
             max_binding_mib: self.max_binding_mib,
             precision: self.precision,
             no_autotune: self.no_autotune,
-            cache_dir: None,
+            cache_dir: user::cache_dir(None),
+            adapter_name: user::adapter_name(),
+            memory: user::memory(),
         }
     }
 
@@ -54,17 +59,13 @@ impl DeviceArgs {
 /// Opens the device, saying what there is to say about the choice.
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
     let opened = choice.open()?;
-    for note in opened.notes {
-        eprintln!("note: {note}");
-    }
+    say_all(opened.notes);
     Ok(opened.engine)
 }
 
 /// Passes on what the device has to tell.
 pub fn say_notes(engine: &mut dyn Engine) {
-    for note in engine.notes() {
-        eprintln!("note: {note}");
-    }
+    say_all(engine.notes());
 }
 
 /// How records become examples: options that `eval`, `inspect` and `generate` share with `train`, whose help
@@ -104,9 +105,9 @@ pub struct DataArgs {
     pub max_prompt_tokens: Option<usize>,
     #[arg(long)]
     pub max_response_tokens: Option<usize>,
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = Truncation::parser())]
     pub truncation: Option<Truncation>,
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = Boundary::parser())]
     pub boundary: Option<Boundary>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub response_prefix_space: Option<bool>,
@@ -137,13 +138,22 @@ impl DataArgs {
 /// Says once what of a data set is not used as it stands.
 pub fn say_audit(audit: &Audit) {
     for note in audit.notes() {
-        eprintln!("note: {}: {note}", audit.data);
+        say_note(&format!("{}: {}", audit.data, with_flags(&note)));
     }
 }
 
 /// Says what there is to say about a model's files.
 pub fn say_outline(outline: &Outline) {
-    for note in outline.notes() {
-        eprintln!("note: {note}");
+    say_all(outline.notes().map(str::to_owned));
+}
+
+/// Passes on what the library has to tell.
+fn say_all(notes: impl IntoIterator<Item = String>) {
+    for note in notes {
+        say_note(&with_flags(&note));
     }
+}
+
+fn say_note(note: &str) {
+    eprintln!("note: {note}");
 }

@@ -8,12 +8,13 @@ use gpt2_dpo::device::{self, BackendName};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::Adapters;
 
-use super::say;
+use super::values::Value;
+use super::{say, user, with_flags};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Which graphics API to look in
-    #[arg(long, value_enum, default_value_t = BackendName::Auto)]
+    #[arg(long, value_parser = BackendName::parser(), default_value_t = BackendName::Auto)]
     backend: BackendName,
 }
 
@@ -62,13 +63,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
     }
     say!("cpu: {}", CpuEngine::new().name());
-    match device::auto(args.backend, &adapters) {
+    match device::auto(args.backend, &adapters, user::adapter_name().as_deref()) {
         Ok(Some(index)) => say!("`--device auto` takes {index}: {}", adapters.report(index)),
         Ok(None) => say!(
             "`--device auto` takes cpu: no GPU found (software Vulkan is slower than the CPU \
              engine and is taken only by name)"
         ),
-        Err(e) => say!("`--device auto` takes none: {e}"),
+        Err(e) => say!("`--device auto` takes none: {}", with_flags(&e.to_string())),
     }
     Ok(ExitCode::SUCCESS)
 }

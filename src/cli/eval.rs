@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data;
-use gpt2_dpo::{Error, Result};
+use gpt2_dpo::{Error, Result, Setting};
 
 use super::args::{self, DataArgs, DeviceArgs};
 use super::{fetch, recorded, say, starter};
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let began_as = match &args.reference {
         Some(named) => Some(named.clone()),
         None => recorded::began_as(&model).ok_or_else(|| Error::Option {
-            option: "--reference".into(),
+            option: Setting::Field("reference"),
             what: format!(
                 "is not given, and no run.toml in {} says it",
                 args.model.display()
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let dims = policy.outline.config.dims;
     if dims != reference.outline.config.dims {
         return Err(Error::Option {
-            option: "--reference".into(),
+            option: Setting::Field("reference"),
             what: format!("{name} has another shape than {}", args.model.display()),
             help: "give the model that training began with".into(),
         });

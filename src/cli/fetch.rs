@@ -7,6 +7,7 @@ use gpt2_dpo::data::Source;
 use gpt2_dpo::hub::{self, Settings};
 
 use super::progress::Progress;
+use super::{user, with_flags};
 
 /// The folder of the model that `spec` names.
 pub fn model(spec: &Path) -> Result<PathBuf> {
@@ -45,9 +46,9 @@ fn fetched<T>(
     fetch: impl FnOnce(&Settings, &mut dyn FnMut(hub::Progress)) -> Result<T>,
 ) -> Result<T> {
     let mut progress = Progress::default();
-    let fetched = fetch(&Settings::from_env()?, &mut |event| match event {
+    let fetched = fetch(&user::hub_settings()?, &mut |event| match event {
         hub::Progress::Download { file, done, total } => progress.bytes(file, done, total),
-        hub::Progress::Note(note) => progress.say(&format!("note: {note}")),
+        hub::Progress::Note(note) => progress.say(&format!("note: {}", with_flags(&note))),
     });
     progress.clear();
     fetched

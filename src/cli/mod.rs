@@ -5,8 +5,10 @@ mod bench;
 mod devices;
 mod eval;
 mod fetch;
+mod flags;
 mod generate;
 mod inspect;
+mod options;
 mod pairs;
 mod plan;
 mod progress;
@@ -15,6 +17,8 @@ mod selftest;
 mod starter;
 mod table;
 mod train;
+mod user;
+mod values;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,6 +28,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::{Result, checkpoint};
 use serde::Serialize;
+
+pub use flags::with_flags;
 
 /// Prints a line on standard output. A reader that has seen enough (`| head`) does not end a run.
 macro_rules! say {
@@ -100,7 +106,8 @@ fn with_defaults(mut command: clap::Command) -> clap::Command {
     command = command.mut_subcommand("train", |train| {
         train.mut_args(|arg| {
             let name = arg.get_id().as_str().replace('_', "-");
-            let arg = match (defaults.get(&name), arg.get_help()) {
+            let help = arg.get_help().map(|help| with_flags(&help.to_string()));
+            let arg = match (defaults.get(&name), help) {
                 (Some(value), Some(help)) if shows_default(value) => {
                     let value = match value {
                         toml::Value::String(text) => text.replace('\n', "\\n"),
@@ -109,6 +116,7 @@ fn with_defaults(mut command: clap::Command) -> clap::Command {
                     let help = format!("{help} [default: {value}]");
                     arg.help(help)
                 }
+                (_, Some(help)) => arg.help(help),
                 _ => arg,
             };
             if let Some(help) = arg.get_help() {

@@ -40,8 +40,12 @@ impl Pairs {
         let (mut train, mut seen) = (Vec::new(), Seen::default());
         let mut eval = None;
         if config.data.is_empty() {
-            let parse = |(path, text), options| {
-                data::read(Source::text(text, Path::new(path)), codec, options)
+            let parse = |file: starter::Text, options| {
+                data::read(
+                    Source::text(file.text, Path::new(file.path)),
+                    codec,
+                    options,
+                )
             };
             train.push(parse(starter::TRAIN, train_options)?);
             eval = Some(parse(starter::EVAL, eval_options)?);

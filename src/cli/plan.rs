@@ -2,7 +2,7 @@
 
 use gpt2_dpo::plan::Plan;
 
-use super::say;
+use super::{say, with_flags};
 
 /// Prints what a run would take, a row a kind of buffer, and whether it fits.
 pub fn show(plan: &Plan) {
@@ -15,7 +15,7 @@ pub fn show(plan: &Plan) {
         extent.heads
     );
     if let Some(note) = &plan.note {
-        say!("note    {note}");
+        say!("note    {}", with_flags(note));
     }
 
     say!("\nkind         buffers       MiB   largest");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use gpt2_dpo::checkpoint;
 use gpt2_dpo::config::{LossName, TemplateChoice, TrainConfig, TrainOptions, unescape};
 
+use super::with_flags;
+
 /// The flags, and for what they leave open the run that made the model in `dir`, if a run did. Says
 /// where the run and the defaults, or a flag and the run, differ.
 pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
@@ -16,6 +18,7 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
         Ok(run) => run,
         // It may be another program's, or a later version's.
         Err(error) => {
+            let error = with_flags(&error.to_string());
             eprintln!("note: the run that made the model is not followed: {error}");
             return flags;
         }

@@ -9,7 +9,7 @@ use gpt2_dpo::target::Precision;
 use gpt2_dpo::{Error, Result};
 
 use super::args::DeviceArgs;
-use super::{say, write_json};
+use super::{say, with_flags, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,7 +44,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     say!("device  {}", subject.adapter);
     say!("driver  {}\n", subject.adapter.driver);
-    let report = selftest::run(&subject, &args.model, &mut show)?;
+    let mut report = selftest::run(&subject, &args.model, &mut show)?;
+    for check in &mut report.checks {
+        check.found = with_flags(&check.found);
+        check
+            .misses
+            .iter_mut()
+            .for_each(|miss| *miss = with_flags(miss));
+    }
     if let Some(path) = &args.json {
         write_json(path, &report)?;
     }
@@ -66,9 +73,9 @@ fn show(check: &Check) {
         0 => "ok  ",
         _ => "MISS",
     };
-    say!("{verdict}  {:20}  {}", check.name, check.found);
+    say!("{verdict}  {:20}  {}", check.name, with_flags(&check.found));
     for miss in check.misses.iter().take(SHOWN) {
-        say!("      {miss}");
+        say!("      {}", with_flags(miss));
     }
     if check.misses.len() > SHOWN {
         say!("      and {} more", check.misses.len() - SHOWN);

@@ -17,19 +17,27 @@ macro_rules! file {
 /// Name of the starter in messages and as the stem of its output directory.
 pub const NAME: &str = "starter";
 
-/// The starter's pairs and its recipe, each with the path it has in the repository.
-pub const TRAIN: (&str, &str) = (
-    "starter/train.jsonl",
-    include_str!("../../examples/starter/train.jsonl"),
-);
-pub const EVAL: (&str, &str) = (
-    "starter/eval.jsonl",
-    include_str!("../../examples/starter/eval.jsonl"),
-);
-const RECIPE: (&str, &str) = (
-    "starter/train.toml",
-    include_str!("../../examples/starter/train.toml"),
-);
+/// A text of the starter's.
+pub struct Text {
+    /// Its path below `examples`, for messages.
+    pub path: &'static str,
+    pub text: &'static str,
+}
+
+/// The pairs that the starter is trained on.
+pub const TRAIN: Text = Text {
+    path: "starter/train.jsonl",
+    text: include_str!("../../examples/starter/train.jsonl"),
+};
+/// Its held-out pairs.
+pub const EVAL: Text = Text {
+    path: "starter/eval.jsonl",
+    text: include_str!("../../examples/starter/eval.jsonl"),
+};
+const RECIPE: Text = Text {
+    path: "starter/train.toml",
+    text: include_str!("../../examples/starter/train.toml"),
+};
 
 /// The starter's config and tokenizer.
 pub fn outline() -> Result<Outline> {
@@ -56,7 +64,7 @@ pub fn model() -> Result<Model> {
 
 /// Options that suit a model as small as this one; those of the user win.
 pub fn recipe() -> Result<TrainOptions> {
-    TrainOptions::parse(RECIPE.1, Path::new(RECIPE.0))
+    TrainOptions::parse(RECIPE.text, Path::new(RECIPE.path))
 }
 
 /// Two of the held-out prompts, to be answered before and after training.
@@ -72,8 +80,8 @@ mod tests {
     #[test]
     fn the_prompts_shown_are_held_out() {
         for prompt in SHOWN_PROMPTS {
-            assert!(EVAL.1.contains(&format!("{prompt:?}")), "{prompt}");
-            assert!(!TRAIN.1.contains(&format!("{prompt:?}")), "{prompt}");
+            assert!(EVAL.text.contains(&format!("{prompt:?}")), "{prompt}");
+            assert!(!TRAIN.text.contains(&format!("{prompt:?}")), "{prompt}");
         }
     }
 }

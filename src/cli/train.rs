@@ -17,11 +17,12 @@ use gpt2_dpo::recording::Recording;
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
 use gpt2_dpo::words::counted;
-use gpt2_dpo::{Error, Result};
+use gpt2_dpo::{Error, Result, Setting};
 
+use super::options::OptionArgs;
 use super::pairs::Pairs;
 use super::progress::Progress;
-use super::{args, fetch, plan, say, starter, table, write_json};
+use super::{args, fetch, plan, say, starter, table, user, with_flags, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -32,15 +33,15 @@ pub struct Args {
     #[arg(long)]
     plan: bool,
     #[command(flatten)]
-    options: TrainOptions,
+    options: OptionArgs,
 }
 
 /// The longest answer shown.
 const SHOWN_TOKENS: usize = 40;
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let flags = args.options.clone();
-    let mut options = args.options;
+    let flags = TrainOptions::from(args.options);
+    let mut options = flags.clone();
     if let Some(file) = &args.config {
         options = options.or(TrainOptions::read(file)?);
     }
@@ -149,7 +150,9 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
         max_binding_mib: config.max_binding_mib,
         precision: config.precision,
         no_autotune: config.no_autotune,
-        cache_dir: config.cache_dir.clone(),
+        cache_dir: user::cache_dir(config.cache_dir.as_deref()),
+        adapter_name: user::adapter_name(),
+        memory: user::memory(),
     })
 }
 
@@ -188,7 +191,7 @@ fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
         && model == target
     {
         return Err(Error::Option {
-            option: "--out".into(),
+            option: Setting::Field("out"),
             what: format!("{} is the directory of the model", out.display()),
             help: "name another output directory".into(),
         });
@@ -258,7 +261,12 @@ fn learn(
     let mut progress = Progress::default();
     let mut tell = |event: Event| show(&mut progress, event);
     let mut good: Option<Weights> = None;
-    let result = Run::new(engine, config, inputs, out, &mut tell).and_then(|mut run| {
+    // run.toml keeps what the user gave.
+    let keeping = TrainConfig {
+        cache_dir: user::cache_dir(config.cache_dir.as_deref()),
+        ..config.clone()
+    };
+    let result = Run::new(engine, &keeping, inputs, out, &mut tell).and_then(|mut run| {
         let result = run.train();
         if result.is_err() && run.good_steps() > 0 {
             good = run.weights().ok();
@@ -281,7 +289,7 @@ fn learn(
 
 fn show(progress: &mut Progress, event: Event) {
     match event {
-        Event::Note(note) => progress.say(&format!("note: {note}")),
+        Event::Note(note) => progress.say(&format!("note: {}", with_flags(&note))),
         Event::Reference { done, total } => progress.at("reference", done, total, String::new()),
         Event::Evaluating { done, total } => progress.at("evaluating", done, total, String::new()),
         Event::Step { row, total } => progress.at("training", row.step, total, brief(row)),

@@ -1,45 +1,45 @@
-//! Options with a few values.
+//! The choices of a training run.
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use super::choice::choices;
 
-/// The loss, under TRL's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum LossName {
-    /// DPO
-    Sigmoid,
-    /// supervised: the chosen answer's mean negative log-likelihood
-    Sft,
+choices! {
+    /// The loss, under TRL's names.
+    pub enum LossName {
+        /// DPO
+        Sigmoid = "sigmoid",
+        /// supervised: the chosen answer's mean negative log-likelihood
+        Sft = "sft",
+    }
 }
 
-/// Which parameters decay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum DecayName {
-    /// all, as torch.optim.AdamW does
-    All,
-    /// not biases and layernorms, as transformers' Trainer does
-    Matrices,
+choices! {
+    /// Which parameters decay.
+    pub enum DecayName {
+        /// all, as torch.optim.AdamW does
+        All = "all",
+        /// not biases and layernorms, as transformers' Trainer does
+        Matrices = "matrices",
+    }
 }
 
-/// Where the reference's log-probs come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReferenceMode {
-    /// computed once before training, and kept on disk
-    Cached,
-    /// computed beside the policy from a frozen copy
-    OnTheFly,
+choices! {
+    /// Where the reference's log-probs come from.
+    pub enum ReferenceMode {
+        /// computed once before training, and kept on disk
+        Cached = "cached",
+        /// computed beside the policy from a frozen copy
+        OnTheFly = "on-the-fly",
+    }
 }
 
-/// What conversations are put into, as `--chat-template` names it.
+/// What conversations are put into, as the option `chat_template` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChoice<'a> {
-    /// The model's chat template if it has one, else the text of `--template`.
+    /// The model's chat template if it has one, else the text of the option `template`.
     Auto,
-    /// The text of `--template`.
+    /// The text of the option `template`.
     Card,
     /// The model's chat template.
     Model,
@@ -55,7 +55,7 @@ impl TemplateChoice<'_> {
     /// The name of [`TemplateChoice::Model`].
     pub const MODEL: &'static str = "model";
 
-    /// False if a chat template is asked for by name, so that `--template` has no effect.
+    /// False if a chat template is asked for by name, so that the option `template` has no effect.
     pub(super) fn takes_text(self) -> bool {
         matches!(self, TemplateChoice::Auto | TemplateChoice::Card)
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::memory::memory;
 use super::pages::Pages;
 use crate::buffer::Buffer;
 use crate::engine::{self, Engine, Held, Memory, Ticket, Timing, Usage};
@@ -33,7 +32,7 @@ impl Default for CpuEngine {
 }
 
 impl CpuEngine {
-    /// A CPU device without limits but memory and the kernels' 32-bit indices.
+    /// A CPU device without limits but what can be allocated and the kernels' 32-bit indices.
     pub fn new() -> Self {
         Self::with_max_binding(u32::MAX as usize)
     }
@@ -48,7 +47,7 @@ impl CpuEngine {
             fetched: HashMap::new(),
             next_ticket: 0,
             max_binding_bytes: bytes,
-            memory: memory(),
+            memory: None,
             target: Target {
                 software: true,
                 precision: Precision::F32,
@@ -58,6 +57,13 @@ impl CpuEngine {
                 },
             },
         }
+    }
+
+    /// The same on a machine with this memory: what is more than all of it is refused, where a system that
+    /// promises more than it has would end the process.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
     }
 
     /// The same, rounding what a GPU's matrix units would with this precision.
@@ -74,8 +80,7 @@ impl CpuEngine {
         step.kernel.ways().find(rounds).unwrap_or(step.kernel)
     }
 
-    /// Refuses what the machine cannot hold at all. Systems that promise more memory than they have
-    /// would end the process instead.
+    /// Refuses what the machine cannot hold at all, as far as its memory is known.
     fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
         let total = self.memory.map_or(usize::MAX, |memory| memory.total);
         let fits = self.held.now() + 4 * words <= total;
@@ -87,7 +92,7 @@ impl CpuEngine {
                     (4 * words) >> 20,
                     self.held.now() >> 20
                 ),
-                "lower --batch-size or the token budgets",
+                "lower `.batch_size` or the token budgets",
             )
         })
     }
@@ -226,10 +231,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_machine_has() {
-        let mut engine = CpuEngine::new();
-        let machine = engine.memory.expect("this system tells");
-        assert!(machine.free <= machine.total && machine.free > 1 << 20);
-        engine.memory = Some(Memory {
+        let mut engine = CpuEngine::new().with_memory(Memory {
             total: 1000,
             free: 0,
         });

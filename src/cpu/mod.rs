@@ -3,7 +3,6 @@
 mod engine;
 pub mod gelu;
 pub mod matmul;
-mod memory;
 mod pages;
 pub mod vector;
 

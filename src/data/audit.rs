@@ -36,9 +36,9 @@ pub struct Audit {
     pub kept: usize,
     /// Records left out, by reason.
     pub dropped: BTreeMap<Reason, Named>,
-    /// Usable pairs passed over by `--skip`.
+    /// Usable pairs passed over by `skip`.
     pub outside_limits: usize,
-    /// Pairs that are kept although they have no scores for `--drop-ties` or `--min-score-margin` to judge by.
+    /// Pairs that are kept although they have no scores for `drop_ties` or `min_score_margin` to judge by.
     pub unscored: usize,
     /// Tokens of each prompt before its budget.
     pub prompt_tokens: Counts,
@@ -52,7 +52,7 @@ pub struct Audit {
     pub special_tokens: SpelledOut,
     /// Pairs with a response that has no end-of-text at all.
     pub without_end: usize,
-    /// Pairs of which `--boundary` decides ids; `null` if that was not looked at.
+    /// Pairs of which `boundary` decides ids; `null` if that was not looked at.
     pub boundary_matters: Option<usize>,
     /// Whether the longer response is the chosen one.
     pub length_bias: LengthBias,
@@ -86,9 +86,9 @@ impl Named {
 /// What the budgets cut, in pairs or responses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cut {
-    /// `--max-prompt-tokens`.
+    /// `max_prompt_tokens`.
     pub max_prompt_tokens: usize,
-    /// `--max-response-tokens`.
+    /// `max_response_tokens`.
     pub max_response_tokens: usize,
     /// Prompts over their budget.
     pub prompts: usize,
@@ -109,7 +109,7 @@ pub struct SpelledOut {
     pub pairs: usize,
     /// Such tokens.
     pub tokens: usize,
-    /// Whether they are read as tokens (`--allow-special-tokens`) or as text.
+    /// Whether they are read as tokens (`allow_special_tokens`) or as text.
     pub as_tokens: bool,
 }
 
@@ -351,7 +351,7 @@ impl Audit {
         }
         if self.unscored > 0 {
             notes.push(format!(
-                "{} kept without the scores that --drop-ties and --min-score-margin judge by",
+                "{} kept without the scores that `.drop_ties` and `.min_score_margin` judge by",
                 counted(self.unscored, "pair")
             ));
         }
@@ -359,7 +359,7 @@ impl Audit {
         let cut = &self.cut;
         if cut.prompts > 0 {
             notes.push(format!(
-                "{} of {} {} cut to --max-prompt-tokens {}",
+                "{} of {} {} cut to `.max_prompt_tokens` {}",
                 cut.prompts,
                 counted(self.kept, "prompt"),
                 either(cut.prompts, "is", "are"),
@@ -369,7 +369,7 @@ impl Audit {
         let over = cut.chosen + cut.rejected;
         if over > 0 {
             notes.push(format!(
-                "{over} of {} {} cut to --max-response-tokens {}",
+                "{over} of {} {} cut to `.max_response_tokens` {}",
                 counted(responses, "response"),
                 either(over, "is", "are"),
                 cut.max_response_tokens
@@ -399,7 +399,7 @@ impl Audit {
             } = self.special_tokens;
             let how = match as_tokens {
                 true => "read as tokens",
-                false => "read as text (--allow-special-tokens reads them as tokens)",
+                false => "read as text (`.allow_special_tokens` reads them as tokens)",
             };
             notes.push(format!(
                 "special tokens are spelled out in {}, {tokens} in all: {how}",

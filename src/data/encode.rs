@@ -249,8 +249,8 @@ impl<'a> Encoder<'a> {
         prompt.strip_suffix(' ').ok_or_else(|| {
             Problem::new(
                 "the prompt, put into the template, does not end in a space, and \
-                 --response-prefix-space would give that to the response",
-                "leave --response-prefix-space out",
+                 `.response_prefix_space` would give that to the response",
+                "leave `.response_prefix_space` out",
             )
         })
     }
@@ -403,19 +403,19 @@ impl<'a> Encoder<'a> {
     }
 
     /// The last token of a response is predicted and never read: it needs no position. What is too long is
-    /// the budgets' fault, not the record's, which would be left out with --skip-bad-records.
+    /// the budgets' fault, not the record's, which would be left out with `skip_bad_records`.
     fn check_length(&self, prompt: usize, response: usize, place: &Place) -> Result<()> {
         let (needed, positions) = (prompt + response - 1, self.codec.n_positions);
         if needed > positions {
             return Err(Error::option(
-                "--max-prompt-tokens",
+                "max_prompt_tokens",
                 format!(
                     "{place}: {prompt} prompt tokens and {response} response tokens need {needed} \
                      positions; the model has {positions}"
                 ),
                 format!(
                     "the budgets are {} and {} tokens: together they may be {} for this model, so lower \
-                     --max-prompt-tokens or --max-response-tokens",
+                     `.max_prompt_tokens` or `.max_response_tokens`",
                     self.options.max_prompt_tokens,
                     self.options.max_response_tokens,
                     positions + 1
@@ -442,6 +442,6 @@ fn no_tokenizer() -> Problem {
 fn renders_differently() -> Problem {
     Problem::new(
         "the chat template writes the prompt alone in another way than with its answer behind",
-        "take --boundary joined, which cuts where the two part, as TRL does, or --chat-template card",
+        "take `.boundary` joined, which cuts where the two part, as TRL does, or `.chat_template` card",
     )
 }

@@ -121,7 +121,7 @@ fn or_skip(error: Error) -> Error {
             path,
             line,
             what,
-            help: format!("{help}; --skip-bad-records leaves such records out and counts them"),
+            help: format!("{help}; `.skip_bad_records` leaves such records out and counts them"),
         },
         other => other,
     }
@@ -148,7 +148,7 @@ fn nothing_left(audit: &Audit) -> Error {
     }
     if audit.outside_limits > 0 {
         reasons.push(format!(
-            "{} passed over (--skip)",
+            "{} passed over (`.skip`)",
             counted(audit.outside_limits, "pair")
         ));
     }
@@ -158,7 +158,7 @@ fn nothing_left(audit: &Audit) -> Error {
         reasons.join("\n  ")
     );
     let help = match audit.dropped.keys().next_back() {
-        Some(Reason::BadRecord) => "mend the records, or say with --columns where the texts stand",
+        Some(Reason::BadRecord) => "mend the records, or say with `.columns` where the texts stand",
         _ if reasons.iter().any(|reason| reason.contains("--")) => {
             "loosen the options named above, or give other data"
         }

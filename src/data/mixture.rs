@@ -17,7 +17,7 @@ const WEIGHT_STREAM: u64 = u64::MAX - 1;
 /// ones is fixed by `seed`.
 ///
 /// # Errors
-/// [`Error::Option`] naming `--eval-fraction` if either side would be empty.
+/// [`Error::Option`] naming `eval_fraction` if either side would be empty.
 pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Dataset> {
     let mut counts: HashMap<u128, usize> = HashMap::new();
     let mut prompts = Vec::new();
@@ -42,12 +42,12 @@ pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Datas
     }
     if taken == 0 || taken == pairs {
         return Err(Error::option(
-            "--eval-fraction",
+            "eval_fraction",
             format!(
                 "{fraction} of {pairs} pairs with {} prompts leaves no pair on one of the two sides",
                 prompts.len()
             ),
-            "give another fraction, or a file of held-out pairs with --eval-data",
+            "give another fraction, or a file of held-out pairs with `.eval_data`",
         ));
     }
     let mut out = Vec::new();
@@ -66,14 +66,14 @@ pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Datas
 /// `seed`. Copies stand one after another.
 ///
 /// # Errors
-/// [`Error::Option`] naming `--data-weights` for a weight above 1000, or if no pair is left at all.
+/// [`Error::Option`] naming `data_weights` for a weight above 1000, or if no pair is left at all.
 pub fn weigh(parts: &mut [Dataset], weights: &[f64], seed: u64) -> Result<()> {
     for (part, &weight) in parts.iter_mut().zip(weights) {
         if weight > MAX_WEIGHT {
             return Err(Error::option(
-                "--data-weights",
+                "data_weights",
                 format!("{weight} is more than {MAX_WEIGHT}"),
-                "give smaller weights: what counts is how they compare; --epochs goes over all pairs again",
+                "give smaller weights: what counts is how they compare; `.epochs` goes over all pairs again",
             ));
         }
         let count = part.examples.len();
@@ -90,7 +90,7 @@ pub fn weigh(parts: &mut [Dataset], weights: &[f64], seed: u64) -> Result<()> {
     }
     match parts.iter().all(|part| part.examples.is_empty()) {
         true => Err(Error::option(
-            "--data-weights",
+            "data_weights",
             "leaves no pair at all",
             "give a larger weight",
         )),

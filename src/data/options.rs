@@ -1,29 +1,28 @@
 //! What a user can choose about how records become examples.
 
-use serde::{Deserialize, Serialize};
-
 use super::record::Columns;
+use crate::config::choices;
 use crate::error::{Error, Result};
 use crate::tokenizer::{Guarded, Tokenizer};
 
-/// Where a prompt ends and its response begins, in ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Boundary {
-    /// prompt and response are tokenized apart, as the model card's training did
-    Apart,
-    /// they are tokenized as one text and cut where it parts from the prompt alone, as TRL does
-    Joined,
+choices! {
+    /// Where a prompt ends and its response begins, in ids.
+    pub enum Boundary {
+        /// prompt and response are tokenized apart, as the model card's training did
+        Apart = "apart",
+        /// they are tokenized as one text and cut where it parts from the prompt alone, as TRL does
+        Joined = "joined",
+    }
 }
 
-/// Which end of a prompt stays that is over its budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Truncation {
-    /// a prompt over its budget keeps its beginning
-    KeepStart,
-    /// a prompt over its budget keeps its end
-    KeepEnd,
+choices! {
+    /// Which end of a prompt stays that is over its budget.
+    pub enum Truncation {
+        /// a prompt over its budget keeps its beginning
+        KeepStart = "keep-start",
+        /// a prompt over its budget keeps its end
+        KeepEnd = "keep-end",
+    }
 }
 
 /// How the records of a file become examples.
@@ -94,8 +93,8 @@ impl Options {
     /// [`Error::Option`] for a budget that leaves nothing.
     pub(super) fn check(&self) -> Result<()> {
         for (option, budget) in [
-            ("--max-prompt-tokens", self.max_prompt_tokens),
-            ("--max-response-tokens", self.max_response_tokens),
+            ("max_prompt_tokens", self.max_prompt_tokens),
+            ("max_response_tokens", self.max_response_tokens),
         ] {
             if budget == 0 {
                 return Err(Error::option(option, "is 0", "give at least 1"));

@@ -46,17 +46,17 @@ impl Reason {
             Reason::EqualResponses => ("pair", "both responses are equal"),
             Reason::EqualUnderBudget => (
                 "pair",
-                "the responses differ only behind --max-response-tokens",
+                "the responses differ only behind `.max_response_tokens`",
             ),
-            Reason::ScoreTie => ("pair", "both scores are equal (--drop-ties)"),
-            Reason::ScoreMargin => ("pair", "the scores lie too close (--min-score-margin)"),
-            Reason::Duplicate => ("pair", "the same pair came before (--dedupe)"),
+            Reason::ScoreTie => ("pair", "both scores are equal (`.drop_ties`)"),
+            Reason::ScoreMargin => ("pair", "the scores lie too close (`.min_score_margin`)"),
+            Reason::Duplicate => ("pair", "the same pair came before (`.dedupe`)"),
             Reason::NoneBetter => ("pair", "the record says that neither answer is better"),
             Reason::Unpaired => (
                 "completion",
                 "none of the other label is left that answers the same prompt",
             ),
-            Reason::LabelledBad => ("completion", "labelled as bad, and --loss sft imitates"),
+            Reason::LabelledBad => ("completion", "labelled as bad, and `.loss` sft imitates"),
             Reason::BadRecord => return format!("{} skipped", counted(count, "record")),
         };
         format!("{} dropped: {why}", counted(count, noun))
@@ -97,7 +97,7 @@ impl<'a> Selector<'a> {
             .is_some_and(|limit| self.taken >= limit)
     }
 
-    /// Whether a pair is taken; `Ok(false)` if it only lies outside --skip and --limit.
+    /// Whether a pair is taken; `Ok(false)` if it only lies outside `skip` and `limit`.
     pub fn takes(&mut self, encoded: &Encoded) -> Result<bool, Reason> {
         let asked = self.selection.drop_ties || self.selection.min_score_margin.is_some();
         self.unscored += usize::from(asked && encoded.facts.scores.is_none());
@@ -132,18 +132,18 @@ impl<'a> Selector<'a> {
     /// Refuses options that nothing in the file could act on.
     pub fn check(&self) -> Result<()> {
         let asked = [
-            ("--drop-ties", self.selection.drop_ties),
+            ("drop_ties", self.selection.drop_ties),
             (
-                "--min-score-margin",
+                "min_score_margin",
                 self.selection.min_score_margin.is_some(),
             ),
         ];
         match asked.iter().find(|(_, asked)| *asked && !self.scored) {
             Some((option, _)) => Err(Error::option(
-                *option,
+                option,
                 "no record of the data has scores",
                 "leave it out, or name the columns of the scores: \
-                 --columns score_chosen=…,score_rejected=…",
+                 `.columns` score_chosen=…,score_rejected=…",
             )),
             None => Ok(()),
         }

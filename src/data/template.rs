@@ -44,11 +44,11 @@ impl Template {
     /// A template from the text that each user message becomes.
     ///
     /// # Errors
-    /// [`Error::Option`] naming `--template`, without a place for the prompt in it.
+    /// [`Error::Option`] naming `template`, without a place for the prompt in it.
     pub fn text(template: &str) -> Result<Template> {
         if !template.contains(PLACEHOLDER) {
             return Err(Error::option(
-                "--template",
+                "template",
                 format!("no {{prompt}} in {template:?}"),
                 format!("write {{prompt}} where the user's text goes: {DEFAULT_TEMPLATE:?}"),
             ));
@@ -86,7 +86,7 @@ impl Template {
     /// is to continue it.
     ///
     /// # Errors
-    /// [`Error::Option`] naming `--message` for one that the template refuses; what the tokenizer says.
+    /// [`Error::Option`] naming `message` for one that the template refuses; what the tokenizer says.
     pub fn prompt_ids(
         &self,
         tokenizer: &Tokenizer,
@@ -95,7 +95,7 @@ impl Template {
     ) -> Result<Vec<u32>> {
         let content = options.typed(tokenizer, message).text;
         let rendered = self.prompt(&[Message::user(content)]);
-        let rendered = rendered.map_err(|p| Error::option("--message", p.what, p.help))?;
+        let rendered = rendered.map_err(|p| Error::option("message", p.what, p.help))?;
         // Where a space at the end began the responses in training, it is the model's to write.
         let given_away = options.response_prefix_space || options.boundary == Boundary::Joined;
         let asked = match rendered.strip_suffix(' ') {
@@ -164,7 +164,7 @@ impl Template {
 }
 
 const CHAT_HELP: &str = "the model's chat template refuses this conversation: remove the record, \
-     or take the card's template with --chat-template card";
+     or take the card's template with `.chat_template` card";
 
 /// The prompt's text: the system message and a newline, if there is one; for every exchange
 /// before the last the filled template, the answer and a newline; at the end the template

@@ -121,7 +121,7 @@ fn budgets_keep_the_prompts_end_and_the_responses_beginning() {
     // Under three tokens the responses are equal.
     let error = parsed(text, &options(5, 3)).unwrap_err().to_string();
     assert!(
-        error.contains("1 pair dropped: the responses differ only behind --max-response-tokens"),
+        error.contains("1 pair dropped: the responses differ only behind `.max_response_tokens`"),
         "{error}"
     );
 }
@@ -133,8 +133,8 @@ fn what_is_cut_is_said_in_a_line_each() {
     assert_eq!(
         dataset.audit.notes(),
         [
-            "3 of 3 prompts are cut to --max-prompt-tokens 4",
-            "2 of 6 responses are cut to --max-response-tokens 3",
+            "3 of 3 prompts are cut to `.max_prompt_tokens` 4",
+            "2 of 6 responses are cut to `.max_response_tokens` 3",
             "2 of 6 responses lose their end-of-text with that: from those the model does not learn where \
              to stop",
         ]
@@ -149,7 +149,7 @@ fn special_tokens_in_data_are_text_unless_allowed() {
     assert_eq!(dataset.examples[0].chosen, [spelled, vec![EOS]].concat());
     let note = &dataset.audit.notes()[0];
     assert!(
-        note.contains("in 1 pair, 1 in all: read as text (--allow-special-tokens"),
+        note.contains("in 1 pair, 1 in all: read as text (`.allow_special_tokens`"),
         "{note}"
     );
 
@@ -228,7 +228,7 @@ fn errors_carry_the_line_of_the_first_bad_record_and_the_option_to_skip_it() {
         let text = error(&format!("{good}\n{record}\n{record}"));
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains("\n  help: "), "{text}");
-        assert!(text.contains("--skip-bad-records"), "{text}");
+        assert!(text.contains("`.skip_bad_records`"), "{text}");
     }
 }
 
@@ -277,7 +277,7 @@ fn where_nothing_is_left_every_reason_is_told() {
         "2 records skipped",
         "pairs:2: not JSON",
         "pairs:3: ",
-        "--columns",
+        "`.columns`",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -328,7 +328,7 @@ fn skip_and_limit_take_usable_pairs_in_order() {
     .unwrap();
     assert_eq!((limited.audit.records, limited.examples.len()), (5, 4));
     let error = with(4, None).unwrap_err().to_string();
-    assert!(error.contains("4 pairs passed over (--skip)"), "{error}");
+    assert!(error.contains("4 pairs passed over (`.skip`)"), "{error}");
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn scores_and_repetitions_leave_pairs_out() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("--drop-ties: no record of the data has scores"),
+        error.starts_with("`.drop_ties`: no record of the data has scores"),
         "{error}"
     );
 }
@@ -647,7 +647,7 @@ fn the_templates_space_can_begin_the_response() {
     let source = Source::text(&text, Path::new("pairs"));
     let error = read_with(source, Some(&tiny()), &template, &spaced).unwrap_err();
     assert!(
-        error.to_string().contains("--response-prefix-space"),
+        error.to_string().contains("`.response_prefix_space`"),
         "{error}"
     );
 }

@@ -97,7 +97,7 @@ pub struct AdapterReport {
     pub f16: bool,
     /// Shaders can use subgroups.
     pub subgroups: bool,
-    /// The GPU tells when a kernel began and ended: `bench` and `train --profile` use it.
+    /// The GPU tells when a kernel began and ended: `bench` and `train `profile`` use it.
     pub timestamps: bool,
     /// Matrix units, as `16x16x16 f16 to f32`: rows, columns and terms of a product, the type of its
     /// operands and of its sums.
@@ -204,7 +204,7 @@ impl Adapters {
         if let Some(missing) = &report.unusable {
             return Err(Error::device(
                 format!("{report} is below WebGPU's default limits: {missing}"),
-                "choose another with --device (see `gpt2-dpo devices`), or --device cpu",
+                "choose another with `.device` (see `gpt2-dpo devices`), or `.device` cpu",
             ));
         }
         let mut features = wgpu::Features::empty();
@@ -213,7 +213,7 @@ impl Adapters {
             if !report.matrix_units.any() {
                 return Err(Error::device(
                     format!("{report} has no matrix units that multiply f16 and sum in f32"),
-                    "use --precision f32, or another --device: `gpt2-dpo devices` tells which can",
+                    "use `.precision` f32, or another `.device`: `gpt2-dpo devices` tells which can",
                 ));
             }
             features = MATRIX_UNITS;
@@ -248,7 +248,7 @@ impl Adapters {
             pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| {
                 Error::device(
                     format!("cannot open {report}: {e}"),
-                    "update its driver, choose another with --device, or use --device cpu",
+                    "update its driver, choose another with `.device`, or use `.device` cpu",
                 )
             })?;
         let target = Target {

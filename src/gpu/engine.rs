@@ -150,7 +150,7 @@ impl GpuEngine {
             None => Ok(()),
             Some(message) => Err(Error::device(
                 format!("{}: {message}", self.name),
-                "lower --batch-size, update the driver, or use --device cpu; \
+                "lower `.batch_size`, update the driver, or use `.device` cpu; \
                  `gpt2-dpo selftest` tells whether the device can be trusted",
             )),
         }
@@ -252,7 +252,7 @@ impl GpuEngine {
                     self.name,
                     (4 * words) >> 20
                 ),
-                "lower --batch-size or the token budgets, or use --device cpu",
+                "lower `.batch_size` or the token budgets, or use `.device` cpu",
             )),
         }
     }
@@ -423,7 +423,7 @@ impl GpuEngine {
         reported.unwrap_or_else(|| {
             Error::device(
                 format!("{}: reading a buffer back failed", self.name),
-                "update the driver, or use --device cpu",
+                "update the driver, or use `.device` cpu",
             )
         })
     }

@@ -186,7 +186,7 @@ impl GpuEngine {
     fn none_right(&self, kernel: &str) -> Error {
         Error::device(
             format!("{}: no variant of {kernel} is right here", self.name()),
-            "update the driver, or use --device cpu; `gpt2-dpo selftest` tells more",
+            "update the driver, or use `.device` cpu; `gpt2-dpo selftest` tells more",
         )
     }
 

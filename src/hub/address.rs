@@ -55,13 +55,13 @@ impl<'a> Address<'a> {
         let (what, help) = match self {
             Address::Hub(id) => (
                 "is an address",
-                format!("a {noun} of the Hugging Face Hub is given by its name: {option} {id}"),
+                format!("a {noun} of the Hugging Face Hub is given by its name: `.{option}` {id}"),
             ),
             Address::Other => (
                 "is an address, and nothing is downloaded from such",
                 format!(
                     "download it, and give the path of the file; a {noun} of the Hugging Face Hub is given \
-                     by its name: {option} ORGANIZATION/NAME"
+                     by its name: `.{option}` ORGANIZATION/NAME"
                 ),
             ),
             Address::Drive if cfg!(windows) => {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn addresses_are_neither_paths_nor_names() {
-        let hub = "a data set of the Hugging Face Hub is given by its name: --data org/name";
+        let hub = "a data set of the Hugging Face Hub is given by its name: `.data` org/name";
         let own = "download it, and give the path of the file";
         for (text, expected) in [
             ("https://huggingface.co/datasets/org/name", hub),
@@ -102,7 +102,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let model = find("https://huggingface.co/gpt2?x", Kind::Model).unwrap_err();
-        assert!(model.to_string().contains("--model gpt2"), "{model}");
+        assert!(model.to_string().contains("`.model` gpt2"), "{model}");
     }
 
     #[cfg(not(windows))]

@@ -19,22 +19,39 @@
 //! split's files. Each is checked by the id that git gives it, which for large files holds the SHA-256.
 //! What breaks off is kept, and goes on from there. A commit whose listing and files are in the cache
 //! costs no request, a branch one.
+//!
+//! Without the feature `hub` there is no client, and an id is refused.
 
+#[cfg(not(feature = "hub"))]
+mod absent;
 mod address;
+#[cfg(feature = "hub")]
 mod cache;
+#[cfg(feature = "hub")]
 mod client;
+#[cfg(feature = "hub")]
 mod dataset;
+#[cfg(feature = "hub")]
+mod explain;
 mod fault;
+#[cfg(feature = "hub")]
 mod http;
+#[cfg(feature = "hub")]
 mod model;
+#[cfg_attr(not(feature = "hub"), allow(dead_code))] // the client asks for more of a name
 mod name;
+#[cfg_attr(not(feature = "hub"), allow(dead_code))] // the client asks for more of a name
 mod place;
 mod settings;
+#[cfg(feature = "hub")]
 mod splits;
 
+#[cfg(not(feature = "hub"))]
+pub use self::absent::{data, model, model_outline};
+#[cfg(feature = "hub")]
 pub use self::dataset::data;
 pub use self::model::{model, model_outline};
-pub use self::settings::{Settings, Token};
+pub use self::settings::{Environment, Settings, Token};
 pub use crate::error::Fault;
 
 /// What happens meanwhile, for the user to see.
@@ -54,6 +71,7 @@ pub enum Progress<'a> {
 }
 
 /// Those of the names whose last part is nearest to that of `wanted`, at most three, the nearest first.
+#[cfg(feature = "hub")]
 fn near(wanted: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
     const MOST: usize = 3;
     let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_lowercase();
@@ -72,6 +90,7 @@ fn near(wanted: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 /// Some of the names, and how many more there are.
+#[cfg(feature = "hub")]
 fn several<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const SHOWN: usize = 8;
     let names: Vec<T> = names.into_iter().collect();

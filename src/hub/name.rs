@@ -23,11 +23,11 @@ impl Kind {
         }
     }
 
-    /// The option that names one.
+    /// The option that names one, as in [`Setting::Field`](crate::error::Setting::Field).
     pub fn option(self) -> &'static str {
         match self {
-            Kind::Model => "--model",
-            Kind::Dataset => "--data",
+            Kind::Model => "model",
+            Kind::Dataset => "data",
         }
     }
 

@@ -267,23 +267,27 @@ mod tests {
             (
                 "org/name:test",
                 Kind::Model,
-                "--model: org/name:test: a model has no splits",
+                "`.model`: org/name:test: a model has no splits",
             ),
             (
                 "org/name@",
                 Kind::Model,
-                "--model: org/name@: \"\" is not a revision",
+                "`.model`: org/name@: \"\" is not a revision",
             ),
             (
                 "org/name@../x",
                 Kind::Model,
-                "--model: org/name@../x: \"../x\" is not a revision",
+                "`.model`: org/name@../x: \"../x\" is not a revision",
             ),
-            ("org/name:", Kind::Dataset, "--data: org/name:: not a split"),
+            (
+                "org/name:",
+                Kind::Dataset,
+                "`.data`: org/name:: not a split",
+            ),
             (
                 "org/name:a:b:c",
                 Kind::Dataset,
-                "--data: org/name:a:b:c: not a split",
+                "`.data`: org/name:a:b:c: not a split",
             ),
         ] {
             let text = refusal(text, kind);

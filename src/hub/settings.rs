@@ -1,9 +1,9 @@
-//! Where the hub is, where its files are kept, and as whom to ask: from the environment variables that
+//! Where the hub is, where its files are kept, and as whom to ask: by the environment variables that
 //! Python's huggingface_hub reads.
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -25,6 +25,14 @@ pub struct Settings {
     pub pause: Duration,
 }
 
+/// What settings are drawn from.
+pub struct Environment<'a> {
+    /// The value of an environment variable; `None` where it is not set, or no text.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The user's home directory, if there is one.
+    pub home: Option<&'a Path>,
+}
+
 /// A secret, which no message and no debug output shows.
 #[derive(Clone)]
 pub struct Token(String);
@@ -35,6 +43,7 @@ impl Token {
         Token(token.trim().to_owned())
     }
 
+    #[cfg(any(feature = "hub", test))]
     pub(super) fn secret(&self) -> &str {
         &self.0
     }
@@ -47,7 +56,7 @@ impl fmt::Debug for Token {
 }
 
 impl Settings {
-    /// From the environment, as huggingface_hub has it: `HF_ENDPOINT`; `HF_HUB_CACHE`, `HF_HOME` or
+    /// By the environment, as huggingface_hub reads it: `HF_ENDPOINT`; `HF_HUB_CACHE`, `HF_HOME` or
     /// `XDG_CACHE_HOME`; `HF_TOKEN`, the file that `HF_TOKEN_PATH` names or `HF_HOME/token`, unless
     /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set; `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`. A variable
     /// that is empty counts as unset.
@@ -56,13 +65,12 @@ impl Settings {
     ///
     /// [`Error::Option`] for an endpoint that is no web address, for a token that cannot be sent, and
     /// without a home directory to keep files in; [`Error::Io`] for a token file that cannot be read.
-    pub fn from_env() -> Result<Self> {
-        Self::from_variables(&|name| std::env::var(name).ok())
-    }
-
-    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let path = |name: &str| variable(name).map(|value| expand(&value));
+    pub fn of(environment: &Environment) -> Result<Self> {
+        let variable = |name: &str| {
+            let value = (environment.variable)(name);
+            value.filter(|value| !value.trim().is_empty())
+        };
+        let path = |name: &str| variable(name).map(|value| environment.expand(&value));
         let is_on = |name: &str| {
             variable(name).is_some_and(|value| {
                 ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
@@ -71,7 +79,7 @@ impl Settings {
 
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            return Err(Error::option(
+            return Err(Error::environment(
                 "HF_ENDPOINT",
                 format!("{endpoint:?} is not a web address"),
                 format!("give one that begins with https://, or unset it for {ENDPOINT}"),
@@ -79,9 +87,9 @@ impl Settings {
         }
         let home = path("HF_HOME")
             .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
-            .or_else(|| Some(dirs::home_dir()?.join(".cache/huggingface")))
+            .or_else(|| Some(environment.home?.join(".cache/huggingface")))
             .ok_or_else(|| {
-                Error::option(
+                Error::environment(
                     "HF_HOME",
                     "there is no home directory to keep downloads in",
                     "set HF_HOME to a directory for them",
@@ -103,7 +111,7 @@ impl Settings {
         };
         let token = match token.map(|(origin, text)| (origin, Token::new(&text))) {
             Some((origin, token)) if !token.0.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                return Err(Error::option(
+                return Err(Error::environment(
                     origin,
                     "holds a character that no token has",
                     "copy the token again from the hub's settings page, https://huggingface.co/settings/tokens",
@@ -123,11 +131,13 @@ impl Settings {
     }
 }
 
-/// The path with `~` as the user's home directory.
-fn expand(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), dirs::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
+impl Environment<'_> {
+    /// The path with `~` as the user's home directory.
+    fn expand(&self, path: &str) -> PathBuf {
+        match (path.strip_prefix("~/"), self.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => PathBuf::from(path),
+        }
     }
 }
 
@@ -135,10 +145,15 @@ fn expand(path: &str) -> PathBuf {
 mod tests {
     use super::*;
 
+    const HOME: &str = "/home/user";
+
     fn settings(variables: &[(&str, &str)]) -> Result<Settings> {
-        Settings::from_variables(&|name| {
-            let found = variables.iter().find(|(other, _)| *other == name)?;
-            Some(found.1.to_owned())
+        Settings::of(&Environment {
+            variable: &|name| {
+                let found = variables.iter().find(|(other, _)| *other == name)?;
+                Some(found.1.to_owned())
+            },
+            home: Some(Path::new(HOME)),
         })
     }
 
@@ -155,8 +170,15 @@ mod tests {
         assert_eq!(all.cache, home.path().join("huggingface/hub"));
         assert!(!all.offline && all.token.is_none());
         let own = settings(&[]).unwrap();
-        let cache = dirs::home_dir().unwrap().join(".cache/huggingface/hub");
-        assert_eq!(own.cache, cache);
+        assert_eq!(own.cache, Path::new(HOME).join(".cache/huggingface/hub"));
+        let tilde = settings(&[("HF_HOME", "~/hf")]).unwrap();
+        assert_eq!(tilde.cache, Path::new(HOME).join("hf/hub"));
+        let homeless = Settings::of(&Environment {
+            variable: &|_| None,
+            home: None,
+        });
+        let text = homeless.unwrap_err().to_string();
+        assert!(text.contains("there is no home directory"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Dims;
 
-/// What a parameter is; decides its initial value and whether `--decay matrices` decays it.
+/// What a parameter is; decides its initial value and whether `decay` matrices decays it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// `wte`, `wpe`.

@@ -53,7 +53,7 @@ impl Layout {
                         param.name,
                         max_binding_bytes >> 10
                     ),
-                    "raise --max-binding-mib, lower --max-response-tokens, or use another device",
+                    "raise `.max_binding_mib`, lower `.max_response_tokens`, or use another device",
                 ));
             }
             let cuts = cut(param.rows, max_rows, multiple);

@@ -231,7 +231,7 @@ impl Workspace {
             if count > MAX_GROUPS {
                 return Err(Error::device(
                     format!("a micro-batch of {count} {what}, more than a dispatch's {MAX_GROUPS}"),
-                    "lower --batch-size and raise --gradient-accumulation-steps",
+                    "lower `.batch_size` and raise `.gradient_accumulation_steps`",
                 ));
             }
         }

@@ -119,7 +119,7 @@ impl Tokenizer {
                 "its chat templates are named {}, and none `{DEFAULT}`",
                 names.join(", ")
             ),
-            "give the one that is meant with --chat-template FILE, or name it `default`",
+            "give the one that is meant with `.chat_template` FILE, or name it `default`",
         ))
     }
 

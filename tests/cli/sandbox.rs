@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use gpt2_dpo::config::TrainOptions;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -219,13 +220,21 @@ impl fmt::Debug for Ran {
 }
 
 impl Ran {
+    #[track_caller]
     fn of(args: &[&str], output: Output) -> Ran {
-        Ran {
+        let ran = Ran {
             command: args.join(" "),
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        // The library names options as fields; a user knows flags.
+        for text in [&ran.stdout, &ran.stderr] {
+            for name in TrainOptions::NAMES {
+                assert!(!text.contains(&format!("`.{name}`")), "{ran:?}");
+            }
         }
+        ran
     }
 
     #[track_caller]

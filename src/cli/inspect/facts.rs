@@ -5,6 +5,7 @@ use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
 use super::Inspection;
+use crate::cli::with_flags;
 
 /// Lines on one subject.
 #[derive(Serialize)]
@@ -144,7 +145,7 @@ fn records(audit: &Audit) -> Vec<String> {
     );
     let mut lines = vec![format!("{records} read, {kept} kept")];
     for (&reason, named) in &audit.dropped {
-        lines.push(reason.words(named.count));
+        lines.push(with_flags(&reason.words(named.count)));
     }
     if audit.outside_limits > 0 {
         let count = counted(audit.outside_limits, "pair");

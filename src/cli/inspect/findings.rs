@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::ranking::Ranked;
 use super::tokens::LoneSpace;
 use crate::cli::pairs::Report;
+use crate::cli::with_flags;
 
 /// From this share of pairs on, length alone tells too much.
 const TELLING: f64 = 0.6;
@@ -157,7 +158,7 @@ fn dropped(reason: Reason, named: &Named, config: &TrainConfig) -> Finding {
     };
     let what = match reason {
         Reason::BadRecord => format!("{} cannot be used", counted(count, "record")),
-        _ => reason.words(count),
+        _ => with_flags(&reason.words(count)),
     };
     Finding {
         first: named.first.clone(),

@@ -15,12 +15,13 @@ use gpt2_dpo::config::{LossName, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::tokenizer::Tokenizer;
-use gpt2_dpo::{Error, Result};
+use gpt2_dpo::{Error, Result, Setting};
 use serde::Serialize;
 
 use super::args::{DataArgs, DeviceArgs};
 use super::pairs::{Pairs, Report};
-use super::{fetch, say, starter};
+use super::values::Value;
+use super::{fetch, say, starter, with_flags};
 use findings::{Facts, Finding};
 use ranking::Ranked;
 use tokens::{LoneSpace, Shown};
@@ -39,7 +40,7 @@ pub struct Args {
     /// Model of which only the tokenizer counts; the starter's if neither is given
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     tokenizer: Option<PathBuf>,
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = LossName::parser())]
     loss: Option<LossName>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     drop_ties: Option<bool>,
@@ -99,7 +100,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let on_rejected = config.loss != LossName::Sft;
     if args.model.is_some() && !on_rejected {
         return Err(Error::Option {
-            option: "--model".into(),
+            option: Setting::Field("model"),
             what: "ranks pairs, and --loss sft trains on chosen responses alone".into(),
             help: "name the model with --tokenizer, or leave --loss out".into(),
         });
@@ -144,7 +145,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let examples: Vec<Shown> = shown
         .map(|example| Shown::of(example, outline.tokenizer.as_ref(), on_rejected))
         .collect();
-    let model_notes: Vec<String> = outline.notes().map(str::to_owned).collect();
+    let model_notes: Vec<String> = outline.notes().map(with_flags).collect();
     let findings = findings::find(&Facts {
         config: &config,
         report: &report,

@@ -118,7 +118,7 @@ pub(super) fn continued(
                 quoted(further)
             );
             let help = "end it where the next one speaks, or remove the record; \
-                        --template '{prompt}' takes prompts and answers as they are";
+                        `.template` '{prompt}' takes prompts and answers as they are";
             return Err(Problem::new(what, help));
         }
         answer.text = opening.content(text).to_owned();

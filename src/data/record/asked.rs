@@ -164,7 +164,7 @@ pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
                 "`{key}` is {}, not a string or a list of messages",
                 found(&other)
             );
-            let help = "give the prompt as text or as messages; --columns prompt=NAME says which \
+            let help = "give the prompt as text or as messages; `.columns` prompt=NAME says which \
                         column has it";
             return Err(Problem::new(what, help));
         }

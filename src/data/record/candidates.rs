@@ -222,7 +222,7 @@ pub(super) fn versus(row: &mut Row) -> Parsed<Option<Choice>> {
     let Some(verdict) = verdict(row, keys, &score_keys)? else {
         let what = format!("nothing says which of {} is better", listed(keys));
         let help = format!(
-            "{} would name it, or {} be their scores; or --columns chosen={},rejected={} if one key \
+            "{} would name it, or {} be their scores; or `.columns` chosen={},rejected={} if one key \
              has the better one in every record",
             NAMING.join(" or "),
             listed(&score_keys),

@@ -1,4 +1,4 @@
-//! `--columns`: which column of a file is which part of a record.
+//! `columns`: which column of a file is which part of a record.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::problem::{Parsed, Problem, listed};
 use super::slot::{self, Slot, UNUSABLE};
 use crate::error::{Error, Result};
 
-const OPTION: &str = "--columns";
+const OPTION: &str = "columns";
 const HELP: &str = "write PART=COLUMN with commas between: chosen=better,rejected=answers.worst.text; \
      PART= with nothing behind it leaves the column of that name unused";
 
@@ -116,7 +116,7 @@ impl Columns {
         value.map(|value| (root(path), value)).ok_or_else(|| {
             let keys: Vec<_> = object.keys().collect();
             Problem::new(
-                format!("no column `{path}`, which {OPTION} asks for"),
+                format!("no column `{path}`, which `.{OPTION}` asks for"),
                 format!("the record's keys are {}", listed(&keys)),
             )
         })

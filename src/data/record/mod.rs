@@ -210,7 +210,7 @@ fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
         None if single => Err(Problem::new(
             "a record with one answer and nothing to prefer it to",
             "preference training takes `chosen` and `rejected`, or `label` beside the answer; \
-             --loss sft takes single answers",
+             `.loss` sft takes single answers",
         )),
         None => Err(row.without(&[Slot::Chosen, Slot::Rejected])),
     }

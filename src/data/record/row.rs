@@ -12,8 +12,8 @@ use super::slot::{self, Slot, UNUSABLE};
 
 /// What records there are, for those that are none of them.
 pub(super) const SHAPES: &str = "a record has `prompt`, `chosen` and `rejected`, as text or as messages, or \
-     `prompt_ids`, `chosen_ids` and `rejected_ids` (docs/data.md has the other shapes); with --loss sft \
-     `prompt` and `completion`, or `messages`; --columns chosen=NAME says which column is which";
+     `prompt_ids`, `chosen_ids` and `rejected_ids` (docs/data.md has the other shapes); with `.loss` sft \
+     `prompt` and `completion`, or `messages`; `.columns` chosen=NAME says which column is which";
 
 /// A record that is being read.
 pub(super) struct Row<'a> {
@@ -117,7 +117,7 @@ impl<'a> Row<'a> {
         Some(Found { key, value })
     }
 
-    /// A key's value, left where it is; `None` where it is null or `--columns` gives it a meaning.
+    /// A key's value, left where it is; `None` where it is null or `columns` gives it a meaning.
     pub fn peek(&self, key: &str) -> Option<&Value> {
         let value = self.object.get(key).filter(|value| !value.is_null());
         value.filter(|_| !self.columns.overrides(key))
@@ -193,7 +193,7 @@ impl<'a> Row<'a> {
                 );
                 let help = match Slot::of(meant) {
                     Some(slot) => format!(
-                        "read it with --columns {}={key}, or leave it unused with --columns {key}=",
+                        "read it with `.columns` {}={key}, or leave it unused with `.columns` {key}=",
                         slot.name()
                     ),
                     None => leave_out(&key),
@@ -237,9 +237,9 @@ fn same(one: &Value, two: &Value) -> bool {
 
 /// The ways out of a key that cannot be used as it is.
 pub(super) fn leave_out(key: &str) -> String {
-    format!("remove `{key}` from the file, or leave it unused with --columns {key}=")
+    format!("remove `{key}` from the file, or leave it unused with `.columns` {key}=")
 }
 
 fn keep_one(one: &str, two: &str) -> String {
-    format!("leave one of them unused: --columns {two}= or --columns {one}=")
+    format!("leave one of them unused: `.columns` {two}= or `.columns` {one}=")
 }

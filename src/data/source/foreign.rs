@@ -60,7 +60,7 @@ const MAGIC: [(&[u8], Kind); 18] = [
         b"version https://git-lfs",
         "a pointer of Git LFS, not the data",
         "run `git lfs pull` in its repository; or name the data set of the hub in place of the clone, as in \
-         --data ORG/NAME:SPLIT, and it is downloaded",
+         `.data` ORG/NAME:SPLIT, and it is downloaded",
     ),
 ];
 

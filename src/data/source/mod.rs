@@ -10,6 +10,7 @@ mod json;
 mod layout;
 mod once;
 mod packing;
+#[cfg_attr(not(feature = "parquet"), path = "no_parquet.rs")]
 mod parquet;
 mod parts;
 mod paths;
@@ -77,10 +78,8 @@ enum Record {
         /// Bytes before it on its line.
         column: usize,
     },
-    Row {
-        rows: Arc<Rows>,
-        index: usize,
-    },
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    Row { rows: Arc<Rows>, index: usize },
 }
 
 impl Raw {

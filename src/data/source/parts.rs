@@ -56,7 +56,7 @@ pub(super) fn check(spec: &Path, files: &[PathBuf]) -> Result<()> {
     for ((folder, ..), shards) in splits {
         if let Some(missing) = shards.missing(folder.unwrap_or(Path::new(""))) {
             let what = format!("`{missing}` is missing: the other files beside it are there");
-            let help = "get that file too, or give those that are there one by one, each behind a --data of its own";
+            let help = "get that file too, or give those that are there one by one, each behind a `.data` of its own";
             return Err(Error::file(spec, what, help));
         }
     }

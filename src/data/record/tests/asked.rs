@@ -179,7 +179,7 @@ fn what_changes_the_prompt_otherwise_is_refused_by_its_key() {
             );
             assert_eq!(
                 problem.help,
-                format!("remove `{key}` from the file, or leave it unused with --columns {key}=")
+                format!("remove `{key}` from the file, or leave it unused with `.columns` {key}=")
             );
         }
     }

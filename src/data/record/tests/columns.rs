@@ -1,4 +1,4 @@
-//! `--columns`.
+//! `columns`.
 
 use super::*;
 
@@ -75,7 +75,7 @@ fn a_column_that_is_not_there_is_named() {
     let problem = Record::read(text(), &reading("chosen=answers.best")).unwrap_err();
     assert_eq!(
         problem.what,
-        "no column `answers.best`, which --columns asks for"
+        "no column `answers.best`, which `.columns` asks for"
     );
     assert_eq!(
         problem.help,
@@ -92,18 +92,18 @@ fn what_is_no_part_is_refused() {
     let text = error("better=chosen");
     assert!(
         text.starts_with(
-            "--columns: `better` is no part of a record; these are `prompt`, `system`"
+            "`.columns`: `better` is no part of a record; these are `prompt`, `system`"
         ),
         "{text}"
     );
     assert!(text.contains("\n  help: write PART=COLUMN"), "{text}");
     for (columns, expected) in [
-        ("chosen", "--columns: no `=` in \"chosen\""),
-        ("tools=x", "--columns: `tools` is no part of a record"),
-        ("other=", "--columns: `other` is no part of a record"),
+        ("chosen", "`.columns`: no `=` in \"chosen\""),
+        ("tools=x", "`.columns`: `tools` is no part of a record"),
+        ("other=", "`.columns`: `other` is no part of a record"),
         (
             "prompt=a,question=b",
-            "--columns: `question` is given a second column, \"b\"",
+            "`.columns`: `question` is given a second column, \"b\"",
         ),
     ] {
         let text = error(columns);

@@ -55,7 +55,7 @@ fn two_keys_for_one_part_must_say_the_same() {
     let expected = "`prompt` and `question` stand for the same part and differ: \
                     a string (\"p\") and a string (\"q\")";
     assert_eq!(problem.what, expected);
-    let expected = "leave one of them unused: --columns question= or --columns prompt=";
+    let expected = "leave one of them unused: `.columns` question= or `.columns` prompt=";
     assert_eq!(problem.help, expected);
 }
 
@@ -162,7 +162,7 @@ fn a_prompt_must_be_what_the_lists_begin_with() {
     assert_eq!(
         problem.help,
         "make both say the same, or remove `prompt` from the file, or leave it unused with \
-         --columns prompt="
+         `.columns` prompt="
     );
     for (prompt, before) in [
         // A part of the rendering, or more than it.

@@ -41,7 +41,7 @@ fn missing_keys_are_named_with_the_nearest_shape() {
         help.ends_with("; this one has `promt` and `chosen`"),
         "{help}"
     );
-    assert!(help.contains("--columns chosen=NAME"), "{help}");
+    assert!(help.contains("`.columns` chosen=NAME"), "{help}");
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn one_answer_is_no_preference() {
         let problem = problem(value);
         let what = "a record with one answer and nothing to prefer it to";
         assert_eq!(problem.what, what);
-        assert!(problem.help.contains("--loss sft"), "{}", problem.help);
+        assert!(problem.help.contains("`.loss` sft"), "{}", problem.help);
     }
     let problem = for_sft(json!({"text": "x"})).unwrap_err();
     assert_eq!(problem.what, "a record without `completion`");

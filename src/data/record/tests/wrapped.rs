@@ -40,7 +40,7 @@ fn one_object_with_all_records_is_told() {
     }
     let what = error(json!({"posts": [{"id": 1}]}));
     assert_eq!(what, "a preference record without `chosen` and `rejected`");
-    // With --columns, lists under any key may be part of a record.
+    // With `columns`, lists under any key may be part of a record.
     let reading = Reading {
         columns: Columns::parse("prompt=a.0.prompt,chosen=a.0.chosen,rejected=a.0.rejected")
             .unwrap(),

@@ -1,0 +1,66 @@
+//! How the values of options are read from the command line.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
+use gpt2_dpo::config::{Choice, DecayName, LossName, Named, ReferenceMode};
+use gpt2_dpo::data::{Boundary, Truncation};
+use gpt2_dpo::device::BackendName;
+use gpt2_dpo::schedule::SchedulerName;
+use gpt2_dpo::target::Precision;
+
+/// A type of which an option can be.
+pub trait Value {
+    /// Reads a value, or says why it is none.
+    fn parser() -> ValueParser;
+}
+
+macro_rules! plain {
+    ($($type:ty),*) => {
+        $(impl Value for $type {
+            fn parser() -> ValueParser {
+                clap::value_parser!($type).into()
+            }
+        })*
+    };
+}
+
+macro_rules! choices {
+    ($($type:ty),*) => {
+        $(impl Value for $type {
+            fn parser() -> ValueParser {
+                by_name::<$type>()
+            }
+        })*
+    };
+}
+
+plain!(PathBuf, String, bool, f32, f64, u64, usize);
+choices!(
+    BackendName,
+    Boundary,
+    DecayName,
+    LossName,
+    Precision,
+    ReferenceMode,
+    SchedulerName,
+    Truncation
+);
+
+/// Takes the names of a choice's values, and lists them in the help.
+fn by_name<T: Choice + Send + Sync>() -> ValueParser {
+    let possible = T::VALUES.iter().map(|value| {
+        let named = PossibleValue::new(value.name);
+        match value.meaning {
+            "" => named,
+            meaning => named.help(meaning),
+        }
+    });
+    PossibleValuesParser::new(possible)
+        .try_map(|given| {
+            let mut values = T::VALUES.iter();
+            let found = values.find(|Named { name, .. }| *name == given);
+            found.map(|found| found.value).ok_or("no such value")
+        })
+        .into()
+}

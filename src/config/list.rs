@@ -1,0 +1,125 @@
+//! The list of `train`'s options with their meaning and every default.
+
+/// Hands the list to the macro `$define`, by which this crate defines [`TrainOptions`](crate::config::TrainOptions)
+/// and the command line its arguments. A doc comment is an option's help; in it, as in messages, `.name` in
+/// backticks is the option of that name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! train_options {
+    ($define:ident) => {
+        $define! {
+            paths {
+                /// Model directory, or a model of the hub: NAME, ORG/NAME or ORG/NAME@REVISION; the built-in starter
+                /// if not given
+                model,
+                /// Pairs to evaluate on: as `.data`
+                eval_data,
+                /// Output directory; the first free runs/NAME-N if not given
+                out,
+                /// Where the reference's log-probs and what autotune measured are kept; the user's cache
+                /// directory if not given
+                cache_dir,
+            }
+            lists {
+                /// Pairs to train on: a file, a folder, a glob, - for standard input, or a data set of the hub as
+                /// ORG/NAME, ORG/NAME:SPLIT or ORG/NAME:CONFIG:SPLIT; may be given several times
+                data: std::path::PathBuf, "PATH", None;
+                /// How often the pairs of each `.data` are taken: 2 = twice an epoch, 0.5 = half of them
+                data_weights: f64, "WEIGHTS", ',';
+            }
+            unset {
+                /// Leave out pairs whose chosen score is not at least this much above the rejected one's
+                min_score_margin: f64,
+            }
+            switches {
+                /// Replace the run that the output directory holds
+                overwrite,
+                /// Take the pairs in file order
+                no_shuffle,
+                /// Leave out records that cannot be used, and count them, instead of stopping at the first
+                skip_bad_records,
+                /// Leave out training pairs whose two scores are equal
+                drop_ties,
+                /// Leave out training pairs that came before, id by id
+                dedupe,
+                /// The space that ends the prompt goes to the response's first token, as in running text
+                response_prefix_space,
+                /// Special tokens spelled out in the data become their ids; otherwise they are text
+                allow_special_tokens,
+                /// Keep each layer's input only and compute the rest again in the backward pass: less memory,
+                /// more time, the same numbers
+                checkpoint_activations,
+                /// Compile shaders with bounds checks and zeroed workgroup memory
+                checked,
+                /// Take each kernel's usual variant instead of measuring which is fastest on this device
+                no_autotune,
+                /// Time every kernel: a table at the end and trace.json in the output directory, at the cost of a slower run
+                profile,
+            }
+            values {
+                /// What is minimised
+                loss: $crate::config::LossName = $crate::config::LossName::Sigmoid,
+                /// Strength of the pull towards the reference
+                beta: f32 = 0.1,
+                /// Peak learning rate
+                learning_rate: f64 = 1e-5,
+                /// Pairs of a micro-batch
+                batch_size: usize = 4,
+                /// Micro-batches of an optimizer step
+                gradient_accumulation_steps: usize = 4,
+                /// Passes over the pairs
+                epochs: usize = 1,
+                /// Take this many optimizer steps, whatever `.epochs` says; 0 = until the epochs are done
+                max_steps: usize = 0,
+                /// Take at most this many pairs of each `.data`; 0 = all
+                limit: usize = 0,
+                /// Pass over this many pairs of each `.data` first
+                skip: usize = 0,
+                /// Take at most this many pairs of `.eval_data`; 0 = all
+                eval_limit: usize = 0,
+                /// Hold out about this share of `.data` in place of `.eval_data`, prompt by prompt; 0 = none
+                eval_fraction: f64 = 0.0,
+                /// Names of columns, as in chosen=better,rejected=answers.worst; NAME= leaves one out
+                columns: String = String::new(),
+                /// Budget of a prompt
+                max_prompt_tokens: usize = 96,
+                /// A longer response keeps its beginning
+                max_response_tokens: usize = 64,
+                /// What a longer prompt keeps
+                truncation: $crate::data::Truncation = $crate::data::Truncation::KeepEnd,
+                /// How prompt and response are tokenized
+                boundary: $crate::data::Boundary = $crate::data::Boundary::Apart,
+                /// What a user's message is put into, if the model has no chat template or this is given; \n is a
+                /// newline
+                template: String = $crate::data::DEFAULT_TEMPLATE.to_owned(),
+                /// What conversations are put into: auto (the model's own chat template if it has one, else
+                /// `.template`), card (`.template`), model, or a file with a Jinja template
+                chat_template: String = $crate::config::TemplateChoice::AUTO.to_owned(),
+                /// AdamW's decoupled weight decay
+                weight_decay: f64 = $crate::ops::adamw::Settings::DEFAULT.weight_decay,
+                /// Which parameters decay
+                decay: $crate::config::DecayName = $crate::config::DecayName::All,
+                /// Clip the gradient to this norm; 0 = do not clip
+                max_grad_norm: f32 = 1.0,
+                /// How the learning rate moves after the warm-up
+                lr_scheduler: $crate::schedule::SchedulerName = $crate::schedule::SchedulerName::Constant,
+                /// Steps over which the learning rate rises from 0
+                warmup_steps: usize = 0,
+                /// Seed of the order of the pairs
+                seed: u64 = 13,
+                /// Evaluate every so many steps too; 0 = before the first step and at the end only
+                eval_steps: usize = 0,
+                /// Where the reference's log-probs come from
+                reference: $crate::config::ReferenceMode = $crate::config::ReferenceMode::Cached,
+                /// auto, cpu, an index or a part of a name from `gpt2-dpo devices`
+                device: String = "auto".to_owned(),
+                /// Which graphics API to use
+                backend: $crate::device::BackendName = $crate::device::BackendName::Auto,
+                /// In what matrix products are multiplied
+                precision: $crate::target::Precision = $crate::target::Precision::F32,
+                /// Split weights into buffers of at most this many MiB; 0 = as large as the device binds
+                max_binding_mib: usize = 0,
+            }
+        }
+    };
+}

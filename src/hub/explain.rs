@@ -1,0 +1,204 @@
+//! What can go wrong with the hub, and what to do about each.
+
+use std::io;
+use std::path::Path;
+
+use super::http::Failure;
+use super::name::Kind;
+use super::place::Reference;
+use super::settings::Settings;
+use crate::error::{Error, Fault};
+
+impl Reference {
+    /// The repository's page, for a browser.
+    pub(super) fn page(&self, settings: &Settings) -> String {
+        match self.kind {
+            Kind::Model => format!("{}/{}", settings.endpoint, self.id),
+            Kind::Dataset => format!("{}/datasets/{}", settings.endpoint, self.id),
+        }
+    }
+
+    /// The error for one of the client's.
+    pub(super) fn explain(&self, failure: Failure, settings: &Settings) -> Error {
+        let endpoint = &settings.endpoint;
+        let refusal = match failure {
+            Failure::Status(refusal) => refusal,
+            Failure::Unreachable(what) => return self.unreachable(endpoint, &what),
+            Failure::Broken(what) => {
+                let what = format!("the connection broke: {what}");
+                return self.fault(Fault::Unreachable, what, "try again");
+            }
+            Failure::Nonsense(what) => {
+                return self.fault(
+                    Fault::Server,
+                    format!("{endpoint} gave an answer that makes no sense: {what}"),
+                    "if HF_ENDPOINT is set, check that it is the address of a hub; else try again later",
+                );
+            }
+        };
+        let (status, code) = (refusal.status, &*refusal.code);
+        let mut said = refusal.message;
+        if let Some(token) = &settings.token {
+            said = said.replace(token.secret(), "…");
+        }
+        match (status, code) {
+            (404, "RevisionNotFound") => self.fault(
+                Fault::NoRevision,
+                format!("{} has no revision {:?}", self.id, self.revision()),
+                format!("its branches and tags are listed at {}/tree/main", self.page(settings)),
+            ),
+            (404, "EntryNotFound") => self.fault(
+                Fault::NoFile,
+                format!("a file that {} lists is not there", self.id),
+                "try again: the repository may just have changed",
+            ),
+            (401, "GatedRepo") | (403, _) => self.denied(settings, &said),
+            (401, _) if settings.token.is_some() && code != "RepoNotFound" => self.fault(
+                Fault::Denied,
+                format!("{endpoint} does not know the token"),
+                "check HF_TOKEN, or the file `token` in HF_HOME: it may be cut off, revoked or of another hub",
+            ),
+            (401 | 404, _) => self.no_repo(settings, &[]),
+            (429, _) => {
+                let wait = refusal.retry_after.map_or("some minutes".to_owned(), |wait| {
+                    format!("{} seconds", wait.as_secs())
+                });
+                let token = match settings.token {
+                    Some(_) => "",
+                    None => "; with a token (HF_TOKEN) the hub allows more",
+                };
+                self.fault(
+                    Fault::RateLimited,
+                    format!("{endpoint} allows no more requests for now"),
+                    format!("wait {wait} and run the same again: what came is kept{token}"),
+                )
+            }
+            _ => self.fault(
+                Fault::Server,
+                format!("{endpoint} failed (status {status}{})", detail(&said)),
+                "try again later: what came is kept; https://status.huggingface.co tells of failures",
+            ),
+        }
+    }
+
+    pub(super) fn offline(&self, what: &str) -> Error {
+        self.fault(
+            Fault::Offline,
+            format!("{what} is not in the cache, and HF_HUB_OFFLINE forbids to ask the hub"),
+            "unset HF_HUB_OFFLINE (and TRANSFORMERS_OFFLINE) once with a network, or give a path",
+        )
+    }
+
+    fn unreachable(&self, endpoint: &str, cause: &str) -> Error {
+        self.fault(
+            Fault::Unreachable,
+            format!("cannot reach {endpoint}: {cause}"),
+            "check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT, or the path, if one is meant: there is \
+             none of this name here",
+        )
+    }
+
+    fn denied(&self, settings: &Settings, said: &str) -> Error {
+        let (what, page) = (self.kind.noun(), self.page(settings));
+        let help = match settings.token {
+            None => format!(
+                "accept its conditions at {page}, make a token at {}/settings/tokens, and set HF_TOKEN to it",
+                settings.endpoint
+            ),
+            Some(_) => format!(
+                "accept its conditions at {page} with the account that the token is of; a fine-grained \
+                 token must also be allowed to read gated repositories"
+            ),
+        };
+        let token = match settings.token {
+            None => "no token is set",
+            Some(_) => "the token is not accepted",
+        };
+        self.fault(
+            Fault::Denied,
+            format!(
+                "the {what} is gated or private, and {token}{}",
+                detail(said)
+            ),
+            help,
+        )
+    }
+
+    /// `near` are the ids of repositories like the one asked for.
+    pub(super) fn no_repo(&self, settings: &Settings, near: &[String]) -> Error {
+        let Reference { id, kind, .. } = self;
+        let noun = kind.noun();
+        let what = match settings.token {
+            None => format!(
+                "{} has no {noun} {id}, or a private one; nor is it a path here",
+                settings.endpoint
+            ),
+            Some(_) => format!(
+                "{} has no {noun} {id} that the token may see; nor is it a path here",
+                settings.endpoint
+            ),
+        };
+        let help = match (near, &settings.token) {
+            ([], None) => "check the name; for a private one, set HF_TOKEN".to_owned(),
+            ([], Some(_)) => "check the name, and whose token it is".to_owned(),
+            (near, _) => format!("check the name; near it are: {}", near.join(", ")),
+        };
+        self.fault(Fault::NoRepo, what, help)
+    }
+
+    /// A failure to keep files at `path` of the cache.
+    pub(super) fn disk(&self, error: io::Error, path: &Path) -> Error {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => self.fault(
+                Fault::NoRoom,
+                format!("no room to write {}: {error}", path.display()),
+                "make room, or set HF_HOME to a directory on a larger disk; what came is kept",
+            ),
+            _ => Error::io("write", path, error),
+        }
+    }
+}
+
+fn detail(said: &str) -> String {
+    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    match said.is_empty() {
+        true => said,
+        false => format!(": {said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::{Place, find};
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures_to_write() {
+        let Ok(Place::Hub(reference)) = find("org/name", Kind::Model) else {
+            panic!("an id");
+        };
+        let path = Path::new("/cache/blobs/x");
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let text = reference.disk(kind.into(), path).to_string();
+            assert!(
+                text.starts_with("org/name: no room to write /cache/blobs/x: "),
+                "{text}"
+            );
+            assert!(text.ends_with(
+                "help: make room, or set HF_HOME to a directory on a larger disk; what came is kept"
+            ));
+        }
+        let error = reference.disk(io::ErrorKind::PermissionDenied.into(), path);
+        assert!(
+            matches!(
+                error,
+                Error::Io {
+                    action: "write",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}
