@@ -1,4 +1,4 @@
-//! One repository at one commit: what the hub lists there, and its files in the cache.
+//! One repository at one commit: its file listing on the hub, and its files in the cache.
 
 use std::fs::{File, TryLockError};
 use std::future::Future;
@@ -19,9 +19,9 @@ use super::settings::Settings;
 use super::{Progress, near};
 use crate::error::{Error, Result};
 
-/// Nothing heard for so long is a broken connection.
+/// A connection that stays silent for this time counts as broken.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Requests, and downloads without progress, are tried again so often.
+/// The number of retries of a request, and of a download that makes no progress.
 const RETRIES: u32 = 4;
 
 /// A repository at a commit.
@@ -29,22 +29,22 @@ pub(super) struct Snapshot<'a> {
     pub reference: &'a Reference,
     pub commit: String,
     pub entries: Vec<Entry>,
-    /// The entries are only what happens to be in the cache: there may be more.
+    /// True if the entries come from the snapshot in the cache: the repository may have more files.
     pub is_partial: bool,
     settings: &'a Settings,
     cache: Cache,
     hub: Option<Hub>,
 }
 
-/// The way to the hub.
+/// The connection to the hub.
 struct Hub {
     client: HFClient,
     runtime: Runtime,
 }
 
 impl<'a> Snapshot<'a> {
-    /// Finds the commit that the revision stands for and what is listed there: from the hub or, where
-    /// it must or cannot be asked, from the cache.
+    /// Finds the commit of the revision and its file listing. Asks the hub; if the settings forbid requests or
+    /// the hub cannot be reached, reads the cache.
     pub fn open(
         reference: &'a Reference,
         settings: &'a Settings,
@@ -96,7 +96,8 @@ impl<'a> Snapshot<'a> {
         !self.entries.is_empty()
     }
 
-    /// Asks the hub for the commit and its listing; neither of a commit whose listing was kept.
+    /// Asks the hub for the commit and its file listing. Makes no request for a commit id whose listing is in
+    /// the cache.
     fn ask(&mut self) -> Result<()> {
         let Snapshot {
             reference,
@@ -149,7 +150,7 @@ impl<'a> Snapshot<'a> {
         self.entries.iter().find(|entry| entry.path == path)
     }
 
-    /// The files in a folder of the repository.
+    /// The files below a folder of the repository.
     pub fn below(&self, folder: &'static str) -> impl Iterator<Item = &Entry> {
         let within = move |entry: &&Entry| {
             let rest = entry.path.strip_prefix(folder);
@@ -162,10 +163,10 @@ impl<'a> Snapshot<'a> {
         self.cache.snapshot(&self.commit)
     }
 
-    /// The revision is at this commit, now that what was wanted of it is here.
+    /// Records the commit of the revision in the cache. Called after all wanted files are in the cache.
     pub fn finish(&self) -> Result<()> {
         let revision = self.reference.revision();
-        // A cache that others keep may not be written to.
+        // A shared cache may be read-only, so nothing is written if the cache already has this commit.
         if self.cache.commit(revision).as_deref() == Some(&self.commit[..]) {
             return Ok(());
         }
@@ -174,7 +175,7 @@ impl<'a> Snapshot<'a> {
             .map_err(|e| self.reference.disk(e, &self.settings.cache))
     }
 
-    /// The error for a file that is not here and cannot be asked for.
+    /// The error for a file that is not in the cache while the hub cannot be asked.
     pub fn not_cached(&self, path: &str) -> Error {
         match self.settings.offline {
             true => self.reference.offline(path),
@@ -186,7 +187,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The path of a file of the listing, downloaded if it is not here.
+    /// The path of a file of the listing. Downloads the file if the cache lacks it.
     pub fn fetch(&self, entry: &Entry, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
         if let Some(path) = self.cache.file(&self.commit, entry) {
             return Ok(path);
@@ -197,7 +198,7 @@ impl<'a> Snapshot<'a> {
         let partial = self.cache.partial(entry);
         let disk = |e| self.reference.disk(e, &partial);
         let lock = self.cache.lock(entry).map_err(disk)?;
-        // A file system without locks does without.
+        // If the file system has no locks, the download goes on without one.
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             progress(Progress::Note(format!(
                 "{}: another program downloads it; waiting",
@@ -205,7 +206,7 @@ impl<'a> Snapshot<'a> {
             )));
             lock.lock().map_err(disk)?;
         }
-        // Whoever was waited for has it here by now, and may be reading it.
+        // The program that held the lock may have downloaded the file meanwhile, and may be reading it now.
         if let Some(path) = self.cache.file(&self.commit, entry) {
             return Ok(path);
         }
@@ -221,7 +222,7 @@ impl<'a> Snapshot<'a> {
             .map_err(disk)
     }
 
-    /// Downloads an entry to `partial`, from where an earlier try ended; returns its blob's name.
+    /// Downloads an entry to `partial` and returns the name of its blob. Resumes an earlier download.
     fn download(
         &self,
         hub: &Hub,
@@ -258,8 +259,8 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// Appends what is missing to the file of a download, through broken connections; true if it then
-    /// is of several pieces.
+    /// Appends the missing bytes to the file of a download, and reconnects after broken connections. Returns
+    /// true if the file then consists of several pieces.
     fn fill(
         &self,
         hub: &Hub,
@@ -326,7 +327,7 @@ impl<'a> Snapshot<'a> {
         Ok(metadata.len())
     }
 
-    /// Appends the bytes from `begin` on to `file`, until they end or the connection breaks.
+    /// Appends the bytes from `begin` on to `file`, until the stream ends or the connection breaks.
     fn stream<T: RepoType>(
         &self,
         hub: &Hub,
@@ -367,7 +368,7 @@ impl<'a> Snapshot<'a> {
                 done: done.min(entry.size),
                 total: entry.size,
             });
-            // A server that ignores the range sends the whole again: the checksum finds that.
+            // A server that ignores the range sends the whole file again. The checksum detects that.
             if done > entry.size {
                 return Ok(None);
             }
@@ -378,7 +379,8 @@ impl<'a> Snapshot<'a> {
 
 impl Hub {
     fn new(settings: &Settings) -> HFResult<Self> {
-        // Without a token the client would look for one itself. One that no header can hold is not sent.
+        // Without a token, the client would look for one itself. It never sends a token that no HTTP header can
+        // hold.
         let token = settings.token.as_ref().map_or("\n", |token| token.secret());
         let client = HFClient::builder()
             .endpoint(&settings.endpoint)
@@ -398,7 +400,7 @@ impl Hub {
         Ok(Hub { client, runtime })
     }
 
-    /// The answer, or an I/O error of the kind `TimedOut`.
+    /// Waits for the answer. Silence is an I/O error of the kind `TimedOut`.
     fn wait<T>(&self, answer: impl Future<Output = HFResult<T>>) -> HFResult<T> {
         self.runtime.block_on(async {
             match tokio::time::timeout(SILENCE, answer).await {
@@ -418,7 +420,7 @@ impl Hub {
         self.client.dataset(owner, name)
     }
 
-    /// The commit that the reference's revision is at.
+    /// Asks for the commit of the reference's revision.
     fn commit(&self, reference: &Reference) -> HFResult<String> {
         let (revision, fields) = (reference.revision(), vec!["sha".to_owned()]);
         let sha = match reference.kind {
@@ -437,7 +439,7 @@ impl Hub {
             .ok_or_else(|| HFError::malformed_response("the commit of the revision"))
     }
 
-    /// The files at a commit.
+    /// Asks for the files of a commit.
     fn tree<T: RepoType>(&self, repository: HFRepository<T>, commit: &str) -> HFResult<Vec<Entry>> {
         let mut tree = pin!(
             repository
@@ -467,7 +469,8 @@ impl Hub {
         Ok(entries)
     }
 
-    /// Ids like the reference's: among those with its name or, failing that, among its owner's.
+    /// Ids similar to the reference's id: among the search results for its name, else among the repositories of
+    /// its owner.
     fn near(&self, reference: &Reference) -> Vec<String> {
         let (owner, name) = split_id(&reference.id);
         let found = near(&reference.id, self.search(reference.kind, Some(name), None));
@@ -480,7 +483,7 @@ impl Hub {
         )
     }
 
-    /// Ids that the hub's search finds; none if it fails.
+    /// The ids that the hub's search finds. Empty if the search fails.
     fn search(&self, kind: Kind, name: Option<&str>, owner: Option<&str>) -> Vec<String> {
         const MOST: usize = 100;
         let (name, owner) = (name.map(str::to_owned), owner.map(str::to_owned));

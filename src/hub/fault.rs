@@ -1,4 +1,4 @@
-//! What can go wrong with the hub, and what to do about each.
+//! The failures of requests to the hub, each with advice.
 
 use std::io;
 use std::path::Path;
@@ -9,41 +9,41 @@ use super::place::{Kind, Reference};
 use super::settings::Settings;
 use crate::error::Error;
 
-/// The kind of a failure to get something from the hub.
+/// The kind of a failed request to the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Not in the cache, and nothing may be asked.
+    /// The cache lacks the file, and requests are forbidden.
     Offline,
-    /// No answer: no network, no such host, nobody listening, or silence.
+    /// The hub does not answer: no network, an unknown host, a refused connection, or silence.
     Unreachable,
-    /// No such repository, or a private one.
+    /// The repository does not exist, or it is private.
     NoRepo,
     /// The repository has no such branch, tag or commit.
     NoRevision,
     /// The repository has no such file.
     NoFile,
-    /// The data set has no such split or config, or several and none was named.
+    /// The data set has no such split or config, or it has several and the name selects none.
     NoSplit,
     /// The repository is gated or private, and the token is missing, wrong or not accepted.
     Denied,
-    /// Too many requests.
+    /// The hub refuses more requests for now.
     RateLimited,
-    /// The hub failed, or answered what makes no sense.
+    /// The hub failed, or its answer is invalid.
     Server,
-    /// The connection broke during a download; what came is kept.
+    /// The connection broke during a download. The received bytes are kept.
     Interrupted,
-    /// What was downloaded is not what the hub lists.
+    /// The downloaded contents differ from the hub's checksum.
     Checksum,
     /// The cache's disk is full.
     NoRoom,
-    /// The hub lists a file whose name leads out of the cache.
+    /// The hub lists a file whose path leads out of the cache.
     Unsafe,
-    /// The repository is there, but holds nothing that is read here.
+    /// The repository exists, but it holds no files in a supported format.
     NotReadable,
 }
 
 impl Fault {
-    /// True if what the cache holds may stand in: the hub said nothing about what was asked.
+    /// True if the cache may stand in for the hub: the hub gave no answer to the question itself.
     pub(super) fn is_passing(self) -> bool {
         matches!(
             self,
@@ -67,7 +67,7 @@ impl Reference {
         }
     }
 
-    /// The repository's page, for a browser.
+    /// The address of the repository's web page.
     pub(super) fn page(&self, settings: &Settings) -> String {
         match self.kind {
             Kind::Model => format!("{}/{}", settings.endpoint, self.id),
@@ -75,7 +75,7 @@ impl Reference {
         }
     }
 
-    /// The error for one of the client's.
+    /// Converts an error of the client.
     pub(super) fn explain(&self, error: HFError, settings: &Settings) -> Error {
         let endpoint = &settings.endpoint;
         let retry_after = match &error {
@@ -101,7 +101,7 @@ impl Reference {
                 ..
             } => context,
             HFError::Request { source, .. } if source.is_connect() || source.is_timeout() => {
-                // The address may hold a signature in its query: it's not shown.
+                // The address is not shown: its query may hold a signature.
                 return self.unreachable(endpoint, &root(&source.without_url()));
             }
             HFError::Request { source, .. } if !is_json(&source) => {
@@ -216,7 +216,7 @@ impl Reference {
         )
     }
 
-    /// `near` are the ids of repositories like the one asked for.
+    /// The error for a missing repository. `near` holds the ids of similar repositories.
     pub(super) fn no_repo(&self, settings: &Settings, near: &[String]) -> Error {
         let Reference { id, kind, .. } = self;
         let noun = kind.noun();
@@ -238,7 +238,7 @@ impl Reference {
         self.fault(Fault::NoRepo, what, help)
     }
 
-    /// A failure to keep files at `path` of the cache.
+    /// The error for a failed write at `path` in the cache.
     pub(super) fn disk(&self, error: io::Error, path: &Path) -> Error {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match error.kind() {
@@ -260,14 +260,14 @@ fn detail(said: &str) -> String {
     }
 }
 
-/// True if the answer came, but is not the JSON that it should be.
+/// True if the error comes from parsing an answer as JSON.
 fn is_json(error: &dyn std::error::Error) -> bool {
     error
         .source()
         .is_some_and(|source| source.is::<serde_json::Error>() || is_json(source))
 }
 
-/// What lies at the bottom of an error; a name that no server knows is called so.
+/// The root cause of an error. An unknown host name is reported as such.
 fn root(error: &dyn std::error::Error) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);

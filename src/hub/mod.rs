@@ -1,24 +1,24 @@
-//! Models and data sets of the [Hugging Face Hub](https://huggingface.co) by their ids, through the
-//! cache that all of Hugging Face's libraries share.
+//! Fetches models and data sets of the [Hugging Face Hub](https://huggingface.co) by their ids, through the
+//! cache that all libraries of Hugging Face share.
 //!
-//! # What a name means
+//! # The meaning of a name
 //!
-//! 1. What is here goes first: an existing file or folder, a pattern (`*`, `?`, `[`), or `-`.
-//! 2. What looks like a path is never asked of the hub, so that a slip in a path stays an error: it
-//!    begins with `.`, `/` or `~`, ends with `/`, holds a backslash, is the name of a file
-//!    (`x.jsonl`, `dir/x.jsonl`, `model.safetensors`), or begins in a folder that is here.
-//! 3. Everything else is an id: `ORG/NAME`, or `NAME`. With `@REVISION`, a branch, tag or commit, it
-//!    is one whatever it looks like.
+//! 1. Local data comes first: an existing file or folder, a pattern (`*`, `?`, `[`), or `-`.
+//! 2. A name that looks like a path never leads to a request, so a typing error in a path stays an error. A
+//!    name looks like a path if it begins with `.`, `/` or `~`, ends with `/`, contains a backslash, is a file
+//!    name (`x.jsonl`, `dir/x.jsonl`, `model.safetensors`), or begins with an existing folder.
+//! 3. Every other name is an id: `ORG/NAME` or `NAME`. A name with `@REVISION` (a branch, tag or commit) is
+//!    always an id.
 //!
-//! Behind a data set's id: `:SPLIT` or `:CONFIG:SPLIT`. In it: `ORG/NAME/path/to/file.jsonl`, or a
-//! folder. Without a split, its only one is meant, or else the one called `train`.
+//! `:SPLIT` or `:CONFIG:SPLIT` may follow a data set's id. The id may go on with a file or folder in the
+//! repository: `ORG/NAME/path/to/file.jsonl`. Without `:SPLIT`, the only split is read, else the split `train`.
 //!
-//! # What is downloaded
+//! # The downloaded files
 //!
-//! Of a model, the configs, the tokenizer's files and the safetensors; of a data set, README.md and the
-//! split's files. Each is checked by the id that git gives it, which for large files holds the SHA-256.
-//! What breaks off is kept, and goes on from there. A commit whose listing and files are in the cache
-//! costs no request, a branch one.
+//! For a model: the configs, the tokenizer's files and the safetensors. For a data set: README.md and the
+//! split's files. Each file is verified by its git id; for large files, that id covers the SHA-256. A broken
+//! download is kept and resumed. A commit costs no request if its listing and files are in the cache; a branch
+//! costs one.
 
 mod address;
 mod cache;
@@ -35,23 +35,24 @@ pub use self::fault::Fault;
 pub use self::model::{model, model_outline};
 pub use self::settings::{Settings, Token};
 
-/// What happens meanwhile, for the user to see.
+/// An event during a download, for the user to see.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// A file's download has come so far.
+    /// The progress of one file's download.
     Download {
-        /// Its path in the repository.
+        /// The file's path in the repository.
         file: &'a str,
-        /// Bytes, with those of an earlier try.
+        /// Bytes received so far, earlier attempts included.
         done: u64,
-        /// Bytes of the whole file.
+        /// Size of the file in bytes.
         total: u64,
     },
     /// A line to print.
     Note(String),
 }
 
-/// Those of the names whose last part is nearest to that of `wanted`, at most three, the nearest first.
+/// The names whose last part is most similar to the last part of `wanted`: at most three, the most similar
+/// first.
 fn near(wanted: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
     const MOST: usize = 3;
     let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_lowercase();
@@ -69,7 +70,7 @@ fn near(wanted: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
     near.into_iter().take(MOST).map(|(.., name)| name).collect()
 }
 
-/// Some of the names, and how many more there are.
+/// The first names, and the number of the others.
 fn several<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const SHOWN: usize = 8;
     let names: Vec<T> = names.into_iter().collect();

@@ -1,11 +1,11 @@
-//! Telling what is on this computer from what is on the hub.
+//! Tells local paths from ids on the hub.
 
 use std::path::{Path, PathBuf};
 
 use super::address::Address;
 use crate::error::{Error, Result};
 
-/// The two kinds of repository that are read.
+/// The supported kinds of repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Model,
@@ -13,7 +13,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// As addresses and the cache's folders have it.
+    /// The plural, as in addresses and in the cache's folder names.
     pub fn plural(self) -> &'static str {
         match self {
             Kind::Model => "models",
@@ -28,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// The option that names one.
+    /// The command-line option that takes a name of this kind.
     pub fn option(self) -> &'static str {
         match self {
             Kind::Model => "--model",
@@ -36,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// The extensions of files that are named by their path.
+    /// File extensions that make a name a path.
     fn extensions(self) -> &'static [&'static str] {
         match self {
             Kind::Model => &["safetensors", "json", "bin", "gguf", "pt", "pth"],
@@ -47,17 +47,17 @@ impl Kind {
     }
 }
 
-/// Where a model or data set is.
+/// The place of a model or data set.
 #[derive(Debug, PartialEq)]
 pub(super) enum Place {
     Here(PathBuf),
     Hub(Reference),
 }
 
-/// A repository of the hub at a revision, and what of it is meant.
+/// A repository of the hub at a revision, and the selected part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reference {
-    /// As the user wrote it.
+    /// The name as the user typed it.
     pub text: String,
     pub kind: Kind,
     /// `org/name` or, for a few old repositories, `name`.
@@ -76,12 +76,12 @@ impl Reference {
     }
 }
 
-/// Decides by the rule that the [module](super) states.
+/// Decides by the rules of the [module](super).
 ///
 /// # Errors
 ///
-/// [`Error::File`] for what can only be a path and is not there; [`Error::Option`] for what cannot be
-/// read as an id; [`Error::Io`] if the path cannot be asked about.
+/// [`Error::File`] for a name that can only be a path and does not exist; [`Error::Option`] for a name that is
+/// not a valid id; [`Error::Io`] if the existence of the path cannot be checked.
 pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     let path = Path::new(text);
     let is_pattern = kind == Kind::Dataset && text.contains(['*', '?', '[']);
@@ -89,7 +89,7 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     if text == "-" {
         return Ok(Place::Here(path.to_owned()));
     }
-    // A `?` in an address makes no pattern.
+    // A `?` in an address does not make it a pattern.
     if let Some(address) = Address::read(text)
         && !(cfg!(windows) && address == Address::Drive && is_pattern)
         && !is_here()?
@@ -135,7 +135,7 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     }
 }
 
-/// The id at the start of a name, and the path in the repository behind it.
+/// Splits a name into the id and the path inside the repository behind it.
 pub(super) fn id(name: &str, kind: Kind) -> Option<(&str, Option<&str>)> {
     let (id, path) = match name.match_indices('/').nth(1) {
         Some((end, _)) => (&name[..end], Some(&name[end + 1..])),
@@ -158,7 +158,7 @@ pub(super) fn id(name: &str, kind: Kind) -> Option<(&str, Option<&str>)> {
     (is_sound && is_inside && !id.ends_with(".git")).then_some((id, path))
 }
 
-/// True for a relative path that stays where it begins, on every system.
+/// True for a relative path that stays below its start, on every system.
 pub(super) fn is_plain(path: &str) -> bool {
     let is_plain = |part: &str| {
         let is_odd = |c: char| c.is_control() || c == '\\' || (cfg!(windows) && c == ':');
@@ -167,8 +167,8 @@ pub(super) fn is_plain(path: &str) -> bool {
     path.split('/').all(is_plain)
 }
 
-/// True for the name of a file, and for what begins in a folder that is here: a slip in a path must not
-/// be asked of the hub.
+/// True for a file name, and for a name that begins with an existing folder: a typing error in a path must not
+/// lead to a request.
 fn is_path(name: &str, kind: Kind) -> bool {
     let mut parts = name.split('/');
     let first = parts.next().unwrap_or_default();
@@ -181,7 +181,7 @@ fn is_path(name: &str, kind: Kind) -> bool {
     is_file || (depth > 0 && Path::new(first).is_dir())
 }
 
-/// Reads what follows the id: `@revision`, then `:split` or `:config:split`.
+/// Parses the rest behind the id: `@revision`, then `:split` or `:config:split`.
 fn parse(reference: Reference, rest: &str) -> Result<Reference> {
     let Reference { kind, ref text, .. } = reference;
     let wrong = |what: String, help: &str| Err(Error::option(kind.option(), what, help));

@@ -1,5 +1,5 @@
-//! Where the hub is, where its files are kept, and as whom to ask: from the environment variables that
-//! Python's huggingface_hub reads.
+//! The address of the hub, the cache directory and the token, from the environment variables of Python's
+//! huggingface_hub.
 
 use std::fmt;
 use std::fs;
@@ -10,27 +10,27 @@ use crate::error::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// How to reach the hub and where its files are kept.
+/// The connection to the hub and the place of its files.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The hub's address, `https://huggingface.co` or a mirror's, without a slash at the end.
+    /// The hub's address, `https://huggingface.co` or a mirror's, without a trailing slash.
     pub endpoint: String,
-    /// The cache directory, in the layout that all of Hugging Face's libraries share.
+    /// The cache directory, in the layout that all libraries of Hugging Face share.
     pub cache: PathBuf,
-    /// Sent to `endpoint` and to no other host.
+    /// The token. It is sent to `endpoint` and to no other host.
     pub token: Option<Token>,
-    /// Nothing is sent: what the cache holds is all there is.
+    /// True if no requests are allowed: all files must be in the cache.
     pub offline: bool,
-    /// The wait before a failed request is sent again; it doubles each time.
+    /// The pause before the first retry of a request. It doubles with each retry.
     pub pause: Duration,
 }
 
-/// A secret, which no message and no debug output shows.
+/// A secret token. No message and no debug output shows it.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// White space around it is dropped.
+    /// Makes a token from a text, without the white space at both ends.
     pub fn new(token: &str) -> Self {
         Token(token.trim().to_owned())
     }
@@ -47,15 +47,15 @@ impl fmt::Debug for Token {
 }
 
 impl Settings {
-    /// From the environment, as huggingface_hub has it: `HF_ENDPOINT`; `HF_HUB_CACHE`, `HF_HOME` or
-    /// `XDG_CACHE_HOME`; `HF_TOKEN`, the file that `HF_TOKEN_PATH` names or `HF_HOME/token`, unless
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set; `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`. A variable
-    /// that is empty counts as unset.
+    /// Reads the environment as huggingface_hub does. Endpoint: `HF_ENDPOINT`. Cache: `HF_HUB_CACHE`, `HF_HOME`
+    /// or `XDG_CACHE_HOME`. Token: `HF_TOKEN`, else the file `HF_TOKEN_PATH` or `HF_HOME/token`;
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` turns the token off. Offline: `HF_HUB_OFFLINE` or
+    /// `TRANSFORMERS_OFFLINE`. An empty variable counts as unset.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an endpoint that is no web address, for a token that cannot be sent, and
-    /// without a home directory to keep files in; [`Error::Io`] for a token file that cannot be read.
+    /// [`Error::Option`] for an endpoint that is not a web address, for a token that cannot be sent, and if
+    /// there is no home directory for the cache; [`Error::Io`] for a token file that cannot be read.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(&|name| std::env::var(name).ok())
     }
@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-/// The path with `~` as the user's home directory.
+/// Replaces `~` at the start of the path by the user's home directory.
 fn expand(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), dirs::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
