@@ -1,5 +1,5 @@
-//! Where things are kept between runs that can be made anew: the reference's log-probs, and which
-//! kernels were measured to be fastest. Deleting any of it is harmless.
+//! The cache for results that a later run can compute again: the reference's log-probs, and the measured choice
+//! of the fastest kernels. Every file in it may be deleted.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use sha2::{Digest, Sha256};
 
 use crate::ops;
 
-/// The directory that the user named, or this program's own in the user's cache directory; `None` on a
-/// system without one.
+/// The directory that the user named, else this program's folder in the user's cache directory. `None` if the
+/// system has no cache directory.
 pub fn dir(named: Option<&Path>) -> Option<PathBuf> {
     let own = || Some(dirs::cache_dir()?.join("gpt2-dpo"));
     named.map(Path::to_owned).or_else(own)
 }
 
-/// The beginning of a key for what these shaders compute: their text and this crate's version.
+/// Starts a key for results of these shaders: hashes their text and this crate's version.
 pub(crate) fn key() -> Sha256 {
     let mut hash = Sha256::new();
     for source in ops::sources() {
@@ -24,7 +24,7 @@ pub(crate) fn key() -> Sha256 {
     hash
 }
 
-/// The end of such a key, as a file's name.
+/// Finishes a key and returns it as a file name.
 pub(crate) fn file_name(hash: Sha256, stem: &str, extension: &str) -> String {
     let digest = hash.finalize();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
