@@ -1,4 +1,4 @@
-//! The output folder of a run: taking it, and writing files into it whole or not at all.
+//! The output folder of a run: reserves it, and writes files into it atomically.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -29,7 +29,7 @@ pub fn run_files() -> impl Iterator<Item = &'static str> {
     RUN_FILES.iter().copied().chain(tokenizer::FILES)
 }
 
-/// The end of the name of a file still being written, which a killed run leaves behind.
+/// The end of a temporary file's name. A killed run leaves such a file behind.
 const PARTIAL: &str = ".partial";
 
 /// Takes `target` as the output folder of a run, and creates it and its parents where absent.
@@ -71,7 +71,7 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
     remove_templates(target).map_err(|e| Error::io("empty", target.join(tokenizer::TEMPLATES), e))
 }
 
-/// Removes the further chat templates of a model that an earlier run copied, and their folder if it is then empty.
+/// Removes the further chat templates that an earlier run copied, and their folder if it is empty afterwards.
 fn remove_templates(target: &Path) -> io::Result<()> {
     let folder = target.join(tokenizer::TEMPLATES);
     let entries = match fs::read_dir(&folder) {
@@ -91,7 +91,7 @@ fn remove_templates(target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is not there need not be removed.
+/// Accepts that the file to remove does not exist.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -99,10 +99,10 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Gives a claimed folder back after a run that failed with nothing to keep: removes the
-/// [`run_files`], and the folder if it is then empty.
+/// Cleans up a claimed folder after a run that failed without a result: removes the [`run_files`], and the
+/// folder if it is empty afterwards.
 pub fn abandon(target: &Path) {
-    // Whatever cannot be removed stays: the run's own error is the one to tell.
+    // Errors are ignored here: the user should see the run's own error.
     for name in run_files() {
         let _ = fs::remove_file(target.join(name));
     }
@@ -110,13 +110,13 @@ pub fn abandon(target: &Path) {
     let _ = fs::remove_dir(target);
 }
 
-/// Writes a file that appears at `path` whole or not at all, whatever happens meanwhile.
+/// Writes a file atomically: `path` holds either the old or the complete new contents, even after a crash.
 ///
-/// `write` fills a buffered temporary file in the same folder, which is then synced to disk and
-/// renamed over `path`.
+/// `write` fills a buffered temporary file in the same folder. The file is then synced to disk and renamed to
+/// `path`.
 ///
 /// # Errors
-/// `Error::Io` naming `path`; the temporary file is then gone and `path` is as it was.
+/// `Error::Io` with the name `path`. The temporary file is then removed, and `path` is unchanged.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -134,15 +134,15 @@ pub fn write_atomically(
         drop(buffer);
         file.as_file().sync_all()?;
         file.persist(path)?;
-        // Makes the rename itself durable, where a folder can be synced; the file is whole anyway.
+        // Syncs the folder so that the rename is durable. A failure is harmless: the file itself is complete.
         let _ = File::open(dir).and_then(|dir| dir.sync_all());
         io::Result::Ok(())
     };
     filled().map_err(|e| Error::io("write", path, e))
 }
 
-/// A temporary file that goes away when dropped, with the permissions of an ordinary new file
-/// (`tempfile` alone would let nobody else read it).
+/// A temporary file that is removed when dropped. It has the permissions of an ordinary new file; with
+/// `tempfile`'s default, only the owner could read it.
 fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
     let prefix = format!(".{name}.");
     let mut builder = tempfile::Builder::new();
@@ -155,13 +155,13 @@ fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
     builder.tempfile_in(dir)
 }
 
-/// True for the names that [`partial`] gives to the files of a run.
+/// True for the names that [`partial`] gives to a run's files.
 fn is_partial(name: &str) -> bool {
     let of_a_run = |rest: &str| run_files().any(|file| rest.starts_with(file));
     name.ends_with(PARTIAL) && name.strip_prefix('.').is_some_and(of_a_run)
 }
 
-/// Names of everything in a folder, sorted.
+/// The names of all entries in a folder, sorted.
 fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -14,17 +14,18 @@ use super::{ADAPTER_FILE, INDEX_FILE, PREFIX, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 use crate::stand_in;
 
-/// A model folder's safetensors files: one, or an index and its shards.
+/// A model folder's safetensors files: one file, or an index and its shards.
 pub(super) struct Files {
-    /// The file that stands for all of them in errors.
+    /// The file that errors about the whole model name.
     pub main: PathBuf,
     pub shards: Vec<PathBuf>,
 }
 
-/// Finds the weights in the model folder `dir`; a whole file goes before shards.
+/// Finds the weights in the model folder `dir`. A single file comes before shards.
 pub(super) fn find(dir: &Path) -> Result<Files> {
     if exists(&dir.join(ADAPTER_FILE))? {
-        // Beside whole weights too: transformers would load the adapter with its model, not those.
+        // This holds even if the folder has full weights: transformers would load the adapter with its base
+        // model instead of those weights.
         return Err(foreign::no_model(dir, WEIGHTS_FILE));
     }
     let main = dir.join(WEIGHTS_FILE);
@@ -53,7 +54,7 @@ fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|e| Error::io("read", path, e))
 }
 
-/// The file names of an index's shards.
+/// The file names of the shards in an index.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
@@ -129,8 +130,8 @@ pub(super) fn tensors<'a>(
     Ok(all)
 }
 
-/// True for `h.N.attn.bias` and `h.N.attn.masked_bias`: constants that old versions of transformers
-/// saved among the parameters.
+/// True for `h.N.attn.bias` and `h.N.attn.masked_bias`. These are constant attention masks that old versions of
+/// transformers saved among the parameters.
 fn is_mask(name: &str) -> bool {
     name.strip_prefix("h.")
         .and_then(|rest| rest.split_once('.'))

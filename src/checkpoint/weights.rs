@@ -14,19 +14,19 @@ use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::model::params::{self, Param, Role};
 
-/// The head, which is `wte`: some files store both, some only the one, some only the other.
+/// The output head. It is tied to `wte`: files store both tensors, or only one of the two.
 const HEAD: &str = "lm_head.weight";
 
-// Saved files and fingerprints take the values' bytes as they lie in memory.
+// Saved files and fingerprints use the in-memory bytes of the values.
 const _: () = assert!(
     cfg!(target_endian = "little"),
     "little-endian machines only"
 );
 
-/// All parameters in the order of [`params::table`], row-major f32. Finite when read from a file.
+/// All parameters in the order of [`params::table`], row-major f32. Values read from a file are finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// One for each row of the table, `rows * cols` values.
+    /// One tensor per row of the table, with `rows * cols` values.
     pub tensors: Vec<Vec<f32>>,
 }
 
@@ -62,8 +62,8 @@ impl Weights {
     }
 }
 
-/// SHA-256 in hex over the dims and all values: equal for equal models, whatever file and type they
-/// were read from.
+/// SHA-256 in hex of the dims and all values. Equal models have equal fingerprints, whatever file and number
+/// type they were read from.
 pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
     let Dims {
         vocab_size,
@@ -108,7 +108,7 @@ fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Resul
             ),
         )),
     };
-    // In two steps, so that of several errors it is always the first in the table.
+    // Errors are collected after the parallel conversion, so the first error in the table's order is reported.
     let converted: Vec<Result<Vec<f32>>> = table.par_iter().map(convert).collect();
     let tensors = converted.into_iter().collect::<Result<_>>()?;
 
@@ -151,7 +151,7 @@ fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
     ))
 }
 
-/// A stored tensor as `param`'s values.
+/// Converts a stored tensor to the f32 values of `param`.
 fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
     let fail = |what: String, help: &str| Error::tensor(stored.path, &stored.name, what, help);
     if stored.view.shape() != param.shape() {
@@ -193,7 +193,7 @@ fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
     }
 }
 
-/// Converts `bytes`, `N` at a time.
+/// Converts `bytes` to f32, `N` bytes per value.
 fn each<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     let (values, _) = bytes.as_chunks::<N>();
     values.iter().map(|&value| convert(value)).collect()
