@@ -21,7 +21,7 @@ use crate::tokenizer::ConfigIds;
 
 /// The widest attention head that the attention kernels support.
 const MAX_HEAD_DIM: usize = 256;
-/// Bounds against nonsense: no product of two sizes overflows, and the parameter table stays small.
+/// Bounds of plausible sizes: no product of two sizes overflows, and the parameter table stays small.
 const MAX_SIZE: u64 = 1 << 24;
 const MAX_LAYERS: u64 = 1024;
 /// The id of `<|endoftext|>` in GPT-2's vocabulary: transformers' default for an absent `eos_token_id`.

@@ -12,8 +12,8 @@ use super::{
 use crate::error::{Error, Result};
 use crate::tokenizer;
 
-/// Every file that a run writes into its output folder, beside [`tokenizer::FILES`]: what overwriting removes, in
-/// this order, so that weights never stand without their config.
+/// Every file that a run writes into its output folder, beside [`tokenizer::FILES`]. Overwriting removes these
+/// files in this order, so weights never stay without their config.
 const RUN_FILES: &[&str] = &[
     WEIGHTS_FILE,
     CONFIG_FILE,
@@ -32,15 +32,15 @@ pub fn run_files() -> impl Iterator<Item = &'static str> {
 /// The end of a temporary file's name. A killed run leaves such a file behind.
 const PARTIAL: &str = ".partial";
 
-/// Takes `target` as the output folder of a run, and creates it and its parents where absent.
+/// Reserves `target` as the output folder of a run. Creates the folder and its parents if they are missing.
 ///
-/// Refuses a folder that holds anything, unless `overwrite`, which removes the [`run_files`] of the
-/// earlier run, partial ones included, and leaves all other files alone. (So a run that overwrites the
-/// folder of its own model has to load it first.)
+/// Refuses a folder that is not empty. With `overwrite`, removes the [`run_files`] of the earlier run and its
+/// partial files, and keeps all other files. A run that overwrites the folder of its own model must load the
+/// model first.
 ///
 /// # Errors
-/// `Error::File` if `target` is a file, or holds anything and `overwrite` is false; `Error::Io` if it
-/// may not be created or written to. Nothing is removed before both are known.
+/// `Error::File` if `target` is a file, or if it is not empty and `overwrite` is false; `Error::Io` if it
+/// cannot be created or written to. Nothing is removed before both checks.
 pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
     if target.is_file() {
         return Err(Error::file(

@@ -88,15 +88,15 @@ pub(super) fn map(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
 }
 
-/// A tensor as a file holds it.
+/// A tensor in a file.
 pub(super) struct Stored<'a> {
     pub path: &'a Path,
-    /// The name in the file, which may have the prefix `transformer.`.
+    /// The name in the file, with or without the prefix `transformer.`.
     pub name: String,
     pub view: TensorView<'a>,
 }
 
-/// All tensors of the files by their name without prefix, but for the masks of old files.
+/// All tensors of the files, by their names without prefix. The attention masks of old files are left out.
 pub(super) fn tensors<'a>(
     files: impl IntoIterator<Item = (&'a Path, &'a [u8])>,
 ) -> Result<BTreeMap<String, Stored<'a>>> {

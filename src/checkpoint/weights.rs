@@ -31,15 +31,15 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads `model.safetensors`, or the shards of `model.safetensors.index.json`, from the model
-    /// folder `dir`. F32, F16 and BF16 are read, names with and without `transformer.`, and the head
-    /// where `wte`, which it is tied to, is not there.
+    /// Reads `model.safetensors`, or the shards of `model.safetensors.index.json`, from the model folder `dir`.
+    /// Supports F32, F16 and BF16, and names with and without `transformer.`. If `wte` is missing, the tied
+    /// head takes its place.
     ///
     /// # Errors
-    /// `Error::Tensor`, naming file and tensor, if a parameter is missing, stored twice, misshapen, of
-    /// another type or not finite, if there is a tensor that this GPT-2 does not have, or if the head is
-    /// not tied to `wte`; `Error::File` if there are no weights in `dir` or a file is damaged;
-    /// `Error::Io` if one cannot be read.
+    /// `Error::Tensor` with the file and the tensor: if a parameter is missing, stored twice, or not finite, or
+    /// has a wrong shape or an unsupported type; if this GPT-2 has no such tensor; or if the head is not tied
+    /// to `wte`. `Error::File` if `dir` holds no weights or a file is damaged. `Error::Io` if a file cannot be
+    /// read.
     pub fn load(dir: &Path, dims: &Dims) -> Result<Weights> {
         let files = source::find(dir)?;
         let maps = files
@@ -52,11 +52,10 @@ impl Weights {
         read(&files.main, source::tensors(shards)?, dims)
     }
 
-    /// Reads the bytes of one safetensors file as [`Weights::load`] does; `origin` is its name in
-    /// errors.
+    /// Parses the bytes of one safetensors file as [`Weights::load`] does. Errors name the file `origin`.
     ///
     /// # Errors
-    /// `Error::Tensor` and `Error::File` as there.
+    /// `Error::Tensor` and `Error::File` as for [`Weights::load`].
     pub fn parse(bytes: &[u8], origin: &Path, dims: &Dims) -> Result<Weights> {
         read(origin, source::tensors([(origin, bytes)])?, dims)
     }
@@ -91,7 +90,7 @@ fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Resul
     let wte = &table[0].name;
     let mut head = stored.remove(HEAD);
     if !stored.contains_key(wte) {
-        // `safetensors.torch.save_model` keeps of equal tensors the first by name, which is the head.
+        // `safetensors.torch.save_model` keeps only the first name of a tied tensor: the head.
         stored.extend(head.take().map(|head| (wte.clone(), head)));
     }
     refuse_unknown(&stored, &table, dims)?;
