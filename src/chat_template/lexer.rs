@@ -90,7 +90,7 @@ struct Lexer<'a> {
     at: usize,
     /// The line of the next unread character.
     line: usize,
-    /// True if the last character read is a newline.
+    /// True at the start of a line: before the first character, and behind a newline.
     line_starting: bool,
     pieces: Vec<Placed>,
 }
