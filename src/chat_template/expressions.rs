@@ -7,8 +7,8 @@ use super::operators;
 use super::reader::Reader;
 
 impl Reader<'_> {
-    /// Reads an expression, or a tuple of expressions with commas between them. `conditional` allows `a if b
-    /// else c` in them.
+    /// Reads an expression, or a tuple of expressions with commas between them. `conditional` allows
+    /// `a if b else c` in them.
     pub fn tuple(&mut self, conditional: bool) -> Result<String, Fault> {
         let first = self.element(conditional)?;
         if !self.is_op(",") {

@@ -1,9 +1,9 @@
 //! Encodes a text as GPT-2's tokenizer does, without the tokenizers crate's copies of every word. Nearly all
 //! words of a data set repeat, so a cache holds the ids of known words.
 //!
-//! The text is split into words as GPT-2's regular expression splits it (`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|
-//! ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`). The crate's own model encodes each new word, its bytes spelled
-//! as in byte-level vocabularies. A test compares the ids with the crate's ids.
+//! The text is split into words as GPT-2's regular expression splits it
+//! (`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`). The crate's own model encodes
+//! each new word, its bytes spelled as in byte-level vocabularies. A test compares the ids with the crate's ids.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -71,8 +71,9 @@ impl Tokenizer {
     /// (without `eos_token` if the response ends in that text already). It adds begin and end ids to each of
     /// the two. TRL's prompt is then the common prefix of the prompt's ids and both responses' ids. So the
     /// prompt loses its end ids, unless both responses happen to begin with the same tokens. A response keeps
-    /// its end ids, behind its end-of-text token. The exact ids are `begin + encode(prompt + response + eos) +
-    /// end`, cut at the first difference from `begin + encode(prompt) + end`.
+    /// its end ids, behind its end-of-text token. The exact ids are
+    /// `begin + encode(prompt + response + eos) + end`, cut at the first difference from
+    /// `begin + encode(prompt) + end`.
     ///
     /// Where prompt and response are tokenized apart, neither gets these ids: the end-of-text token ends the
     /// response.
