@@ -16,7 +16,7 @@ use crate::stand_in;
 
 /// A model folder's safetensors files: one file, or an index and its shards.
 pub(super) struct Files {
-    /// The file that errors about the whole model name.
+    /// The file that an error names if it concerns the whole model.
     pub main: PathBuf,
     pub shards: Vec<PathBuf>,
 }
