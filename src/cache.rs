@@ -1,5 +1,5 @@
-//! Where things are kept between runs that can be made anew: the reference's log-probs, and which
-//! kernels were measured to be fastest. Deleting any of it is harmless.
+//! The cache for results that a later run can compute again: the reference's log-probs, and the measured choice
+//! of the fastest kernels. Every file in it may be deleted.
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,7 @@ pub(crate) fn key() -> Sha256 {
     hash
 }
 
-/// The end of such a key, as a file's name.
+/// Finishes a key and returns it as a file name.
 pub(crate) fn file_name(hash: Sha256, stem: &str, extension: &str) -> String {
     let digest = hash.finalize();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

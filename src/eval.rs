@@ -1,4 +1,4 @@
-//! Held-out preference pairs under a policy and its reference.
+//! Evaluates held-out preference pairs under a policy and its reference.
 
 use crate::batch::{Extent, Stream};
 use crate::checkpoint::Weights;
@@ -9,15 +9,16 @@ use crate::error::Result;
 use crate::learner::{Objective, Place, Reference, Scorer};
 use crate::model::{Dims, Layout};
 
-/// Means over all pairs of `data`: loss, rewards, accuracy. The two models take turns on the device.
+/// Means of loss, rewards and accuracy over all pairs of `data`. Only one of the two models is on the device at
+/// a time.
 ///
-/// A loss that is not finite is no error here.
+/// A loss that is not finite is not an error.
 ///
 /// # Errors
-/// `Error::Device`; `Error::Option` for an id or a position that the models do not have.
+/// `Error::Device` if the device fails; `Error::Option` for a token id or position that the models do not have.
 ///
 /// # Panics
-/// If `batch_size` is 0, or if weights are not those of a model of `dims`.
+/// If `batch_size` is 0, or if the weights are not those of a model of `dims`.
 pub fn evaluate(
     engine: &mut dyn Engine,
     dims: &Dims,

@@ -1,5 +1,5 @@
-//! Which response of a pair a model itself finds likelier: pairs that it ranks strongly the other way may have
-//! their labels swapped.
+//! Finds the response of each pair that a model itself prefers. If the model strongly prefers the rejected
+//! response, the labels of the pair may be swapped.
 
 use crate::batch::{Extent, Stream};
 use crate::checkpoint::Weights;
@@ -9,13 +9,15 @@ use crate::error::Result;
 use crate::learner::{Objective, Scorer};
 use crate::model::{Dims, Layout};
 
-/// How much likelier a model finds the chosen response than the rejected one: the difference of the mean
-/// log-probs of their tokens, in nats a token. The mean, because a sum would rank by length.
+/// The model's preference for the chosen response: the mean log-prob of its tokens minus that of the rejected
+/// response, in nats per token. A sum instead of the mean would rank by length.
 ///
-/// One number for each example, in their order; `tell` hears how many there are already.
+/// Returns one number per example, in the order of the examples. Calls `tell` with the number of finished
+/// examples.
 ///
 /// # Errors
-/// `Error::Device`; `Error::Option` for an id or a position that the model does not have.
+/// `Error::Device` if the device fails; `Error::Option` for a token id or position that the model does not
+/// have.
 ///
 /// # Panics
 /// If `batch_size` is 0, if an example has no rejected response, or if `weights` are not those of a model
@@ -30,7 +32,7 @@ pub fn preferences(
 ) -> Result<Vec<f64>> {
     let paired = examples.iter().all(|example| !example.rejected.is_empty());
     assert!(paired, "only a pair can be ranked");
-    // Which objective is asked for is of no account to log-probs; β neither.
+    // The log-probs depend neither on the objective nor on β.
     let objective = Objective::Sigmoid { beta: 1.0 };
     let sides = objective.sides();
     let extent = Extent::of(examples, batch_size, sides);

@@ -1,5 +1,5 @@
-//! The learning rate over the steps, as transformers' schedulers compute it: `constant` is its
-//! `constant_with_warmup`, the others have its names.
+//! The learning rate of each step, as transformers' schedulers compute it. `constant` is transformers'
+//! `constant_with_warmup`; the other names are the same.
 
 use std::f64::consts::PI;
 
@@ -19,18 +19,18 @@ choices! {
 /// A learning-rate schedule over a known number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// What follows the warm-up.
+    /// The scheduler after the warm-up.
     pub scheduler: SchedulerName,
     /// The learning rate at the end of the warm-up.
     pub peak: f64,
-    /// Optimizer steps of linear rise from 0; 0 = none.
+    /// Optimizer steps of the linear rise from 0. 0 means no warm-up.
     pub warmup_steps: usize,
     /// Optimizer steps of the run, warm-up included.
     pub total_steps: usize,
 }
 
 impl Schedule {
-    /// The learning rate of step `step`, counted from 0. With a warm-up the first step's is 0.
+    /// The learning rate of step `step`, counted from 0. With a warm-up, the first step has the rate 0.
     pub fn at(&self, step: usize) -> f64 {
         if step < self.warmup_steps {
             return self.peak * step as f64 / self.warmup_steps as f64;
@@ -62,7 +62,8 @@ mod tests {
         (0..6).map(|step| schedule.at(step)).collect()
     }
 
-    /// By hand from transformers' get_linear_schedule_with_warmup and its siblings.
+    /// The expected values are calculated by hand from transformers' get_linear_schedule_with_warmup and its
+    /// siblings.
     #[test]
     fn follows_transformers() {
         assert_eq!(rates(SchedulerName::Constant, 0), [2.0; 6]);

@@ -1,20 +1,20 @@
-//! What lies in a file's place after a download that went another way than meant.
+//! Recognizes files that a failed download left in place of the real file.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// How every Git LFS pointer begins, of whichever version of its specification.
+/// The first bytes of every Git LFS pointer, in all versions of its specification.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// How a web page begins, in small letters.
+/// The first bytes of a web page, in lower case.
 const WEB_PAGE: [&[u8]; 2] = [b"<!doctype html", b"<html"];
 
-/// Refuses a file that is a Git LFS pointer or a web page, of which no parser could say so; `bytes` is
-/// the file or its beginning.
+/// Refuses a Git LFS pointer or a web page. A parser would only report a syntax error. `bytes` is the file or
+/// its beginning.
 ///
 /// # Errors
-/// `Error::File`.
+/// [`Error::File`] for such a file.
 pub(crate) fn refuse(path: &Path, bytes: &[u8]) -> Result<()> {
     if bytes.starts_with(LFS_POINTER) {
         return Err(Error::file(

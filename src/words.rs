@@ -8,7 +8,7 @@ pub fn counted(count: usize, noun: &str) -> String {
     }
 }
 
-/// The first of these for one, the second for any other number.
+/// `one` if `count` is 1, else `other`.
 pub fn either<'a>(count: usize, one: &'a str, other: &'a str) -> &'a str {
     if count == 1 { one } else { other }
 }

@@ -1,18 +1,18 @@
-//! The arguments of a call, bound to parameters as Python binds them.
+//! Binds the arguments of a call to parameters as Python does.
 
 use minijinja::value::{Kwargs, Rest, ValueOrKwargs};
 use minijinja::{Error, Value};
 
 use super::values::{Python, error, type_name};
 
-/// What a filter, test, method or function was called with.
+/// The arguments of a filter, test, method or function.
 pub(super) struct Arguments {
     pub positional: Vec<Value>,
     pub keywords: Vec<(String, Value)>,
 }
 
 impl Arguments {
-    /// minijinja hands the keywords over as the last value.
+    /// Separates positional and keyword arguments. minijinja passes the keyword arguments as the last value.
     pub fn new(values: &[Value]) -> Result<Self, Error> {
         let mut positional = values.to_vec();
         let mut keywords = Vec::new();
@@ -34,7 +34,7 @@ impl Arguments {
         Arguments::new(&rest.into_values())
     }
 
-    /// Takes the first positional argument: the value that a filter or test is applied to.
+    /// Removes and returns the first positional argument: the value to which a filter or test is applied.
     pub fn subject(&mut self) -> Result<Value, Error> {
         if self.positional.is_empty() {
             return Err(error("a filter or test without a value"));
@@ -42,7 +42,7 @@ impl Arguments {
         Ok(self.positional.remove(0))
     }
 
-    /// The arguments of parameters with these names, of which the first `required` must be there.
+    /// Binds the arguments to parameters with these names. The first `required` parameters need an argument.
     pub fn bind<const N: usize>(
         self,
         function: &str,
@@ -75,18 +75,18 @@ impl Arguments {
     }
 }
 
-/// Arguments by the place of their parameter.
+/// Arguments by the index of their parameter.
 pub(super) struct Bound<const N: usize> {
     values: [Option<Value>; N],
 }
 
 impl<const N: usize> Bound<N> {
-    /// The argument, if there is one that is not `none`.
+    /// The argument, unless it is missing or `none`.
     pub fn given(&self, at: usize) -> Option<&Value> {
         self.values[at].as_ref().filter(|value| !value.is_none())
     }
 
-    /// The argument as it was passed, `none` included.
+    /// The argument as passed, `none` included.
     pub fn passed(&self, at: usize) -> Option<&Value> {
         self.values[at].as_ref()
     }
@@ -112,18 +112,18 @@ impl<const N: usize> Bound<N> {
         }
     }
 
-    /// A text, if one was given that is not `none`.
+    /// A text argument, unless it is missing or `none`.
     pub fn text(&self, at: usize) -> Result<Option<&str>, Error> {
         self.given(at).map(text_of).transpose()
     }
 
-    /// A required text.
+    /// A required text argument.
     pub fn required_text(&self, at: usize) -> Result<&str, Error> {
         text_of(self.values[at].as_ref().unwrap_or(&Value::UNDEFINED))
     }
 }
 
-/// The text of a string; an error for anything else.
+/// The text of a string. Any other value is an error.
 pub(super) fn text_of(value: &Value) -> Result<&str, Error> {
     match Python::from(value) {
         Python::Str(_) => Ok(value.as_str().unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! Jinja's tests, what stands behind `is`, with Python's meaning.
+//! Jinja's tests (the names behind `is`) with Python's meaning.
 
 use std::cmp::Ordering;
 
@@ -26,7 +26,7 @@ const CHECKS: [(&str, Check); 39] = [
     ("callable", |value, rest| {
         alone(rest)?;
         let is_macro = || value.to_string().starts_with("<macro ");
-        // Undefined values count, because calling them has a meaning: it fails.
+        // Jinja defines the call of an undefined value (it fails), so undefined values count as callable.
         Ok(
             matches!(value.kind(), ValueKind::Plain | ValueKind::Undefined)
                 || (value.kind() == ValueKind::Map && is_macro()),
@@ -146,7 +146,7 @@ const CHECKS: [(&str, Check); 39] = [
     }),
 ];
 
-/// Registers all of them.
+/// Registers all tests.
 pub(super) fn register(env: &mut Environment) {
     for (name, check) in CHECKS {
         env.add_test(name, move |rest: AnyArguments| {
@@ -157,7 +157,7 @@ pub(super) fn register(env: &mut Environment) {
     }
 }
 
-/// A test without arguments.
+/// Checks that a test got no arguments.
 fn alone(rest: Arguments) -> Result<(), Error> {
     rest.bind("test", [], 0)?;
     Ok(())
@@ -172,7 +172,8 @@ fn ordered(value: &Value, rest: Arguments, holds: fn(Ordering) -> bool) -> Resul
     Ok(holds(compare(value, &other(rest)?)?))
 }
 
-/// What is left of a division, with the sign of the divisor.
+/// The Euclidean remainder of a division. For positive divisors it equals Python's; for negative divisors it is
+/// 0 in the same cases.
 fn remainder(value: &Value, divisor: &Value) -> Result<f64, Error> {
     if value.is_undefined() || divisor.is_undefined() {
         return Err(undefined());
@@ -187,7 +188,7 @@ fn remainder(value: &Value, divisor: &Value) -> Result<f64, Error> {
     }
 }
 
-/// Whether both are one object, which of values means equal and of the same type.
+/// True if both are one object. For values that are not objects: if they are equal and have the same type.
 fn same(value: &Value, other: &Value) -> Result<bool, Error> {
     Ok(minijinja::tests::is_sameas(value, other) && type_name(value) == type_name(other))
 }

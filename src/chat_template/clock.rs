@@ -1,14 +1,14 @@
-//! `strftime_now`: a time as Python's `strftime` writes it in the C locale.
+//! `strftime_now`: formats a time as Python's `strftime` does in the C locale.
 
 use std::fmt::Write;
 
 use chrono::NaiveDateTime;
 use chrono::format::{Item, StrftimeItems};
 
-/// Directives that chrono writes as the C library does.
+/// Directives that chrono formats as the C library does.
 const SHARED: &str = "aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyY";
 
-/// The time in this format. What is no directive stays as it is.
+/// Formats the time. Text outside directives stays as it is.
 pub(super) fn strftime(time: NaiveDateTime, pattern: &str) -> String {
     let mut written = String::new();
     let mut rest = pattern;
@@ -24,7 +24,7 @@ pub(super) fn strftime(time: NaiveDateTime, pattern: &str) -> String {
         rest = &body[name.len_utf8()..];
         match name {
             '%' => written.push('%'),
-            // A time without a zone has no name for it.
+            // The time has no zone, so these directives give nothing.
             'z' | 'Z' => {}
             'f' => written += &time.format("%6f").to_string(),
             'P' => written += &time.format("%P").to_string(),
@@ -35,11 +35,11 @@ pub(super) fn strftime(time: NaiveDateTime, pattern: &str) -> String {
     written + rest
 }
 
-/// One directive with the C library's flags: `-`, `_` and `0` pad, `^` and `#` change the case.
+/// Formats one directive with the C library's flags: `-`, `_` and `0` set the padding, `^` and `#` the case.
 fn formatted(time: NaiveDateTime, flags: &str, name: char) -> String {
     let pad = flags.chars().rfind(|flag| "-_0".contains(*flag));
     let pad = pad.map(String::from).unwrap_or_default();
-    // Only numbers are padded; of what is none, chrono would not know the flag.
+    // Only numbers can be padded; for any other directive chrono rejects the flag.
     let pattern = [format!("%{pad}{name}"), format!("%{name}")]
         .into_iter()
         .find(|pattern| !StrftimeItems::new(pattern).any(|item| item == Item::Error))

@@ -1,14 +1,14 @@
-//! Writes an expression anew so that its operators mean what they mean in Python: `a + b` becomes a call of
-//! [`crate::chat_template::operators`]'s `+`, and so for every operator that minijinja has another way.
-//! What means the same in both stays as it is.
+//! Rewrites an expression so that its operators have Python's meaning. `a + b` becomes a call of `+` from
+//! [`crate::chat_template::operators`]; every other operator that minijinja defines differently is rewritten
+//! likewise. Syntax with the same meaning in both stays as it is.
 
 use super::lexer::{Fault, Token};
 use super::operators;
 use super::reader::Reader;
 
 impl Reader<'_> {
-    /// An expression, or several with commas between, which are a tuple. `conditional` says whether
-    /// `a if b else c` belongs to it.
+    /// Reads an expression, or a tuple of expressions with commas between them. `conditional` allows
+    /// `a if b else c` in them.
     pub fn tuple(&mut self, conditional: bool) -> Result<String, Fault> {
         let first = self.element(conditional)?;
         if !self.is_op(",") {
@@ -32,7 +32,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One whole expression.
+    /// Reads one whole expression.
     pub fn expression(&mut self) -> Result<String, Fault> {
         self.nested(Self::conditional)
     }
@@ -75,7 +75,7 @@ impl Reader<'_> {
         self.comparison()
     }
 
-    /// `a < b < c` is `a < b and b < c`.
+    /// Reads a chain of comparisons. `a < b < c` becomes `a < b and b < c`.
     fn comparison(&mut self) -> Result<String, Fault> {
         let mut left = self.sum()?;
         let mut links = Vec::new();
@@ -290,7 +290,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What stands in the brackets behind a value.
+    /// Reads an index or slice, and rewrites it as a call with `value`.
     fn subscript(&mut self, value: String) -> Result<String, Fault> {
         let bound = |parser: &mut Self| {
             if parser.is_op(":") || parser.is_op("]") {

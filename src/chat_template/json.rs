@@ -1,5 +1,5 @@
-//! `tojson`, as transformers overrides it: Python's `json.dumps` with `ensure_ascii=False` if nothing else is
-//! asked for.
+//! The filter `tojson` as transformers overrides it: Python's `json.dumps`, with `ensure_ascii=False` by
+//! default.
 
 use minijinja::{Error, Value};
 
@@ -7,10 +7,10 @@ use super::arguments::{Arguments, text_of};
 use super::limits::within_limit;
 use super::values::{Python, compare, error, float_repr, items, text, type_name};
 
-/// How a value is written.
+/// The format of the JSON text.
 struct Style {
     ascii: bool,
-    /// One step of indentation; without one, everything is on one line.
+    /// One step of indentation. `None` puts everything on one line.
     indent: Option<String>,
     item_separator: String,
     key_separator: String,
@@ -72,7 +72,7 @@ impl Style {
             Python::Dict(dict) => {
                 let mut entries = dict.entries.clone();
                 if self.sort_keys {
-                    // An order that fails for one pair fails for the whole.
+                    // If two keys have no order, the whole sort fails.
                     let mut failure = None;
                     entries.sort_by(|(a, _), (b, _)| {
                         compare(a, b).unwrap_or_else(|err| {
@@ -165,7 +165,7 @@ fn number(float: f64) -> String {
     }
 }
 
-/// What JSON calls a key.
+/// A key's text in JSON.
 fn key_text(key: &Value) -> Result<String, Error> {
     match Python::from(key) {
         Python::Str(text) => Ok(text.to_owned()),

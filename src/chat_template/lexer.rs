@@ -1,15 +1,15 @@
-//! Cuts a template into text, outputs and tags by the rules of Jinja's own lexer, as transformers sets it up:
-//! the newline behind a tag goes (`trim_blocks`), so does the white space before one that begins its line
-//! (`lstrip_blocks`), and so does the file's last newline.
+//! Splits a template into text, outputs and tags, by the rules of Jinja's lexer with transformers' settings: it
+//! removes the newline behind a tag (`trim_blocks`), the white space before a tag at the beginning of a line
+//! (`lstrip_blocks`), and the last newline of the file.
 
 use super::texts::is_space;
 
-/// What is wrong with a template, and on which of its lines.
+/// An error in a template and its line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// 1-based.
     pub line: usize,
-    /// In words.
+    /// The error in words.
     pub what: String,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Token {
     Op(&'static str),
 }
 
-/// A token and the line it begins on.
+/// A token and the line on which it begins.
 #[derive(Clone, Debug)]
 pub(super) struct Lexeme {
     pub token: Token,
@@ -47,7 +47,7 @@ pub(super) struct Lexeme {
 /// A part of a template.
 #[derive(Debug)]
 pub(super) enum Piece {
-    /// Text as it is printed.
+    /// Text to print unchanged.
     Data(String),
     /// `{{ … }}`.
     Output(Vec<Lexeme>),
@@ -55,20 +55,20 @@ pub(super) enum Piece {
     Tag(Vec<Lexeme>),
 }
 
-/// A part of a template and the line it begins on.
+/// A part of a template and the line on which it begins.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub piece: Piece,
     pub line: usize,
 }
 
-/// Longest first, because the first that fits is taken.
+/// All operators, the longest first: the lexer takes the first that matches.
 const OPERATORS: [&str; 26] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}",
     ">", "<", "=", ".", ":", "|", ",", ";",
 ];
 
-/// Cuts `source` into its parts.
+/// Splits `source` into its parts.
 pub(super) fn pieces(source: &str) -> Result<Vec<Placed>, Fault> {
     let mut source = source.replace("\r\n", "\n").replace('\r', "\n");
     if source.ends_with('\n') {
@@ -86,16 +86,16 @@ pub(super) fn pieces(source: &str) -> Result<Vec<Placed>, Fault> {
 
 struct Lexer<'a> {
     source: &'a str,
-    /// Byte offset of what is not read yet.
+    /// Byte offset of the next unread character.
     at: usize,
-    /// The line of that.
+    /// The line of the next unread character.
     line: usize,
-    /// Whether what was read last ended in a newline.
+    /// True at the start of a line: before the first character, and behind a newline.
     line_starting: bool,
     pieces: Vec<Placed>,
 }
 
-/// The sign behind an opening mark: `-` strips, `+` keeps.
+/// The sign behind an opening mark: `-` strips the white space before the mark, `+` keeps it.
 fn sign(rest: &str) -> &str {
     match rest.as_bytes().first() {
         Some(b'-' | b'+') => &rest[..1],
@@ -136,7 +136,7 @@ impl<'a> Lexer<'a> {
         Ok(self.pieces)
     }
 
-    /// Where the next `{{`, `{%` or `{#` begins.
+    /// The byte offset of the next `{{`, `{%` or `{#`.
     fn next_mark(&self) -> Option<usize> {
         let bytes = self.source.as_bytes();
         let is_mark = |at: &usize| matches!(bytes.get(at + 1), Some(b'{' | b'%' | b'#'));
@@ -154,14 +154,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Marks everything before `to` as read.
+    /// Advances to `to`.
     fn moved(&mut self, to: usize) {
         self.line += self.source[self.at..to].matches('\n').count();
         self.line_starting = self.source[..to].ends_with('\n');
         self.at = to;
     }
 
-    /// Takes the text before a mark, without the white space that the mark takes from it.
+    /// Adds the text before a mark, without the white space that the mark strips.
     fn data(&mut self, text: &str, sign: &str, strips_line: bool) {
         let kept = if sign == "-" {
             text.trim_end_matches(is_space)
@@ -179,8 +179,8 @@ impl<'a> Lexer<'a> {
         self.push_data(kept);
     }
 
-    /// Where reading goes on behind the closing mark at `at`, if there is one: `-` takes the white space behind
-    /// it, and without a sign a tag takes one newline.
+    /// The offset at which reading goes on behind the closing mark at `at`; `None` if there is no such mark.
+    /// `-` strips the white space behind the mark; without a sign, a tag strips one newline.
     fn close(&self, at: usize, mark: &str) -> Option<usize> {
         let rest = &self.source[at..];
         if let Some(behind) = rest
@@ -212,7 +212,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Behind `raw %}`, if that is what follows.
+    /// The offset behind `raw %}`, if this tag comes next.
     fn raw_begin(&self) -> Option<usize> {
         let rest = self.source[self.at..]
             .trim_start_matches(is_space)
@@ -225,7 +225,7 @@ impl<'a> Lexer<'a> {
         rest.starts_with("%}").then_some(at + 2)
     }
 
-    /// Everything up to `{% endraw %}` is text.
+    /// Adds everything up to `{% endraw %}` as text.
     fn raw(&mut self, line: usize) -> Result<(), Fault> {
         let mut from = self.at;
         while let Some(offset) = self.source[from..].find("{%") {
@@ -245,7 +245,7 @@ impl<'a> Lexer<'a> {
         Err(Fault::new(line, "`{% raw %}` without its `{% endraw %}`"))
     }
 
-    /// The tokens up to the closing mark, which counts only outside of brackets.
+    /// Reads the tokens up to the closing mark. Inside brackets, a closing mark has no effect.
     fn tokens(&mut self, open_line: usize, mark: &str) -> Result<Vec<Lexeme>, Fault> {
         let mut tokens = Vec::new();
         let mut brackets = Vec::new();
@@ -295,7 +295,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Keeps the brackets that wait for their closing one.
+/// Updates the stack of expected closing brackets.
 fn balance(brackets: &mut Vec<&'static str>, op: &'static str) -> Result<(), String> {
     match op {
         "{" => brackets.push("}"),
@@ -311,7 +311,8 @@ fn balance(brackets: &mut Vec<&'static str>, op: &'static str) -> Result<(), Str
     Ok(())
 }
 
-/// The number that `rest` begins with. Behind a point (`messages.0.role`) it is an index, never a fraction.
+/// Reads the number at the start of `rest`. Behind a point (`messages.0.role`) it is an index, never a
+/// fraction.
 fn number(rest: &str, after_point: bool) -> (Token, usize) {
     let digits = |from: usize, radix: u32| {
         let bytes = rest.as_bytes();
@@ -360,7 +361,7 @@ fn number(rest: &str, after_point: bool) -> (Token, usize) {
     }
 }
 
-/// Where the closing quote of the literal that `rest` begins with stands.
+/// The byte offset of the closing quote of the string literal at the start of `rest`.
 fn literal_end(rest: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
@@ -374,9 +375,9 @@ fn literal_end(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Python's decoding of a literal's escapes. An escape that it does not know stays as it is.
+/// Decodes the escapes of a literal as Python does. An unknown escape stays as it is.
 fn unescape(literal: &str) -> Result<String, String> {
-    // Python spells other characters than ASCII as escapes first, so `\é` comes out as `\xe9`.
+    // Python first writes characters outside ASCII as escapes, so `\é` becomes `\xe9`.
     let mut ascii = String::with_capacity(literal.len());
     for c in literal.chars() {
         match u32::from(c) {

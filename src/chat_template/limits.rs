@@ -1,17 +1,17 @@
-//! How much a template may build.
+//! Limits the size of the values that a template builds.
 
 use minijinja::{Error, State, Value};
 
 use super::values::{Python, error, items};
 
-/// Bytes of the longest text that a template may build, and items of the longest list: far more than a model
-/// reads, and little enough to stop before the memory is full.
+/// The largest length of a text in bytes and of a list in items. It is far more than a model reads, and small
+/// enough to stop a template before the memory is full.
 const MAX_LENGTH: usize = 1 << 24;
 
-/// Lists in lists: more than JSON has, and little enough for a thread's stack.
+/// Limit of nested lists. JSON nests less deeply, and a thread's stack holds more.
 const MAX_NESTING: usize = 200;
 
-/// Refuses a text or list that grew beyond all use.
+/// Refuses a text or list longer than [`MAX_LENGTH`].
 pub(super) fn within_limit(length: usize) -> Result<(), Error> {
     if length > MAX_LENGTH {
         return Err(error(format!("a text or list of more than {MAX_LENGTH}")));
@@ -19,7 +19,7 @@ pub(super) fn within_limit(length: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a value that was nested in itself again and again: releasing it would use up the stack.
+/// Refuses a value nested deeper than [`MAX_NESTING`]: dropping it would overflow the stack.
 pub(super) fn within_nesting(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > MAX_NESTING {
         return Err(error(format!(

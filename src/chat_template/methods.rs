@@ -1,4 +1,4 @@
-//! The methods of Python's strings, lists and dicts that a template may call.
+//! The methods of Python's strings, lists and dicts for templates.
 
 use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::Tuple;
@@ -14,7 +14,7 @@ use super::values::{
     self, Dict, Iterable, IterableKind, Python, error, items, pair, type_name, undefined,
 };
 
-/// Methods of `str`. Some are here to be refused by name.
+/// Methods of `str`. Some are not supported; a call of them is an error that names the method.
 pub(super) const OF_STR: [&str; 44] = [
     "capitalize",
     "casefold",
@@ -62,16 +62,16 @@ pub(super) const OF_STR: [&str; 44] = [
     "zfill",
 ];
 
-/// Methods of `list` and `tuple` that change nothing.
+/// Methods of `list` and `tuple` that do not change the value.
 pub(super) const OF_LIST: [&str; 3] = ["copy", "count", "index"];
 
-/// Methods of `dict` that change nothing.
+/// Methods of `dict` that do not change the value.
 pub(super) const OF_DICT: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
 
-/// Methods whose arguments may be named.
+/// Methods that accept keyword arguments.
 const WITH_KEYWORDS: [&str; 5] = ["expandtabs", "format", "rsplit", "split", "splitlines"];
 
-/// Methods that would change a list or a dict, which transformers' sandbox refuses.
+/// Methods that change a list or a dict. transformers' sandbox refuses them.
 const CHANGING: [&str; 11] = [
     "append",
     "clear",
@@ -86,7 +86,7 @@ const CHANGING: [&str; 11] = [
     "update",
 ];
 
-/// Calls `value.name(arguments)`. [`ErrorKind::UnknownMethod`] if there is no such method.
+/// Calls `value.name(arguments)`. Fails with [`ErrorKind::UnknownMethod`] if the value has no such method.
 pub(super) fn call(
     state: &mut State,
     value: &Value,
@@ -179,7 +179,7 @@ fn of_dict(dict: &Dict, name: &str, arguments: Arguments) -> Result<Value, Error
         "fromkeys" => from_keys(arguments),
         _ => {
             let value = values::dict(entries);
-            // An item that can be called is called.
+            // After `UnknownMethod`, minijinja calls the dict's item with this name.
             match dict.get(&Value::from(name)) {
                 Some(_) if !CHANGING.contains(&name) => Err(Error::from(ErrorKind::UnknownMethod)),
                 _ if CHANGING.contains(&name) => Err(unknown(&value, name)),
@@ -197,8 +197,8 @@ pub(super) fn from_keys(arguments: Arguments) -> Result<Value, Error> {
     Ok(values::dict(keys.map(|key| (key, value.clone()))))
 }
 
-/// The part of `text` between two positions in characters, as `str.find` and its like take them, and the
-/// position that it really begins at; nothing if it begins behind its end.
+/// The part of `text` between two positions, and its start. Positions count characters and follow the rules of
+/// `str.find`. `None` if the start lies behind the end.
 fn part<'a, const N: usize>(
     text: &'a str,
     bound: &Bound<N>,
@@ -418,7 +418,8 @@ fn of_str(value: &Value, text: &str, name: &str, arguments: Arguments) -> Result
     }
 }
 
-/// What `str.format` fills in: numbers and strings take its format, the rest is filled in as Python prints it.
+/// Prepares an argument of `str.format`. minijinja formats numbers, strings and containers itself; every other
+/// value becomes a text as Python prints it.
 fn formatted(value: &Value) -> Value {
     match Python::from(value) {
         Python::Int(_) | Python::Float(_) | Python::Str(_) | Python::Bool(_) => value.clone(),

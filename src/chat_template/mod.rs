@@ -1,15 +1,19 @@
-//! A model's own chat template: the Jinja text of chat_template.jinja or tokenizer_config.json that turns a list
-//! of messages into the prompt that the model was trained on.
+//! Renders a model's own chat template. The template is the Jinja text of chat_template.jinja or
+//! tokenizer_config.json; it turns a list of messages into the prompt format of the model's training.
 //!
-//! It renders what transformers' `apply_chat_template` renders, character for character. minijinja runs the
-//! template; what it takes otherwise than Jinja under Python is mended around it: a template is first cut into
-//! its parts by Jinja's own rules (`lexer`) and written anew with Python's operators (`rewrite`, `expressions`,
-//! `operators`); values, their methods, filters, tests and `tojson` are Python's.
-//! `tests/chat_template/` holds the renderings to transformers'.
+//! The result equals that of transformers' `apply_chat_template`, character for character. minijinja runs the
+//! template. This module corrects the places in which minijinja differs from Jinja under Python:
 //!
-//! What is known to be missing is refused by name: other templates, `varargs` and `kwargs` of macros, `break` out
-//! of a block inside of a loop, filters that make HTML. One difference is not seen: a macro's parameter that has
-//! a default takes it for an undefined argument too, where Jinja keeps the argument.
+//! - `lexer` splits a template into its parts by Jinja's own rules.
+//! - `rewrite`, `expressions` and `operators` rewrite it with Python's operators.
+//! - Values, their methods, filters, tests and `tojson` follow Python.
+//!
+//! `tests/chat_template/` compares the results with transformers' results.
+//!
+//! Known gaps are errors that name the missing feature: other templates, `varargs` and `kwargs` of macros,
+//! `break` out of a block inside a loop, filters that produce HTML. One difference goes unnoticed: a macro's
+//! parameter with a default takes the default for an undefined argument too; Jinja keeps the undefined
+//! argument.
 
 mod arguments;
 mod checks;
@@ -42,46 +46,46 @@ use self::operators::AnyArguments;
 use self::values::{Iterable, IterableKind, error, int};
 use crate::{Error, Result};
 
-/// Steps after which a rendering is given up, in minijinja's measure: one per instruction or 64 bytes of text.
-/// Templates that look through all messages at each one take this many for some 1000 turns; others take
-/// about 100 a turn.
+/// Limit of a rendering in minijinja's steps: one step per instruction or per 64 bytes of text. A template that
+/// searches all messages in each turn reaches the limit after some 1000 turns. Other templates take about 100
+/// steps per turn.
 const FUEL: u64 = 20_000_000;
-/// Macros in macros, in minijinja's own measure: as deep as a thread's stack of 2 MiB allows.
+/// Limit of nested macro calls, in minijinja's units. Deeper calls would overflow a thread's stack of 2 MiB.
 const RECURSION: usize = 200;
-/// The most items of a `range`, as in transformers' sandbox.
+/// The largest number of items of a `range`, as in transformers' sandbox.
 const MAX_RANGE: i128 = 100_000;
-/// What the template is called inside of minijinja.
+/// The template's name inside minijinja.
 const NAME: &str = "chat template";
-/// Names under which messages carry what a model thought; the first is the one that templates read.
+/// Names under which messages carry a model's reasoning. Templates read the first name.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// The special tokens that a template may name, as text under transformers' names: `bos_token`, `eos_token`,
-/// `unk_token`, `pad_token` and so on.
+/// The texts of the special tokens, by transformers' names: `bos_token`, `eos_token`, `unk_token`, `pad_token`
+/// and so on. Templates refer to these names.
 pub type Specials = BTreeMap<String, String>;
 
-/// Why a conversation has no text under a template.
+/// The reason why a template does not render a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The template itself refuses the conversation, with `raise_exception`.
+    /// The template itself refuses the conversation: it calls `raise_exception`.
     #[error("the chat template refuses the conversation: {0}")]
     Raised(String),
-    /// The template cannot be carried out for this conversation.
+    /// The template fails for this conversation.
     #[error("the chat template fails at its line {line}: {what}")]
     Failed {
-        /// 1-based.
+        /// The line in the template, 1-based.
         line: usize,
-        /// In words.
+        /// The failure in words.
         what: String,
     },
-    /// The template does not come to an end.
+    /// The template does not end within the limit of steps.
     #[error(
         "the chat template was stopped at its line {line}: it does not come to an end within {FUEL} steps"
     )]
     Endless {
-        /// 1-based.
+        /// The line in the template, 1-based.
         line: usize,
     },
-    /// The messages or tools are no JSON.
+    /// The messages or tools cannot be written as JSON.
     #[error("the conversation cannot be given to the chat template: {0}")]
     Unreadable(String),
 }
@@ -102,9 +106,11 @@ impl fmt::Debug for ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Reads a template.
+    /// Parses a template. Messages name `origin` as the template's file.
     ///
-    /// `origin` is the file it came from, for messages. Fails if the template is none.
+    /// # Errors
+    ///
+    /// [`Error::File`] if the text is not a valid template.
     pub fn new(source: &str, origin: &Path, specials: Specials) -> Result<Self> {
         let unusable = |line: usize, what: &str| {
             Error::file(
@@ -124,13 +130,13 @@ impl ChatTemplate {
         Ok(ChatTemplate { env, specials })
     }
 
-    /// The same template with a clock that stands still, for `strftime_now`.
+    /// Returns the template with a fixed time for `strftime_now`.
     pub fn at(mut self, now: NaiveDateTime) -> Self {
         set_clock(&mut self.env, move || now);
         self
     }
 
-    /// The text of a conversation; with `add_generation_prompt` followed by what begins the assistant's answer.
+    /// Renders a conversation. `add_generation_prompt` appends the beginning of the assistant's answer.
     pub fn render<M: Serialize>(
         &self,
         messages: &[M],
@@ -139,7 +145,7 @@ impl ChatTemplate {
         self.render_with_tools(messages, None, add_generation_prompt)
     }
 
-    /// [`Self::render`] for a conversation with tools: a list of JSON schemas.
+    /// [`Self::render`] for a conversation with tools. `tools` is a list of JSON schemas.
     pub fn render_with_tools<M: Serialize>(
         &self,
         messages: &[M],
@@ -165,7 +171,7 @@ impl ChatTemplate {
     }
 }
 
-/// Gives what a model thought all the names that templates read it by, as transformers does.
+/// Copies a message's reasoning to all names that templates read, as transformers does.
 fn name_reasoning(message: &mut serde_json::Value) {
     let Some(message) = message.as_object_mut() else {
         return;
@@ -180,7 +186,7 @@ fn name_reasoning(message: &mut serde_json::Value) {
     message.insert("reasoning_content".into(), reasoning);
 }
 
-/// What minijinja complains about, in this crate's terms.
+/// Converts minijinja's error into a [`Refusal`].
 fn refusal(err: minijinja::Error) -> Refusal {
     let mut causes =
         std::iter::successors(Some(&err as &(dyn std::error::Error + 'static)), |err| {
@@ -203,12 +209,12 @@ fn refusal(err: minijinja::Error) -> Refusal {
     }
 }
 
-/// What `raise_exception` was called with.
+/// The message of a `raise_exception` call.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
 
-/// The names that transformers gives to a template.
+/// The environment with all functions, filters and tests that transformers provides to a template.
 fn environment() -> Environment<'static> {
     let mut env = Environment::empty();
     env.set_undefined_behavior(UndefinedBehavior::Lenient);
@@ -276,7 +282,7 @@ fn range(rest: AnyArguments) -> Result<Value, minijinja::Error> {
     ))
 }
 
-/// A namespace, whose attributes can be set from inside of loops.
+/// Jinja's `namespace`: an object whose attributes can be set inside loops.
 fn namespace(rest: AnyArguments) -> Result<Value, minijinja::Error> {
     let entries = dict_entries(Arguments::from_rest(rest)?)?;
     let private = entries.iter().filter_map(|(name, _)| name.as_str());
@@ -288,7 +294,7 @@ fn namespace(rest: AnyArguments) -> Result<Value, minijinja::Error> {
     minijinja::functions::namespace(Some(values::dict(entries).into()))
 }
 
-/// The pairs that Python's `dict` makes of its arguments: a dict or pairs, and names.
+/// The pairs that Python's `dict` builds from its arguments: a dict or a list of pairs, then keywords.
 fn dict_entries(arguments: Arguments) -> Result<Vec<(Value, Value)>, minijinja::Error> {
     let mut entries = Vec::new();
     if arguments.positional.len() > 1 {
@@ -313,7 +319,7 @@ fn dict_entries(arguments: Arguments) -> Result<Vec<(Value, Value)>, minijinja::
     Ok(entries)
 }
 
-/// Python's `dict`, as far as transformers gives it to a template.
+/// Python's `dict` as a global name. Templates can call it and its method `fromkeys`.
 #[derive(Debug)]
 struct DictClass;
 

@@ -1,4 +1,4 @@
-//! Python's operators, as functions that a rewritten template calls.
+//! Python's operators as functions. Rewritten templates call them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::values::{
     self, Iterable, IterableKind, Number, Python, compare, error, int, items, type_name, undefined,
 };
 
-/// What the names of all functions here begin with; no template may use such a name.
+/// The prefix of the names of all these functions. No template may use a name with this prefix.
 pub(super) const PREFIX: &str = "__";
 pub(super) const ADD: &str = "__add";
 pub(super) const MULTIPLY: &str = "__multiply";
@@ -28,7 +28,7 @@ pub(super) const ITERATE: &str = "__iterate";
 pub(super) const DICT: &str = "__dict";
 pub(super) const KEEP: &str = "__keep";
 
-/// Registers all of them.
+/// Registers all operators.
 pub(super) fn register(env: &mut Environment) {
     env.add_function(ADD, |operands: Rest<Value>| {
         let mut operands = operands.0.into_iter();
@@ -196,7 +196,7 @@ fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
             printf(left, &[Value::from(named.collect::<Kwargs>())])
         }
         (Python::Str(text), other) => {
-            // Python takes a list for a mapping here, and of a mapping nothing must be used.
+            // Python treats a list as a mapping here, and a format need not use the values of a mapping.
             if !matches!(other, Python::List | Python::Undefined) {
                 all_converted(text, 1)?;
             }
@@ -206,7 +206,7 @@ fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
     }
 }
 
-/// Refuses more values than a format has places for, which minijinja would leave out.
+/// Refuses more values than the format has places. minijinja would ignore the others.
 pub(super) fn all_converted(pattern: &str, values: usize) -> Result<(), Error> {
     let mut rest = pattern;
     let mut places = 0;
@@ -228,7 +228,8 @@ pub(super) fn all_converted(pattern: &str, values: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fills `%s` and its like. What is not a number is filled in as Python prints it.
+/// Fills in `%s` and similar directives. A value that is neither a number nor a text is printed as Python
+/// prints it.
 pub(super) fn printf(pattern: &Value, arguments: &[Value]) -> Result<Value, Error> {
     let arguments: Vec<Value> = arguments
         .iter()
@@ -255,7 +256,7 @@ pub(super) fn printf(pattern: &Value, arguments: &[Value]) -> Result<Value, Erro
     Ok(with_safety(pattern, text))
 }
 
-/// Refuses what cannot be a key.
+/// Refuses a value that cannot be a dict's key.
 pub(super) fn hashable(key: &Value) -> Result<(), Error> {
     match Python::from(key) {
         Python::List | Python::Dict(_) => {
@@ -298,7 +299,7 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
     }
 }
 
-/// A method that was named without being called.
+/// A method that a template names without calling it.
 #[derive(Debug)]
 struct BoundMethod {
     value: Value,
@@ -320,13 +321,13 @@ impl Object for BoundMethod {
     }
 }
 
-/// Whether some value of Python's has a method of this name.
+/// True if strings, lists or dicts have a method with this name.
 pub(super) fn is_method(name: &str) -> bool {
     let all: [&[&str]; 3] = [&methods::OF_STR, &methods::OF_LIST, &methods::OF_DICT];
     all.iter().any(|names| names.contains(&name))
 }
 
-/// Whether values like this one have a method of this name.
+/// True if values of this value's type have a method with this name.
 pub(super) fn has_method(value: &Value, name: &str) -> bool {
     match Python::from(value) {
         Python::Str(_) => methods::OF_STR.contains(&name),
@@ -336,7 +337,7 @@ pub(super) fn has_method(value: &Value, name: &str) -> bool {
     }
 }
 
-/// `value.name`, where a method comes before an item.
+/// `value.name`. A method comes before an item.
 pub(super) fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
     if has_method(value, name) {
         return Ok(bound_method(value, name));
@@ -351,7 +352,7 @@ fn bound_method(value: &Value, name: &str) -> Value {
     })
 }
 
-/// `value[key]`, where an item comes before a method; undefined where there is neither.
+/// `value[key]`. An item comes before a method. Undefined if the value has neither.
 pub(super) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
     let index = |length: usize| {
         let index = Python::from(key).int()?;
@@ -453,7 +454,7 @@ fn not_subscriptable(value: &Value) -> Error {
     ))
 }
 
-/// What a loop runs over: refuses what Python does not iterate, `none` above all.
+/// The value over which a loop runs. Refuses values that Python does not iterate, `none` above all.
 fn iterate(value: Value) -> Result<Value, Error> {
     match Python::from(&value) {
         Python::List | Python::Tuple | Python::Iterable(_) => Ok(value),
@@ -461,10 +462,10 @@ fn iterate(value: Value) -> Result<Value, Error> {
     }
 }
 
-/// A one-shot iterator over these.
+/// A one-shot iterator over these items.
 pub(super) fn generator(items: Vec<Value>) -> Value {
     Iterable::value(IterableKind::Generator, items)
 }
 
-/// Takes any arguments, for the functions that bind them themselves.
+/// Any arguments, for functions that bind their arguments themselves.
 pub(super) type AnyArguments = Rest<ValueOrKwargs>;

@@ -1,20 +1,20 @@
-//! Reads the tokens of a tag, one after the other.
+//! Reads the tokens of a tag one after the other.
 
 use super::lexer::{Fault, Lexeme, Token};
 
-/// Brackets in brackets, and so on: more than any template has, and less than the stack holds.
+/// Limit of nested brackets and other subexpressions. No template reaches it, and the stack holds more.
 const MAX_DEPTH: usize = 60;
 
-/// The tokens of one tag. How expressions are read stands in `expressions`, what surrounds them in `signatures`.
+/// The tokens of one tag. `expressions` parses expressions; `signatures` parses the syntax around them.
 pub(super) struct Reader<'a> {
     tokens: &'a [Lexeme],
-    /// How many of them are read.
+    /// The number of tokens read so far.
     pub at: usize,
-    /// How many expressions the one being read stands in.
+    /// The nesting depth of the current expression.
     depth: usize,
-    /// The line of the tag, for what is missing at its end.
+    /// The line of the tag, for errors about its end.
     line: usize,
-    /// Whether the tag stands inside of a macro.
+    /// True if the tag stands inside a macro.
     pub in_macro: bool,
 }
 
@@ -46,12 +46,12 @@ impl<'a> Reader<'a> {
             .map_or(self.line, |lexeme| lexeme.line)
     }
 
-    /// The complaint about what stands here.
+    /// An error at the next token.
     pub fn fault<T>(&self, what: impl Into<String>) -> Result<T, Fault> {
         Err(Fault::new(self.line(), what))
     }
 
-    /// The complaint that something else was expected here.
+    /// An error at the next token: another token was expected.
     pub fn expected<T>(&self, expected: &str) -> Result<T, Fault> {
         let found = match self.peek() {
             None => "the end of the tag".to_owned(),
@@ -64,31 +64,31 @@ impl<'a> Reader<'a> {
         self.fault(format!("{found} where {expected} was expected"))
     }
 
-    /// Whether this name is next.
+    /// True if the next token is this name.
     pub fn is_name(&self, name: &str) -> bool {
         matches!(self.peek(), Some(Token::Name(found)) if found == name)
     }
 
-    /// Reads this name, if it is next.
+    /// Reads this name if it comes next.
     pub fn skip_name(&mut self, name: &str) -> bool {
         let found = self.is_name(name);
         self.at += usize::from(found);
         found
     }
 
-    /// Whether this operator is next.
+    /// True if the next token is this operator.
     pub fn is_op(&self, op: &str) -> bool {
         matches!(self.peek(), Some(Token::Op(found)) if *found == op)
     }
 
-    /// Reads this operator, if it is next.
+    /// Reads this operator if it comes next.
     pub fn skip_op(&mut self, op: &str) -> bool {
         let found = self.is_op(op);
         self.at += usize::from(found);
         found
     }
 
-    /// Reads this name, which must be next.
+    /// Reads this name. Any other token is an error.
     pub fn expect_name(&mut self, name: &str) -> Result<(), Fault> {
         if self.skip_name(name) {
             return Ok(());
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         self.expected(&format!("`{name}`"))
     }
 
-    /// Reads this operator, which must be next.
+    /// Reads this operator. Any other token is an error.
     pub fn expect_op(&mut self, op: &str) -> Result<(), Fault> {
         if self.skip_op(op) {
             return Ok(());
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         self.expected(&format!("`{op}`"))
     }
 
-    /// Reads a name, whatever it is.
+    /// Reads any name.
     pub fn name(&mut self) -> Result<&'a str, Fault> {
         match self.peek() {
             Some(Token::Name(name)) => {
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether all tokens are read.
+    /// Checks that all tokens are read.
     pub fn end(&self) -> Result<(), Fault> {
         match self.peek() {
             None => Ok(()),
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads something that stands inside of what is being read.
+    /// Reads a subexpression and counts its nesting depth.
     pub fn nested(
         &mut self,
         parse: impl FnOnce(&mut Self) -> Result<String, Fault>,

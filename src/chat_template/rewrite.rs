@@ -1,6 +1,6 @@
-//! Writes a template anew for minijinja: white space already cut as Jinja cuts it, operators with Python's
-//! meaning, transformers' `{% generation %}` as a scope. What minijinja would take otherwise or not notice
-//! (an unclosed block) is refused here.
+//! Rewrites a template for minijinja. The lexer has already stripped white space as Jinja does. Operators get
+//! Python's meaning, and transformers' `{% generation %}` becomes a scope. Syntax that minijinja would read
+//! differently, or accept by mistake (an unclosed block), is an error here.
 
 use super::expressions::literal;
 use super::lexer::{Fault, Lexeme, Piece, Token, pieces};
@@ -8,7 +8,7 @@ use super::operators;
 use super::reader::Reader;
 use super::signatures::Parameter;
 
-/// Tags that transformers' own environment has no use for, or no way to carry out.
+/// Tags that are useless or impossible in transformers' own environment, each with the reason.
 const REFUSED: [(&str, &str); 5] = [
     ("include", "there is no other template to take it from"),
     ("import", "there is no other template to take it from"),
@@ -17,16 +17,17 @@ const REFUSED: [(&str, &str); 5] = [
     ("autoescape", "escaping for HTML is not supported"),
 ];
 
-/// Blocks in blocks: more than any template has, and less than minijinja's parser takes.
+/// Limit of nested blocks. No template reaches it, and minijinja's parser accepts more.
 const MAX_DEPTH: usize = 60;
 
-/// A block that waits for its end.
+/// A block that is not closed yet.
 struct Open {
     tag: &'static str,
     line: usize,
 }
 
-/// The template for minijinja that renders what `source` renders in transformers, line by line.
+/// Rewrites `source` for minijinja. The result renders as `source` renders in transformers, and every part
+/// keeps its line.
 pub(super) fn rewrite(source: &str) -> Result<String, Fault> {
     let mut writer = Writer {
         out: String::with_capacity(source.len() * 2),
@@ -48,7 +49,7 @@ pub(super) fn rewrite(source: &str) -> Result<String, Fault> {
             }
         }
     }
-    // minijinja drops a last newline.
+    // minijinja removes the last newline of a template.
     writer.out.push('\n');
     match writer.open.pop() {
         None => Ok(writer.out),
@@ -63,13 +64,13 @@ pub(super) fn rewrite(source: &str) -> Result<String, Fault> {
     }
 }
 
-/// The tag that closes a block.
+/// The name of the tag that closes a block.
 fn end_of(tag: &str) -> String {
     format!("end{tag}")
 }
 
-/// The tag of a macro, followed by what sets the parameters that a call left out: minijinja's own defaults do
-/// not see the parameters before them.
+/// The tag of a macro, followed by statements that set the parameters missing from a call. minijinja's own
+/// defaults cannot refer to earlier parameters.
 fn with_defaults(begin: &str, end: &str, parameters: &[Parameter]) -> String {
     let names: Vec<&str> = parameters.iter().map(|it| it.name.as_str()).collect();
     let mut written = format!("{begin}({}){end}", names.join(", "));
@@ -85,8 +86,8 @@ fn with_defaults(begin: &str, end: &str, parameters: &[Parameter]) -> String {
 
 struct Writer {
     out: String,
-    /// The line that the output has reached: what is written stays on the line it came from, so that
-    /// minijinja's messages name it.
+    /// The current line of the output. Every part stays on its line of the source, so that minijinja's errors
+    /// name the right line.
     line: usize,
     open: Vec<Open>,
 }
@@ -104,7 +105,8 @@ impl Writer {
         self.out += end;
     }
 
-    /// Text is printed as a literal where it could be read as a tag, or would be on a wrong line.
+    /// Writes text. Text that could be read as a tag, or that would be on the wrong line, becomes an output of
+    /// a string literal.
     fn data(&mut self, text: &str, line: usize) {
         if text.contains('{') || self.line != line {
             self.tag("{{", &literal(text), "}}", line);
@@ -196,7 +198,7 @@ impl Writer {
                     reader.expect_op("=")?;
                     values.push(reader.expression()?);
                 }
-                // At once, because no value sees the other names.
+                // One assignment sets all names at once, because no value may refer to the other names.
                 match targets.len() {
                     0 => "with".into(),
                     1 => format!("with {} = {}", targets[0], values[0]),
@@ -210,7 +212,7 @@ impl Writer {
                 reader.skip_name("required");
                 format!("block {block}")
             }
-            // Its body is a scope of its own.
+            // The body of `generation` is a scope of its own.
             "generation" => {
                 self.opens("generation", line)?;
                 "with".into()
@@ -226,7 +228,7 @@ impl Writer {
             }
             _ => self.closing(name, &mut reader, line)?,
         };
-        // Jinja lets a colon stand at the end of a tag that opens a body.
+        // Jinja allows a colon at the end of a tag that opens a body.
         if !matches!(tokens.last().map(|last| &last.token), Some(Token::Op(":")))
             || !reader.skip_op(":")
         {
@@ -235,7 +237,7 @@ impl Writer {
         Ok(written)
     }
 
-    /// A tag that waits for its end.
+    /// Records a block that its end tag must close.
     fn opens(&mut self, tag: &'static str, line: usize) -> Result<(), Fault> {
         if self.open.len() == MAX_DEPTH {
             let what = format!("blocks nested more than {MAX_DEPTH} deep");
@@ -245,7 +247,7 @@ impl Writer {
         Ok(())
     }
 
-    /// An `end…` tag, or one that nobody knows.
+    /// Reads an `end…` tag. Any other name is an unknown tag.
     fn closing(&mut self, name: &str, reader: &mut Reader, line: usize) -> Result<String, Fault> {
         let Some(open) = self.open.last() else {
             return Err(Fault::new(line, format!("unknown tag `{name}`")));
@@ -290,7 +292,8 @@ impl Writer {
         self.open.iter().any(macros)
     }
 
-    /// `break` and `continue` leave no scope but the loop's: minijinja would not close the others.
+    /// Checks that `break` or `continue` leaves no scope except the loop: minijinja would not close other
+    /// scopes.
     fn leaves_loop(&self, name: &str, line: usize) -> Result<(), Fault> {
         for open in self.open.iter().rev() {
             match open.tag {

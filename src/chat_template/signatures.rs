@@ -1,5 +1,5 @@
-//! Reads what stands around expressions: the arguments of calls, filters and tests, and the names that a tag
-//! assigns to.
+//! Parses the syntax around expressions: the arguments of calls, filters and tests, and the targets of
+//! assignments.
 
 use super::lexer::{Fault, Token};
 use super::operators;
@@ -8,12 +8,12 @@ use super::reader::Reader;
 /// A parameter of a macro.
 pub(super) struct Parameter {
     pub name: String,
-    /// What it is where the call does not say.
+    /// The value for calls without this argument.
     pub default: Option<String>,
 }
 
 impl Reader<'_> {
-    /// The arguments in brackets of a call.
+    /// Reads the arguments of a call with their brackets.
     pub fn arguments(&mut self) -> Result<Vec<String>, Fault> {
         self.expect_op("(")?;
         let mut written: Vec<String> = Vec::new();
@@ -43,7 +43,7 @@ impl Reader<'_> {
         Ok(written)
     }
 
-    /// The filters and tests behind a value.
+    /// Reads all filters and tests behind a value.
     pub fn filters_and_tests(&mut self, mut value: String) -> Result<String, Fault> {
         loop {
             if self.is_op("|") {
@@ -59,7 +59,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `|a|b(c)`, as far as it goes.
+    /// Reads a chain of filters: `|a|b(c)`. The chain may be empty.
     pub fn filters(&mut self) -> Result<String, Fault> {
         let mut written = String::new();
         while self.skip_op("|") {
@@ -69,7 +69,7 @@ impl Reader<'_> {
         Ok(written)
     }
 
-    /// A filter's name and arguments.
+    /// Reads the name and arguments of a filter.
     pub fn filter(&mut self) -> Result<String, Fault> {
         let name = self.name()?;
         if !self.is_op("(") {
@@ -79,7 +79,7 @@ impl Reader<'_> {
         Ok(format!("{name}({})", arguments.join(", ")))
     }
 
-    /// What stands behind `is`.
+    /// Reads a test, behind its `is`.
     fn test(&mut self, value: String) -> Result<String, Fault> {
         let negation = if self.skip_name("not") { "not " } else { "" };
         let name = self.name()?;
@@ -111,8 +111,8 @@ impl Reader<'_> {
         Ok(format!("({value} is {negation}{name}{arguments})"))
     }
 
-    /// The target of an assignment: names, perhaps in brackets or, where `attributes` are allowed, of a
-    /// namespace.
+    /// Reads the target of an assignment: one or more names, with or without brackets. `attributes` also allows
+    /// attributes of a namespace.
     pub fn target(&mut self, attributes: bool) -> Result<String, Fault> {
         let mut names = Vec::new();
         let mut is_tuple = false;
@@ -143,7 +143,7 @@ impl Reader<'_> {
         Ok(names.join(", ") + comma)
     }
 
-    /// One name to assign to.
+    /// Reads one name of an assignment's target.
     pub fn target_name(&mut self, attributes: bool) -> Result<String, Fault> {
         let name = self.name()?;
         if name.starts_with(operators::PREFIX) {
@@ -162,7 +162,7 @@ impl Reader<'_> {
         Ok(format!("{name}.{attribute}"))
     }
 
-    /// The parameters in brackets of a macro.
+    /// Reads the parameters of a macro with their brackets.
     pub fn parameters(&mut self) -> Result<Vec<Parameter>, Fault> {
         self.expect_op("(")?;
         let mut parameters = Vec::new();

@@ -1,16 +1,17 @@
-//! What Python's `str` does with a text.
+//! Operations of Python's `str`.
 
 use minijinja::Error;
 
 use super::limits::within_limit;
 use super::values::is_printable;
 
-/// Python's `str.isspace` of one character.
+/// Python's `str.isspace` for one character.
 pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// The first `count` places replaced; Python's places of an empty text are those between all characters.
+/// Python's `str.replace` of the first `count` matches. An empty `old` matches between all characters, as in
+/// Python.
 pub(super) fn replaced(text: &str, old: &str, new: &str, count: usize) -> Result<String, Error> {
     let places = text.matches(old).count().min(count);
     within_limit(text.len().saturating_add(places.saturating_mul(new.len())))?;
@@ -22,7 +23,8 @@ pub(super) fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         None => String::new(),
-        // Lower case depends on what stands before, so it is taken of the whole.
+        // The lower case of a character depends on the characters before it, so the whole text is lowered at
+        // once.
         Some(first) => {
             let head: usize = first.to_lowercase().map(char::len_utf8).sum();
             title_case(first) + &text.to_lowercase()[head..]
@@ -30,19 +32,20 @@ pub(super) fn capitalize(text: &str) -> String {
     }
 }
 
-/// A character as the first of a word.
+/// The title case of a word's first character.
 fn title_case(c: char) -> String {
     let upper: String = c.to_uppercase().collect();
     match c {
-        // Digraphs have a form of their own for the beginning of a word.
+        // Digraphs have a title case of their own.
         'Ǆ' | 'ǅ' | 'ǆ' => "ǅ".into(),
         'Ǉ' | 'ǈ' | 'ǉ' => "ǈ".into(),
         'Ǌ' | 'ǋ' | 'ǌ' => "ǋ".into(),
         'Ǳ' | 'ǲ' | 'ǳ' => "ǲ".into(),
-        // Georgian letters have none.
+        // Georgian letters have no title case.
         'ა'..='ჿ' => c.to_string(),
         _ => {
-            // Of several letters only the first is upper case, as of `ß`; an apostrophe before it is none.
+            // If the upper case has several letters, only the first stays upper case (`ß` gives `Ss`). If it
+            // begins with an apostrophe, all of it stays.
             let mut chars = upper.chars();
             match chars.next() {
                 Some(first) if is_cased(first) => {
@@ -59,7 +62,7 @@ fn is_cased(c: char) -> bool {
     c.is_lowercase() || c.is_uppercase() || matches!(c, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ')
 }
 
-/// Python's `str.title`: a word begins behind every character without case.
+/// Python's `str.title`. A new word begins behind every character without case.
 pub(super) fn title(text: &str) -> String {
     let lower = text.to_lowercase();
     let mut written = String::with_capacity(text.len());
@@ -79,7 +82,8 @@ pub(super) fn title(text: &str) -> String {
     written
 }
 
-/// `str.split` without a separator: runs of white space separate, and none is left at the ends.
+/// `str.split` without a separator: runs of white space separate the parts, and white space at both ends is
+/// removed.
 pub(super) fn split_space(text: &str, limit: usize, from_end: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = if from_end {
@@ -145,7 +149,7 @@ pub(super) fn padded(text: &str, side: &str, width: i128, fill: &str) -> Result<
     let left = match side {
         "ljust" => 0,
         "rjust" => missing,
-        // Python's rounding of a half.
+        // An odd rest is split as Python's `str.center` splits it.
         _ => missing / 2 + (missing & width & 1),
     };
     Ok(fill.repeat(left) + text + &fill.repeat(missing - left))
@@ -174,7 +178,7 @@ pub(super) fn expand_tabs(text: &str, size: usize) -> String {
     written
 }
 
-/// The questions that `str` answers.
+/// The `is…` methods of `str`.
 pub(super) fn is(text: &str, name: &str) -> bool {
     let all = |holds: fn(char) -> bool| !text.is_empty() && text.chars().all(holds);
     let cased = || text.chars().any(is_cased);

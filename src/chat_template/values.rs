@@ -1,5 +1,5 @@
-//! Python's values as minijinja's: dicts, one-shot iterators and dict views are objects of their own here, and
-//! every value is printed as Python's `str` and `repr` print it.
+//! Represents Python's values as minijinja's values. Dicts, one-shot iterators and dict views are objects of
+//! this module. Every value prints as Python's `str` and `repr` print it.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
 use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// A failure that Python would call TypeError, ValueError and so on.
+/// An error that is a TypeError, ValueError or similar in Python.
 pub(super) fn error(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, what.into())
 }
 
-/// The failure of using a value that is undefined.
+/// The error for the use of an undefined value.
 pub(super) fn undefined() -> Error {
     Error::new(ErrorKind::UndefinedError, "an undefined value is used")
 }
@@ -31,7 +31,7 @@ pub(super) enum Python<'a> {
     Tuple,
     Dict(&'a Dict),
     Iterable(&'a Iterable),
-    /// A function, a macro, a namespace, a loop.
+    /// A function, a macro, a namespace or a loop.
     Other,
 }
 
@@ -62,7 +62,7 @@ impl<'a> From<&'a Value> for Python<'a> {
 }
 
 impl Python<'_> {
-    /// The number, if it is one: booleans count as 0 and 1.
+    /// The number, if the value is one. Booleans count as 0 and 1.
     pub fn number(&self) -> Option<Number> {
         match *self {
             Python::Bool(value) => Some(Number::Int(value.into())),
@@ -72,7 +72,7 @@ impl Python<'_> {
         }
     }
 
-    /// The integer, if it is one.
+    /// The integer, if the value is one.
     pub fn int(&self) -> Option<i128> {
         match self.number() {
             Some(Number::Int(value)) => Some(value),
@@ -97,7 +97,7 @@ impl Number {
     }
 }
 
-/// What Python calls the type of a value.
+/// Python's name for the type of a value.
 pub(super) fn type_name(value: &Value) -> &'static str {
     match Python::from(value) {
         Python::Undefined => "Undefined",
@@ -119,7 +119,7 @@ pub(super) fn int(value: i128) -> Value {
     i64::try_from(value).map_or_else(|_| Value::from(value), Value::from)
 }
 
-/// A dict: pairs in the order they came in.
+/// A dict: pairs in the order of insertion.
 #[derive(Debug, Default)]
 pub(super) struct Dict {
     pub entries: Vec<(Value, Value)>,
@@ -131,7 +131,7 @@ impl Dict {
         found.map(|(_, value)| value)
     }
 
-    /// Sets a key, in its old place if it has one.
+    /// Sets a key. An existing key keeps its place.
     pub fn insert(&mut self, key: Value, value: Value) {
         match self.entries.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
@@ -158,7 +158,7 @@ impl Object for Dict {
     }
 }
 
-/// Which of Python's iterables that are neither list nor tuple.
+/// The kinds of Python's iterables other than list and tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IterableKind {
     Generator,
@@ -181,7 +181,7 @@ impl IterableKind {
         }
     }
 
-    /// Whether what was read once is gone.
+    /// True if the iterable can be read only once.
     pub fn is_one_shot(self) -> bool {
         matches!(self, IterableKind::Generator | IterableKind::Reversed)
     }
@@ -204,7 +204,7 @@ impl Iterable {
         })
     }
 
-    /// What is left of it; nothing after that, if it can be read only once.
+    /// The items. A one-shot iterable gives them only to the first call, and nothing afterwards.
     pub fn take(&self) -> &[Value] {
         if self.kind.is_one_shot() && self.spent.swap(true, AtomicOrdering::Relaxed) {
             return &[];
@@ -212,23 +212,23 @@ impl Iterable {
         &self.items
     }
 
-    /// Everything in it, read or not, without reading it.
+    /// All items, without consuming a one-shot iterable.
     pub fn peek(&self) -> &[Value] {
         &self.items
     }
 
-    /// Its length, if it has one.
+    /// The number of items. `None` for one-shot iterables, which have no length.
     pub fn len(&self) -> Option<usize> {
         (!self.kind.is_one_shot()).then_some(self.items.len())
     }
 
-    /// Whether it is a view of a dict's keys or items, which are like a set: with hashable items, and without a
-    /// hash themselves.
+    /// True for a view of a dict's keys or items. Such a view behaves like a set: its items must be hashable,
+    /// and it has no hash itself.
     pub fn is_unhashable(&self) -> bool {
         matches!(self.kind, IterableKind::Keys | IterableKind::Items)
     }
 
-    /// The items of a range, the only one of these that can be indexed.
+    /// The items of a range, the only iterable here that can be indexed.
     pub fn indexed(&self) -> Option<&[Value]> {
         matches!(self.kind, IterableKind::Range { .. }).then_some(self.items.as_slice())
     }
@@ -252,7 +252,7 @@ impl Object for Iterable {
     }
 
     fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
-        // What can be read once is equal to itself alone, and a comparison must not read it.
+        // A one-shot iterable equals only itself, and a comparison must not consume it.
         let other = other.downcast_ref::<Iterable>()?;
         if self.kind.is_one_shot() || other.kind.is_one_shot() {
             return Some(Ordering::Less);
@@ -265,7 +265,7 @@ impl Object for Iterable {
     }
 }
 
-/// A JSON value as the template sees it.
+/// Converts a JSON value into a value of the template.
 pub(super) fn from_json(json: &serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::from(()),
@@ -289,7 +289,7 @@ pub(super) fn from_json(json: &serde_json::Value) -> Value {
     }
 }
 
-/// A dict of these pairs, later ones in place of earlier ones with the same key.
+/// Builds a dict from pairs. A later pair replaces an earlier pair with the same key.
 pub(super) fn dict(pairs: impl IntoIterator<Item = (Value, Value)>) -> Value {
     let mut dict = Dict::default();
     for (key, value) in pairs {
@@ -298,7 +298,7 @@ pub(super) fn dict(pairs: impl IntoIterator<Item = (Value, Value)>) -> Value {
     Value::from_object(dict)
 }
 
-/// A tuple of two.
+/// A tuple of two values.
 pub(super) fn pair(first: Value, second: Value) -> Value {
     Value::from(Tuple::from([first, second]))
 }
@@ -398,8 +398,8 @@ fn str_repr(text: &str) -> String {
     written
 }
 
-/// Python's `str.isprintable` of one character. Rust's own list of the characters that `Debug` spells out has
-/// the same definition, apart from combining marks at the beginning of a string.
+/// Python's `str.isprintable` for one character. Rust's `escape_debug` escapes exactly the other characters,
+/// except that it also escapes a combining mark at the beginning of a string.
 pub(super) fn is_printable(c: char) -> bool {
     match c {
         '"' | '\'' | '\\' => true,
@@ -411,7 +411,7 @@ pub(super) fn is_printable(c: char) -> bool {
     }
 }
 
-/// Python's `repr` of a float: the shortest digits that read back as the same number.
+/// Python's `repr` of a float: the fewest digits that parse to the same number.
 pub(super) fn float_repr(value: f64) -> String {
     if value.is_nan() {
         return "nan".into();
@@ -434,13 +434,14 @@ pub(super) fn float_repr(value: f64) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
 
-/// Python's order of two values; an error for two that have none.
+/// Python's order of two values. Values without an order are an error.
 pub(super) fn compare(left: &Value, right: &Value) -> Result<Ordering, Error> {
     let (a, b) = (Python::from(left), Python::from(right));
     if let (Some(a), Some(b)) = (a.number(), b.number()) {
         return match (a, b) {
             (Number::Int(a), Number::Int(b)) => Ok(a.cmp(&b)),
-            // A NaN is neither less nor more: every comparison of it is false, as `Greater` makes `<`.
+            // Every comparison with a NaN is false. `Greater` makes `<` false; the other operators check for
+            // NaN themselves.
             _ => Ok(a
                 .float()
                 .partial_cmp(&b.float())

@@ -1,11 +1,11 @@
 //! `config.json` of a Hugging Face GPT-2.
 //!
-//! Implemented is the usual GPT-2: learned positions, layernorm before each layer, GELU by tanh,
-//! attention scaled by 1/√head_dim, the head tied to `wte`. A config that asks for anything else is
-//! refused by the key's name rather than trained wrongly.
+//! The implementation supports the standard GPT-2: learned positions, layernorm before each layer, GELU by
+//! tanh, attention scaled by 1/√head_dim, and a head tied to `wte`. Any other setting is refused with the name
+//! of its key: it would train a wrong model.
 //!
-//! Dropout (`resid_pdrop`, `embd_pdrop`, `attn_pdrop`) is read by nobody: training here is without
-//! dropout, so that policy and reference are compared on the same function.
+//! Dropout (`resid_pdrop`, `embd_pdrop`, `attn_pdrop`) is ignored. Training runs without dropout, so that
+//! policy and reference are compared on the same function.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::model::{Dims, params};
 use crate::tokenizer::ConfigIds;
 
-/// Widest attention head that the attention kernels hold.
+/// The widest attention head that the attention kernels support.
 const MAX_HEAD_DIM: usize = 256;
 /// Bounds of one size: no product of two overflows, and the parameter table stays small.
 const MAX_SIZE: u64 = 1 << 24;
@@ -29,19 +29,19 @@ const MAX_PARAMETERS: u128 = if usize::BITS < 64 { 1 << 26 } else { 1 << 40 };
 /// `<|endoftext|>` of GPT-2's vocabulary, transformers' default for an absent `eos_token_id`.
 const GPT2_EOS: u32 = 50256;
 
-/// What the model class is called whose weights and config are saved here, whichever was read.
+/// The model class in every saved config, whichever class was read.
 const ARCHITECTURE: &str = "GPT2LMHeadModel";
 
-/// What a `config.json` says, and the `generation_config.json` beside it.
+/// The contents of a `config.json` and of the `generation_config.json` beside it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The sizes of the model.
     pub dims: Dims,
-    /// What `eos_token_id` says; below `dims.vocab_size` when read from a file.
+    /// The value of `eos_token_id`. Ids read from a file are below `dims.vocab_size`.
     pub end_of_text: ConfigIds,
-    /// `None` for a folder without one.
+    /// `None` for a folder without a `generation_config.json`.
     pub generation: Option<GenerationConfig>,
-    /// The whole file, so that saving loses nothing of it.
+    /// The whole file, so that saving keeps every key.
     raw: Map<String, Value>,
 }
 
@@ -49,8 +49,8 @@ impl Config {
     /// Reads `config.json` and `generation_config.json` of the model folder `dir`.
     ///
     /// # Errors
-    /// `Error::Io` if it cannot be read; `Error::File` if it is absent, is not a GPT-2's, or asks for
-    /// what is not implemented.
+    /// `Error::Io` if a file cannot be read; `Error::File` if `config.json` is absent, is not a GPT-2's, or has
+    /// a setting that is not implemented.
     pub fn load(dir: &Path) -> Result<Config> {
         let path = dir.join(CONFIG_FILE);
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
@@ -63,8 +63,8 @@ impl Config {
         })
     }
 
-    /// The token that ends a text: the first of those that `config.json` names; where it says nothing,
-    /// transformers' default, if the vocabulary has it.
+    /// The token that ends a text: the first id of `config.json`. Without the key, transformers' default, if
+    /// the vocabulary has that id.
     pub fn eos_token_id(&self) -> Option<u32> {
         match &self.end_of_text {
             ConfigIds::Absent => Some(GPT2_EOS).filter(|id| is_token(*id, self.dims.vocab_size)),
@@ -72,9 +72,9 @@ impl Config {
         }
     }
 
-    /// Notes that the model learns to end its texts in `id`, so that whoever loads what is saved stops
-    /// there. As transformers' `Trainer` does for a tokenizer's end-of-text (`align_special_tokens`,
-    /// 5.23.0): no id of a list is lost, and a single id of `config.json` is replaced.
+    /// Records that the model's texts end in `id`, so that programs that load the saved model stop there.
+    /// Follows transformers' `Trainer` (`align_special_tokens`, 5.23.0): a list keeps all its ids, and a single
+    /// id of `config.json` is replaced.
     pub fn end_in(&mut self, id: u32) {
         if !self.end_of_text.ids().contains(&id) {
             self.end_of_text = match self.raw.get(EOS) {
@@ -88,8 +88,7 @@ impl Config {
         }
     }
 
-    /// Reads the text of a `config.json` without a `generation_config.json`; `origin` is its name in
-    /// errors.
+    /// Parses the text of a `config.json`, without a `generation_config.json`. Errors name the file `origin`.
     ///
     /// # Errors
     /// `Error::File` as in [`Config::load`].
@@ -110,9 +109,9 @@ impl Config {
         })
     }
 
-    /// The config of a model made here; `dims` are taken as they are.
+    /// The config of a new model. `dims` are not checked.
     pub fn new(dims: &Dims, eos_token_id: Option<u32>) -> Config {
-        // The shortest decimal that reads back as this f32: 1e-5, not 9.999999747378752e-6.
+        // The shortest decimal that parses to this f32: 1e-5, not 9.999999747378752e-6.
         let epsilon = dims.epsilon.to_string().parse::<f64>();
         let raw = [
             ("architectures", json!([ARCHITECTURE])),
@@ -129,7 +128,7 @@ impl Config {
                 json!(epsilon.unwrap_or(dims.epsilon.into())),
             ),
             ("tie_word_embeddings", json!(true)),
-            // null where there is none: transformers takes an absent id for GPT-2's 50256.
+            // Without an id the value is null: for an absent key, transformers assumes GPT-2's 50256.
             (BOS, json!(eos_token_id)),
             (EOS, json!(eos_token_id)),
         ];
@@ -145,9 +144,9 @@ impl Config {
         }
     }
 
-    /// What to write as `config.json` beside the weights of a language model in f32: the file as it was
-    /// read, but for the type of the weights, to which transformers would round them, and for the class,
-    /// which of a bare `GPT2Model` has no head.
+    /// The `config.json` to write beside the f32 weights of a language model: the file as read, with two
+    /// changes. The type becomes float32, because transformers would round the weights to another type. The
+    /// class becomes the language model, because a bare `GPT2Model` has no head.
     pub(super) fn to_json(&self) -> Value {
         let mut raw = self.raw.clone();
         for key in ["dtype", "torch_dtype"] {
@@ -159,8 +158,8 @@ impl Config {
         Value::Object(raw)
     }
 
-    /// What to write as `generation_config.json`: the file that was read; else the least, or `None`
-    /// without an end-of-text token.
+    /// The `generation_config.json` to write: the file as read; without one, a minimal file. `None` if there is
+    /// no file and no end-of-text token.
     pub(super) fn generation_json(&self) -> Option<Value> {
         if let Some(generation) = &self.generation {
             return Some(generation.to_json());
@@ -190,8 +189,8 @@ fn is_token(id: u32, vocab_size: usize) -> bool {
     (id as usize) < vocab_size
 }
 
-/// The keys of one file, with its path for errors. A key that is null counts as absent, as it does
-/// in transformers, except where said otherwise.
+/// The keys of one file, with the file's path for errors. As in transformers, a key that is null counts as
+/// absent, except where a comment says otherwise.
 struct Keys<'a> {
     raw: &'a Map<String, Value>,
     path: &'a Path,
@@ -228,7 +227,7 @@ impl Keys<'_> {
         let usual = [
             (
                 "activation_function",
-                // Two names of one function.
+                // Two names of the same function.
                 vec![json!("gelu_new"), json!("gelu_pytorch_tanh")],
                 "another activation function than GPT-2's gelu_new",
             ),
@@ -353,9 +352,9 @@ impl Keys<'_> {
         }
     }
 
-    /// Refuses a value of `key` other than the `usual` ones, which an absent key stands for too; the
-    /// others mean `otherwise`. Nothing must suggest a change of the key: the model would then load and
-    /// compute something else than it was trained to.
+    /// Refuses every value of `key` except the `usual` values; an absent key has a usual value. `otherwise`
+    /// says what another value means. The error must not advise to change the key: the model would load and
+    /// compute another function than the one it was trained with.
     fn only(&self, key: &str, usual: &[Value], otherwise: &str) -> Result<()> {
         match self.get(key) {
             Some(value) if !usual.contains(value) => Err(Error::file(

@@ -1,4 +1,4 @@
-//! What is there in place of a model that is read here, and the ways from it to one.
+//! Recognizes models of unsupported kinds, and says how to convert them.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use crate::error::Error;
 const WANTED: &str = "give the folder of a Hugging Face GPT-2 (config.json, model.safetensors, \
     tokenizer.json), or name one of the Hub: openai-community/gpt2";
 
-/// Something of another kind: what it is, and what to do about it.
+/// An unsupported kind of model: its description, and advice.
 pub(super) struct Foreign {
     pub what: &'static str,
     pub help: &'static str,
@@ -94,9 +94,9 @@ const QUANTISED: Foreign = Foreign {
     help: "take the model that was quantised, in F32, F16 or BF16",
 };
 
-/// What a file in the place of a model's weights is, by its name.
+/// Recognizes a file that stands in place of a model's weights, by its name.
 fn of_file(name: &str) -> Option<Foreign> {
-    // What transformers' `Trainer` keeps of a run beside the model.
+    // Files of training state that transformers' `Trainer` writes beside the model.
     const STATE_OF_A_RUN: [&str; 4] = ["optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state"];
     let begins = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
@@ -120,7 +120,7 @@ fn of_file(name: &str) -> Option<Foreign> {
     first(kinds)
 }
 
-/// What the bytes are that were to be a safetensors file.
+/// Recognizes the bytes of a file that is not a safetensors file.
 pub(super) fn of_bytes(bytes: &[u8]) -> Option<Foreign> {
     first([
         (bytes.starts_with(b"PK\x03\x04"), PICKLE),
@@ -130,9 +130,9 @@ pub(super) fn of_bytes(bytes: &[u8]) -> Option<Foreign> {
     ])
 }
 
-/// What a model is that has a tensor of this name, which a GPT-2 does not have.
+/// Recognizes a model by the name of a tensor that GPT-2 does not have.
 pub(super) fn of_tensor(name: &str) -> Option<Foreign> {
-    // Of GPTQ and AWQ, and of bitsandbytes.
+    // Tensor names of GPTQ and AWQ, then of bitsandbytes.
     const PARTS: [&str; 6] = [
         ".qweight",
         ".qzeros",
@@ -160,7 +160,7 @@ fn first<const N: usize>(kinds: [(bool, Foreign); N]) -> Option<Foreign> {
     found.map(|(_, foreign)| foreign)
 }
 
-/// Why `dir` cannot be read as a model, when the file `missing` is not in it.
+/// The error for a folder `dir` without the file `missing`.
 pub(super) fn no_model(dir: &Path, missing: &str) -> Error {
     if dir.is_file() {
         return a_file(dir);
@@ -172,7 +172,7 @@ pub(super) fn no_model(dir: &Path, missing: &str) -> Error {
         }
         Err(e) => return Error::io("list", dir, e),
     };
-    // An adapter's folder may hold more, of the model that it was made on.
+    // An adapter comes first: its folder may also hold files of the base model.
     let adapter = names.iter().find(|name| *name == ADAPTER_FILE);
     let mut candidates = adapter.into_iter().chain(&names);
     let found = candidates.find_map(|name| Some((name, of_file(name)?)));
@@ -226,7 +226,7 @@ fn a_file(path: &Path) -> Error {
     }
 }
 
-/// Names of everything in a folder, sorted so that of two numbers the smaller comes first.
+/// The names of all entries in a folder, sorted so that smaller numbers come first.
 fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -235,8 +235,8 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The models one folder down, as a `Trainer` leaves its checkpoints, or two, as the Hub's cache keeps
-/// its snapshots; relative to `dir`.
+/// The models one folder down (a `Trainer`'s checkpoints), else two folders down (snapshots in the Hub's
+/// cache). Paths are relative to `dir`.
 fn models_below(dir: &Path, names: &[String]) -> Vec<PathBuf> {
     let is_model = |path: &PathBuf| {
         let weights = [WEIGHTS_FILE, INDEX_FILE, "pytorch_model.bin"];

@@ -1,4 +1,4 @@
-//! `generation_config.json`: how a model's texts are generated, and which tokens end them.
+//! `generation_config.json`: settings of text generation, and the tokens that end a text.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ pub(super) const BOS: &str = "bos_token_id";
 const PAD: &str = "pad_token_id";
 
 impl ConfigIds {
-    /// The tokens in the order of the file.
+    /// The token ids, in the order of the file.
     pub fn ids(&self) -> &[u32] {
         match self {
             ConfigIds::Ids(ids) => ids,
@@ -23,7 +23,8 @@ impl ConfigIds {
         }
     }
 
-    /// The value of the key `eos_token_id` of `raw`; `None` if it is no id, list of ids or null.
+    /// Reads the key `eos_token_id` of `raw`. `None` if the value is neither an id, nor a list of ids, nor
+    /// null.
     pub(super) fn read(raw: &Map<String, Value>) -> Option<ConfigIds> {
         let values = match raw.get(EOS) {
             None => return Some(ConfigIds::Absent),
@@ -45,7 +46,7 @@ impl ConfigIds {
         })
     }
 
-    /// The same tokens and `id`, which comes first unless it was among them.
+    /// Adds `id` in the first place, unless it is among the ids already.
     pub(super) fn with(&self, id: u32) -> ConfigIds {
         let mut ids = self.ids().to_vec();
         if !ids.contains(&id) {
@@ -54,7 +55,7 @@ impl ConfigIds {
         ConfigIds::Ids(ids)
     }
 
-    /// As a file has it: a number where there is one token.
+    /// The value for a file: a number if there is one id, else a list or null.
     pub(super) fn to_json(&self) -> Value {
         match self.ids() {
             [] => Value::Null,
@@ -64,25 +65,25 @@ impl ConfigIds {
     }
 }
 
-/// What a `generation_config.json` says.
+/// The contents of a `generation_config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationConfig {
-    /// `eos_token_id`. Nothing keeps a file from naming ids that the model does not have.
+    /// `eos_token_id`. The file may name ids that the model does not have.
     pub end_of_text: ConfigIds,
     /// `bos_token_id`.
     pub bos_token_id: Option<u32>,
     /// `pad_token_id`.
     pub pad_token_id: Option<u32>,
-    /// The whole file, so that saving loses nothing of it.
+    /// The whole file, so that saving keeps every key.
     raw: Map<String, Value>,
 }
 
 impl GenerationConfig {
-    /// Reads `generation_config.json` of the model folder `dir`; `None` if there is none.
+    /// Reads `generation_config.json` of the model folder `dir`. `None` if the file does not exist.
     ///
     /// # Errors
-    /// `Error::Io` if it cannot be read; `Error::File` if it is not a JSON object, or a token id is not
-    /// one.
+    /// `Error::Io` if the file cannot be read; `Error::File` if it is not a JSON object, or if a token id is
+    /// invalid.
     pub fn load(dir: &Path) -> Result<Option<GenerationConfig>> {
         let path = dir.join(GENERATION_FILE);
         match fs::read(&path) {
@@ -92,7 +93,7 @@ impl GenerationConfig {
         }
     }
 
-    /// Reads the text of a `generation_config.json`; `origin` is its name in errors.
+    /// Parses the text of a `generation_config.json`. Errors name the file `origin`.
     ///
     /// # Errors
     /// `Error::File` as in [`GenerationConfig::load`].
@@ -121,7 +122,7 @@ impl GenerationConfig {
         })
     }
 
-    /// Has generation stop at `id` too.
+    /// Makes `id` one of the tokens at which generation stops.
     pub(super) fn stop_at(&mut self, id: u32) {
         if !self.end_of_text.ids().contains(&id) {
             self.end_of_text = self.end_of_text.with(id);
@@ -129,7 +130,7 @@ impl GenerationConfig {
         }
     }
 
-    /// The file as it was read, but for what [`GenerationConfig::stop_at`] added.
+    /// The file as read, with the change of [`GenerationConfig::stop_at`].
     pub(super) fn to_json(&self) -> Value {
         Value::Object(self.raw.clone())
     }

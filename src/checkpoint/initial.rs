@@ -13,13 +13,13 @@ use crate::model::params::{self, Param, Role};
 /// Standard deviation of embeddings and matrices.
 const STD: f64 = 0.02;
 
-/// Weights as GPT-2 starts from: embeddings and matrices normal with standard deviation 0.02, the
-/// projections onto the residual stream (`c_proj`) narrower by √(2·n_layer) so that the stream
-/// does not widen with depth; biases 0; layernorms 1 and 0.
+/// GPT-2's initial weights. Embeddings and matrices are normal with standard deviation 0.02. The projections
+/// onto the residual stream (`c_proj`) have a standard deviation smaller by √(2·n_layer), so that the variance
+/// of the stream does not grow with depth. Biases are 0, layernorms 1 and 0.
 ///
-/// The same for a seed on every platform and any number of threads: parameter `i` of the table
-/// draws from stream `i` of ChaCha8, in f64, rounded once to f32. Only the platform's `ln`, `sin`
-/// and `cos` may differ, by the last bit of an f64, which seldom reaches the f32.
+/// The weights of a seed are the same on every platform and for any number of threads: parameter `i` of the
+/// table draws from stream `i` of ChaCha8, in f64, and is rounded once to f32. Only the platform's `ln`, `sin`
+/// and `cos` may differ by the last bit of an f64, which seldom changes the f32.
 pub fn initial(dims: &Dims, seed: u64) -> Weights {
     let fill = |(stream, param): (usize, &Param)| match param.role {
         Role::Bias | Role::Shift => vec![0.0; param.len()],
@@ -41,7 +41,7 @@ pub fn initial(dims: &Dims, seed: u64) -> Weights {
     }
 }
 
-/// `count` draws from a normal distribution around 0, two at a time by Box and Muller.
+/// `count` draws from a normal distribution with mean 0, two at a time by the Box-Muller transform.
 fn normal(rng: &mut ChaCha8Rng, std: f64, count: usize) -> Vec<f32> {
     let mut out = vec![0.0; count];
     for pair in out.chunks_mut(2) {
@@ -94,7 +94,7 @@ mod tests {
             let n = values.len() as f64;
             let mean = values.iter().map(|&x| x as f64).sum::<f64>() / n;
             let std = (values.iter().map(|&x| (x as f64).powi(2)).sum::<f64>() / n).sqrt();
-            // Five standard errors.
+            // The bounds are five standard errors.
             assert!(mean.abs() <= 5.0 * expected / n.sqrt(), "{}", param.name);
             assert!(
                 (std - expected).abs() <= 5.0 * expected / (2.0 * n).sqrt(),

@@ -1,13 +1,14 @@
-//! A model on disk, as Hugging Face lays it out: `config.json` and `model.safetensors`.
+//! A model on disk in Hugging Face's layout: `config.json` and `model.safetensors`.
 //!
-//! - [`Config`]: what a `config.json` says, and the refusal of what is not implemented here
-//! - [`GenerationConfig`]: what a `generation_config.json` says
+//! - [`Config`]: the contents of `config.json`; refuses models that are not implemented
+//! - [`GenerationConfig`]: the contents of `generation_config.json`
 //! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
 //! - [`initial`]: weights for training from scratch
-//! - [`save`]: a folder that transformers loads as a `GPT2LMHeadModel`; [`Outline::save`]: with the tokenizer
-//! - [`fingerprint`]: one name for equal weights
-//! - [`Model`]: config, weights and tokenizer together; [`Outline`]: the same without the weights
-//! - [`claim`] and [`write_atomically`]: how a run takes an output folder and writes into it
+//! - [`save`]: writes a folder that transformers loads as a `GPT2LMHeadModel`; [`Outline::save`] adds the
+//!   tokenizer
+//! - [`fingerprint`]: a hash that is equal for equal weights
+//! - [`Model`]: config, weights and tokenizer together; [`Outline`]: a model without its weights
+//! - [`claim`] and [`write_atomically`]: reserve a run's output folder, and write files into it
 
 mod config;
 mod foreign;
@@ -34,13 +35,13 @@ pub use output::{abandon, claim, run_files, write_atomically};
 pub use save::save;
 pub use weights::{Weights, fingerprint};
 
-/// The file of all weights; a folder that holds it holds a whole model, for it is written last.
+/// The file of all weights. It is written last, so a folder with this file holds a complete model.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// A run's metrics, a JSON object a line.
+/// The file of a run's metrics: one JSON object per line.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
-/// What was found in a run's data.
+/// The file of the findings about a run's data.
 pub const DATA_FILE: &str = "data.json";
 
 /// A run's options, as the command line takes them in a file.
@@ -49,19 +50,19 @@ pub const RUN_FILE: &str = "run.toml";
 /// When which kernel ran, of a run with `profile`.
 pub const TRACE_FILE: &str = "trace.json";
 
-/// Which shard holds which tensor, of weights in several files.
+/// The index of weights in several files: it maps each tensor to its shard.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// What peft writes beside an adapter's weights.
+/// The file that peft writes beside an adapter's weights.
 const ADAPTER_FILE: &str = "adapter_config.json";
 
 const CONFIG_FILE: &str = "config.json";
 const GENERATION_FILE: &str = "generation_config.json";
 
-/// Before the names of a `GPT2LMHeadModel`; a bare `GPT2Model` is saved without.
+/// The prefix of tensor names in a saved `GPT2LMHeadModel`. A saved `GPT2Model` has no prefix.
 const PREFIX: &str = "transformer.";
 
-/// The keys of a JSON file, in its order; `origin` is its name in errors.
+/// The keys of a JSON file in the file's order. Errors name the file `origin`.
 fn json_object(bytes: &[u8], origin: &Path) -> Result<Map<String, Value>> {
     stand_in::refuse(origin, bytes)?;
     serde_json::from_slice(bytes).map_err(|e| {
@@ -73,7 +74,7 @@ fn json_object(bytes: &[u8], origin: &Path) -> Result<Map<String, Value>> {
     })
 }
 
-/// A GPT-2 small enough for tests, with every dimension a different number.
+/// A GPT-2 small enough for tests. Every dimension is a different number.
 #[cfg(test)]
 fn tiny_dims() -> crate::model::Dims {
     crate::model::Dims {

@@ -1,4 +1,4 @@
-//! A whole model directory: config, weights and tokenizer that fit together.
+//! A complete model folder: config, weights and tokenizer that fit together.
 
 use std::path::Path;
 
@@ -7,29 +7,30 @@ use crate::data::{Codec, Template};
 use crate::error::Result;
 use crate::tokenizer::{EndOfText, Tokenizer};
 
-/// What a model directory holds beside its weights.
+/// A model folder without its weights.
 pub struct Outline {
-    /// What `config.json` and `generation_config.json` say.
+    /// The contents of `config.json` and `generation_config.json`.
     pub config: Config,
-    /// `None` for a directory without one: only pre-tokenized data can be used with it.
+    /// `None` for a folder without a tokenizer: such a model accepts only pre-tokenized data.
     pub tokenizer: Option<Tokenizer>,
-    /// What ends a text, by all of these.
+    /// The tokens that end a text, decided from all these files.
     pub end: EndOfText,
 }
 
-/// A model as it is on disk.
+/// A model as read from a folder.
 pub struct Model {
-    /// What is there beside the weights.
+    /// The model without its weights.
     pub outline: Outline,
     /// All parameters, in f32.
     pub weights: Weights,
 }
 
 impl Outline {
-    /// Reads a Hugging Face GPT-2 directory but for its weights.
+    /// Reads a Hugging Face GPT-2 folder without its weights.
     ///
     /// # Errors
-    /// `Error::Io`, `Error::File`: what is missing, unreadable or not GPT-2 as it is implemented here.
+    /// `Error::Io` for an unreadable file; `Error::File` for a missing or invalid file, and for a model that is
+    /// not implemented.
     pub fn load(dir: &Path) -> Result<Outline> {
         let config = Config::load(dir)?;
         let mut tokenizer = match Tokenizer::exists(dir) {
@@ -42,7 +43,7 @@ impl Outline {
         Ok(Outline::new(config, tokenizer))
     }
 
-    /// From its parts.
+    /// Combines a config and a tokenizer, and decides which tokens end a text.
     pub fn new(config: Config, tokenizer: Option<Tokenizer>) -> Outline {
         let generation = config.generation.as_ref();
         let stops = generation.map_or(&[][..], |said| said.end_of_text.ids());
@@ -55,7 +56,7 @@ impl Outline {
         }
     }
 
-    /// What turns texts into this model's ids.
+    /// The codec that turns texts into this model's token ids.
     pub fn codec<'a>(&'a self, template: &'a Template) -> Codec<'a> {
         Codec {
             tokenizer: self.tokenizer.as_ref(),
@@ -66,19 +67,19 @@ impl Outline {
         }
     }
 
-    /// What a user has to know of the files, a sentence each.
+    /// Notes about the files for the user, one sentence each.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         let tokenizer = self.tokenizer.iter().flat_map(|t| t.notes());
         tokenizer.chain(&self.end.notes).map(String::as_str)
     }
 
-    /// Writes a whole model directory in a form that transformers loads; the weights come last.
+    /// Writes a complete model folder that transformers loads. The weights are written last.
     ///
     /// # Errors
-    /// `Error::Io`; `Error::File` if the tokenizer cannot be serialized.
+    /// `Error::Io` if a file cannot be written; `Error::File` if the tokenizer cannot be serialized.
     ///
     /// # Panics
-    /// If `weights` are not those of a model of these dims.
+    /// If `weights` do not have the shapes of the config's dims.
     pub fn save(&self, dir: &Path, weights: &Weights) -> Result<()> {
         if let Some(tokenizer) = &self.tokenizer {
             tokenizer.save(dir, self.config.dims.n_positions)?;
@@ -92,10 +93,10 @@ impl Outline {
 }
 
 impl Model {
-    /// Reads a Hugging Face GPT-2 directory.
+    /// Reads a Hugging Face GPT-2 folder.
     ///
     /// # Errors
-    /// As [`Outline::load`], and `Error::Tensor`.
+    /// As [`Outline::load`], and `Error::Tensor` for a tensor that is missing or invalid.
     pub fn load(dir: &Path) -> Result<Model> {
         let outline = Outline::load(dir)?;
         let weights = Weights::load(dir, &outline.config.dims)?;

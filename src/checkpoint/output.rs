@@ -1,4 +1,4 @@
-//! The output folder of a run: taking it, and writing files into it whole or not at all.
+//! The output folder of a run: reserves it, and writes files into it atomically.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
@@ -12,8 +12,8 @@ use super::{
 use crate::error::{Error, Result};
 use crate::tokenizer;
 
-/// Every file that a run writes into its output folder, beside [`tokenizer::FILES`]: what overwriting removes, in
-/// this order, so that weights never stand without their config.
+/// Every file that a run writes into its output folder, beside [`tokenizer::FILES`]. Overwriting removes these
+/// files in this order, so weights never stay without their config.
 const RUN_FILES: &[&str] = &[
     WEIGHTS_FILE,
     CONFIG_FILE,
@@ -29,7 +29,7 @@ pub fn run_files() -> impl Iterator<Item = &'static str> {
     RUN_FILES.iter().copied().chain(tokenizer::FILES)
 }
 
-/// The end of the name of a file still being written, which a killed run leaves behind.
+/// The end of a temporary file's name. A killed run leaves such a file behind.
 const PARTIAL: &str = ".partial";
 
 /// The name of the file that [`claim`] writes to learn whether it may.
@@ -181,7 +181,7 @@ fn remove_templates(target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is not there need not be removed.
+/// Accepts that the file to remove does not exist.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -189,10 +189,10 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Gives a claimed folder back after a run that failed with nothing to keep: removes the
-/// [`run_files`], and the folder if it is then empty.
+/// Cleans up a claimed folder after a run that failed without a result: removes the [`run_files`], and the
+/// folder if it is empty afterwards.
 pub fn abandon(target: &Path) {
-    // Whatever cannot be removed stays: the run's own error is the one to tell.
+    // Errors are ignored here: the user should see the run's own error.
     for name in run_files() {
         let _ = fs::remove_file(target.join(name));
     }
@@ -200,13 +200,13 @@ pub fn abandon(target: &Path) {
     let _ = fs::remove_dir(target);
 }
 
-/// Writes a file that appears at `path` whole or not at all, whatever happens meanwhile.
+/// Writes a file atomically: `path` holds either the old or the complete new contents, even after a crash.
 ///
-/// `write` fills a buffered temporary file in the same folder, which is then synced to disk and
-/// renamed over `path`.
+/// `write` fills a buffered temporary file in the same folder. The file is then synced to disk and renamed to
+/// `path`.
 ///
 /// # Errors
-/// `Error::Io` naming `path`; the temporary file is then gone and `path` is as it was.
+/// `Error::Io` with the name `path`. The temporary file is then removed, and `path` is unchanged.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -224,15 +224,15 @@ pub fn write_atomically(
         drop(buffer);
         file.as_file().sync_all()?;
         file.persist(path)?;
-        // Makes the rename itself durable, where a folder can be synced; the file is whole anyway.
+        // Syncs the folder so that the rename is durable. A failure is harmless: the file itself is complete.
         let _ = File::open(dir).and_then(|dir| dir.sync_all());
         io::Result::Ok(())
     };
     filled().map_err(|e| Error::io("write", path, e))
 }
 
-/// A temporary file that goes away when dropped, with the permissions of an ordinary new file
-/// (`tempfile` alone would let nobody else read it).
+/// A temporary file that is removed when dropped. It has the permissions of an ordinary new file; with
+/// `tempfile`'s default, only the owner could read it.
 fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
     let prefix = format!(".{name}.");
     let mut builder = tempfile::Builder::new();
@@ -245,14 +245,14 @@ fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
     builder.tempfile_in(dir)
 }
 
-/// True for the names that [`partial`] gives to the files of a run.
+/// True for the names that [`partial`] gives to a run's files.
 fn is_partial(name: &str) -> bool {
     let mut known = run_files().chain([PROBE]);
     let of_a_run = |rest: &str| known.any(|file| rest.starts_with(&format!("{file}.")));
     name.ends_with(PARTIAL) && name.strip_prefix('.').is_some_and(of_a_run)
 }
 
-/// Names of everything in a folder, sorted.
+/// The names of all entries in a folder, sorted.
 fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

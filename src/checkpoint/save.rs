@@ -1,4 +1,4 @@
-//! Saving a model as transformers' `save_pretrained` does for a `GPT2LMHeadModel`.
+//! Saves a model as transformers' `save_pretrained` saves a `GPT2LMHeadModel`.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -13,16 +13,17 @@ use crate::checkpoint::output::write_atomically;
 use crate::error::Result;
 use crate::model::{Dims, params};
 
-/// Writes `config.json`, `generation_config.json` (as it was read, or where the end-of-text token is
-/// known) and `model.safetensors` (F32) into the existing folder `dir`, over files of these names.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` (F32) into the existing folder `dir`,
+/// and replaces files with these names. `generation_config.json` is the file that was read; without one, it is
+/// written only if an end-of-text token is known.
 ///
-/// Each file appears whole or not at all, the weights last.
+/// Each file is written atomically, the weights last.
 ///
 /// # Errors
-/// `Error::Io`.
+/// `Error::Io` if a file cannot be written.
 ///
 /// # Panics
-/// If `weights` are not those of a model of `config.dims`.
+/// If `weights` do not have the shapes of `config.dims`.
 pub fn save(dir: &Path, config: &Config, weights: &Weights) -> Result<()> {
     write_json(&dir.join(CONFIG_FILE), &config.to_json())?;
     if let Some(generation) = config.generation_json() {
@@ -40,8 +41,7 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
     })
 }
 
-/// Streams a safetensors file (header length, JSON header, data), so that no second copy of the
-/// weights is ever held.
+/// Streams a safetensors file (header length, JSON header, data). The weights are never copied in memory.
 fn write_weights(out: &mut dyn Write, dims: &Dims, weights: &Weights) -> io::Result<()> {
     let table = params::table(dims);
     assert_eq!(table.len(), weights.tensors.len(), "parameters");
@@ -59,7 +59,7 @@ fn write_weights(out: &mut dyn Write, dims: &Dims, weights: &Weights) -> io::Res
         };
         infos.push((format!("{PREFIX}{}", param.name), info));
     }
-    // transformers refuses a file that does not say this.
+    // transformers refuses a file without this entry.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let metadata = Metadata::new(Some(format), infos).map_err(io::Error::other)?;
 
@@ -88,7 +88,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(&tiny_dims(), Some(10));
         for seed in [1, 2] {
-            // The second round replaces the first.
+            // The second save replaces the files of the first.
             let weights = initial(&config.dims, seed);
             save(dir.path(), &config, &weights).unwrap();
             let read = Config::load(dir.path()).unwrap();

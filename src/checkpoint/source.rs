@@ -27,15 +27,16 @@ const COMPARED: usize = 1 << 20;
 
 /// A model folder's safetensors files: one, or an index and its shards.
 pub(super) struct Files {
-    /// The file that stands for all of them in errors.
+    /// The file that an error names if it concerns the whole model.
     pub main: PathBuf,
     pub shards: Vec<PathBuf>,
 }
 
-/// Finds the weights in the model folder `dir`; a whole file goes before shards.
+/// Finds the weights in the model folder `dir`. A single file comes before shards.
 pub(super) fn find(dir: &Path) -> Result<Files> {
     if exists(&dir.join(ADAPTER_FILE))? {
-        // Beside whole weights too: transformers would load the adapter with its model, not those.
+        // This holds even if the folder has full weights: transformers would load the adapter with its base
+        // model instead of those weights.
         return Err(foreign::no_model(dir, WEIGHTS_FILE));
     }
     let main = dir.join(WEIGHTS_FILE);
@@ -64,7 +65,7 @@ fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|e| Error::io("read", path, e))
 }
 
-/// The file names of an index's shards.
+/// The file names of the shards in an index.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
@@ -226,7 +227,7 @@ fn seek_and_read(mut file: &File, offset: u64, out: &mut [u8]) -> io::Result<()>
     file.read_exact(out)
 }
 
-/// A tensor as a file holds it.
+/// A tensor in a file.
 pub(super) struct Stored<'a> {
     shard: &'a Shard<'a>,
     /// The name in the file, which may have the prefix `transformer.`.
@@ -305,8 +306,8 @@ pub(super) fn tensors<'a>(shards: &'a [Shard<'a>]) -> Result<BTreeMap<String, St
     Ok(all)
 }
 
-/// True for `h.N.attn.bias` and `h.N.attn.masked_bias`: constants that old versions of transformers
-/// saved among the parameters.
+/// True for `h.N.attn.bias` and `h.N.attn.masked_bias`. These are constant attention masks that old versions of
+/// transformers saved among the parameters.
 fn is_mask(name: &str) -> bool {
     name.strip_prefix("h.")
         .and_then(|rest| rest.split_once('.'))

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::model::params::{self, Param, Role};
 
-/// The head, which is `wte`: some files store both, some only the one, some only the other.
+/// The output head. It is tied to `wte`: files store both tensors, or only one of the two.
 const HEAD: &str = "lm_head.weight";
 
 /// Values of a tensor that are read at once: large enough for few calls, small enough for a cache.
@@ -26,10 +26,10 @@ const _: () = assert!(
     "little-endian machines only"
 );
 
-/// All parameters in the order of [`params::table`], row-major f32. Finite when read from a file.
+/// All parameters in the order of [`params::table`], row-major f32. Values read from a file are finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// One for each row of the table, `rows * cols` values.
+    /// One tensor per row of the table, with `rows * cols` values.
     pub tensors: Vec<Vec<f32>>,
 }
 
@@ -51,19 +51,18 @@ impl Weights {
         read(&files.main, source::tensors(&shards)?, dims)
     }
 
-    /// Reads the bytes of one safetensors file as [`Weights::load`] does; `origin` is its name in
-    /// errors.
+    /// Parses the bytes of one safetensors file as [`Weights::load`] does. Errors name the file `origin`.
     ///
     /// # Errors
-    /// `Error::Tensor` and `Error::File` as there.
+    /// `Error::Tensor` and `Error::File` as for [`Weights::load`].
     pub fn parse(bytes: &[u8], origin: &Path, dims: &Dims) -> Result<Weights> {
         let shards = [Shard::in_memory(origin, bytes)];
         read(origin, source::tensors(&shards)?, dims)
     }
 }
 
-/// SHA-256 in hex over the dims and all values: equal for equal models, whatever file and type they
-/// were read from.
+/// SHA-256 in hex of the dims and all values. Equal models have equal fingerprints, whatever file and number
+/// type they were read from.
 pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
     let Dims {
         vocab_size,
@@ -91,7 +90,7 @@ fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Resul
     let wte = &table[0].name;
     let mut head = stored.remove(HEAD);
     if !stored.contains_key(wte) {
-        // `safetensors.torch.save_model` keeps of equal tensors the first by name, which is the head.
+        // `safetensors.torch.save_model` keeps only the first name of a tied tensor: the head.
         stored.extend(head.take().map(|head| (wte.clone(), head)));
     }
     refuse_unknown(&stored, &table, dims)?;
@@ -108,7 +107,7 @@ fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Resul
             ),
         )),
     };
-    // In two steps, so that of several errors it is always the first in the table.
+    // Errors are collected after the parallel conversion, so the first error in the table's order is reported.
     let converted: Vec<Result<Vec<f32>>> = table.par_iter().map(convert).collect();
     let tensors = converted.into_iter().collect::<Result<_>>()?;
 
@@ -148,7 +147,7 @@ fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
     ))
 }
 
-/// A stored tensor as `param`'s values.
+/// Converts a stored tensor to the f32 values of `param`.
 fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
     let fail = |what: String, help: &str| Error::tensor(stored.path(), &stored.name, what, help);
     if stored.shape != param.shape() {

@@ -1,16 +1,16 @@
-//! What is given for a model or data set and is neither a path of this system nor a name on the hub.
+//! Recognizes names of a model or data set that are neither a path of this system nor an id on the hub.
 
 use super::name::{Kind, id};
 use crate::error::Error;
 
-/// What names something by another way than by a path or an id.
+/// A name that is neither a path of this system nor an id.
 #[derive(Debug, PartialEq)]
 pub(super) enum Address<'a> {
-    /// A page or file of the hub, by the id in it.
+    /// A page or file of the hub. Holds the id in the address.
     Hub(&'a str),
-    /// `https://…`, `s3://…`.
+    /// Any other URL: `https://…`, `s3://…`.
     Other,
-    /// `C:\…`.
+    /// A path with a Windows drive: `C:\…`.
     Drive,
 }
 

@@ -1,10 +1,10 @@
-//! The cache directory, in the layout that Python's huggingface_hub and this share:
+//! The cache directory, in the layout that this program shares with Python's huggingface_hub:
 //!
 //! ```text
-//! datasets--ORG--NAME/blobs/ID              contents, by git's id or, for LFS files, by their SHA-256
-//!                     snapshots/COMMIT/PATH links to them
-//!                     refs/BRANCH           the commit that a branch or tag was at
-//!                     listings/COMMIT.json  what the hub lists there; ours alone
+//! datasets--ORG--NAME/blobs/ID              file contents; ID is git's id or, for LFS files, the SHA-256
+//!                     snapshots/COMMIT/PATH links to the blobs
+//!                     refs/BRANCH           the last known commit of a branch or tag
+//!                     listings/COMMIT.json  the hub's file listing of a commit; only this program keeps it
 //! .locks/datasets--ORG--NAME/ID.lock
 //! ```
 
@@ -23,14 +23,14 @@ use super::name::{Kind, is_plain};
 pub(super) struct Entry {
     pub path: String,
     pub size: u64,
-    /// Git's object id: of the file or, for an LFS file, of the pointer that git has in its place. The
-    /// pointer holds the contents' SHA-256 and size, so the id checks those too.
+    /// Git's object id of the file or, for an LFS file, of the pointer that git stores in place of the file.
+    /// The pointer holds the SHA-256 and size of the contents, so the id verifies those too.
     pub id: String,
     pub is_lfs: bool,
 }
 
 impl Entry {
-    /// The name of the blob that `file` must be for this entry, if it is whole and right.
+    /// Hashes `file`. Returns the name of its blob if the contents are complete and correct for this entry.
     pub fn blob_name(&self, file: &Path) -> io::Result<Option<String>> {
         let mut file = File::open(file)?;
         if self.is_lfs {
@@ -41,7 +41,7 @@ impl Entry {
         Ok((hash == self.id).then_some(hash))
     }
 
-    /// True if the contents with this name, as blobs have it, are this entry's.
+    /// True if a blob with this name holds this entry's contents.
     fn is_named(&self, name: &str) -> bool {
         if !self.is_lfs {
             return name == self.id;
@@ -56,7 +56,7 @@ impl Entry {
     }
 }
 
-/// The start of the hash that git gives to a file of `len` bytes.
+/// Starts git's hash of a file of `len` bytes.
 fn git_header(len: u64) -> Sha1 {
     let mut hash = Sha1::new();
     hash.update(format!("blob {len}\0"));
@@ -77,12 +77,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// True for an SHA-1 in hex: a commit or another of git's ids.
+/// True for a SHA-1 in hex: a commit or another git id.
 pub(super) fn is_git_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// One repository's part of the cache.
+/// The cache folder of one repository.
 pub(super) struct Cache {
     folder: PathBuf,
     locks: PathBuf,
@@ -97,7 +97,7 @@ impl Cache {
         }
     }
 
-    /// The commit that a branch or tag was at when it was last asked for.
+    /// The last known commit of a branch or tag.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if is_git_id(revision) {
             return Some(revision.to_owned());
@@ -113,7 +113,7 @@ impl Cache {
         write(&self.folder.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// What the hub listed for a commit, kept from an earlier time.
+    /// The hub's file listing of a commit, if an earlier run kept it.
     pub fn listing(&self, commit: &str) -> Option<Vec<Entry>> {
         let bytes = fs::read(self.listing_file(commit)).ok()?;
         let entries: Vec<Entry> = serde_json::from_slice(&bytes).ok()?;
@@ -135,8 +135,8 @@ impl Cache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The files that a snapshot has here, in a cache that another program filled: all that is known of
-    /// the repository without asking.
+    /// The files of a snapshot in the cache. If another program filled the cache, this is all that is known of
+    /// the repository without a request.
     pub fn files(&self, commit: &str) -> Vec<Entry> {
         fn walk(folder: &Path, prefix: &str, entries: &mut Vec<Entry>) {
             for item in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -163,13 +163,13 @@ impl Cache {
         entries
     }
 
-    /// The path of a file that is here whole.
+    /// The path of a file that is complete in the snapshot.
     pub fn file(&self, commit: &str, entry: &Entry) -> Option<PathBuf> {
         let path = self.snapshot(commit).join(&entry.path);
         has_size(&path, entry.size).then_some(path)
     }
 
-    /// The contents of an entry, if another revision brought them here.
+    /// The blob of an entry, if an earlier download of any revision brought it.
     pub fn blob(&self, entry: &Entry) -> Option<PathBuf> {
         let blobs = fs::read_dir(self.blobs()).into_iter().flatten().flatten();
         blobs.map(|blob| blob.path()).find(|path| {
@@ -182,26 +182,26 @@ impl Cache {
         self.folder.join("blobs")
     }
 
-    /// Where a download is kept until it is whole.
+    /// The path of an incomplete download.
     pub fn partial(&self, entry: &Entry) -> PathBuf {
         self.blobs().join(format!("{}.incomplete", entry.id))
     }
 
-    /// Makes a whole download a blob.
+    /// Renames a complete download to its blob.
     pub fn keep(&self, partial: &Path, blob_name: &str) -> io::Result<PathBuf> {
         let blob = self.blobs().join(blob_name);
         fs::rename(partial, &blob)?;
         Ok(blob)
     }
 
-    /// The open lock file of an entry's download, not yet locked.
+    /// Opens the lock file of an entry's download. The file is not locked yet.
     pub fn lock(&self, entry: &Entry) -> io::Result<File> {
         fs::create_dir_all(&self.locks)?;
         fs::create_dir_all(self.blobs())?;
         File::create(self.locks.join(format!("{}.lock", entry.id)))
     }
 
-    /// Shows a blob as a commit's file.
+    /// Links a blob into the snapshot of a commit.
     pub fn link(&self, blob: &Path, commit: &str, path: &str) -> io::Result<PathBuf> {
         let link = self.snapshot(commit).join(path);
         fs::create_dir_all(link.parent().unwrap_or(&self.folder))?;
@@ -210,12 +210,12 @@ impl Cache {
         }
         #[cfg(unix)]
         {
-            // From snapshots/COMMIT/ and the folders of the path up to the repository's folder.
+            // The way up from snapshots/COMMIT/ and the folders of `path` to the repository's folder.
             let up = "../".repeat(2 + path.matches('/').count());
             let name = blob.file_name().unwrap_or_default();
             std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(name), &link)?;
         }
-        // Symbolic links need rights that not every account has there.
+        // On Windows, symbolic links need rights that not every account has.
         #[cfg(not(unix))]
         fs::hard_link(blob, &link).or_else(|_| fs::copy(blob, &link).map(drop))?;
         Ok(link)
@@ -226,7 +226,7 @@ fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
 }
 
-/// Writes a small file whole or not at all.
+/// Writes a small file atomically.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// The ids are what `git hash-object` prints for `hello\n` and for its LFS pointer.
+    /// The ids are the output of `git hash-object` for `hello\n` and for its LFS pointer.
     #[test]
     fn contents_are_checked_by_gits_ids() {
         let hello = file(b"hello\n");

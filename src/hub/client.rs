@@ -1,4 +1,4 @@
-//! One repository at one commit: what the hub lists there, and its files in the cache.
+//! One repository at one commit: its file listing on the hub, and its files in the cache.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ pub(super) struct Snapshot<'a> {
     pub reference: &'a Reference,
     pub commit: String,
     pub entries: Vec<Entry>,
-    /// The entries are only what happens to be in the cache: there may be more.
+    /// True if the entries come from the snapshot in the cache: the repository may have more files.
     pub is_partial: bool,
     settings: &'a Settings,
     cache: Cache,
@@ -28,8 +28,8 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Finds the commit that the revision stands for and what is listed there: from the hub or, where
-    /// it must or cannot be asked, from the cache.
+    /// Finds the commit of the revision and its file listing. Asks the hub; if the settings forbid requests or
+    /// the hub cannot be reached, reads the cache.
     pub fn open(
         reference: &'a Reference,
         settings: &'a Settings,
@@ -81,7 +81,8 @@ impl<'a> Snapshot<'a> {
         !self.entries.is_empty()
     }
 
-    /// Asks the hub for the commit and its listing; neither of a commit whose listing was kept.
+    /// Asks the hub for the commit and its file listing. Makes no request for a commit id whose listing is in
+    /// the cache.
     fn ask(&mut self) -> Result<()> {
         let Snapshot {
             reference,
@@ -130,7 +131,7 @@ impl<'a> Snapshot<'a> {
         self.entries.iter().find(|entry| entry.path == path)
     }
 
-    /// The files in a folder of the repository.
+    /// The files below a folder of the repository.
     pub fn below(&self, folder: &'static str) -> impl Iterator<Item = &Entry> {
         let within = move |entry: &&Entry| {
             let rest = entry.path.strip_prefix(folder);
@@ -143,10 +144,10 @@ impl<'a> Snapshot<'a> {
         self.cache.snapshot(&self.commit)
     }
 
-    /// The revision is at this commit, now that what was wanted of it is here.
+    /// Records the commit of the revision in the cache. Called after all wanted files are in the cache.
     pub fn finish(&self) -> Result<()> {
         let revision = self.reference.revision();
-        // A cache that others keep may not be written to.
+        // A shared cache may be read-only, so nothing is written if the cache already has this commit.
         if self.cache.commit(revision).as_deref() == Some(&self.commit[..]) {
             return Ok(());
         }
@@ -155,7 +156,7 @@ impl<'a> Snapshot<'a> {
             .map_err(|e| self.reference.disk(e, &self.settings.cache))
     }
 
-    /// The error for a file that is not here and cannot be asked for.
+    /// The error for a file that is not in the cache while the hub cannot be asked.
     pub fn not_cached(&self, path: &str) -> Error {
         match self.settings.offline {
             true => self.reference.offline(path),
@@ -167,7 +168,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The path of a file of the listing, downloaded if it is not here.
+    /// The path of a file of the listing. Downloads the file if the cache lacks it.
     pub fn fetch(&self, entry: &Entry, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
         if let Some(path) = self.cache.file(&self.commit, entry) {
             return Ok(path);
@@ -178,7 +179,7 @@ impl<'a> Snapshot<'a> {
         let partial = self.cache.partial(entry);
         let disk = |e| self.reference.disk(e, &partial);
         let lock = self.cache.lock(entry).map_err(disk)?;
-        // A file system without locks does without.
+        // If the file system has no locks, the download goes on without one.
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             progress(Progress::Note(format!(
                 "{}: another program downloads it; waiting",
@@ -186,7 +187,7 @@ impl<'a> Snapshot<'a> {
             )));
             lock.lock().map_err(disk)?;
         }
-        // Whoever was waited for has it here by now, and may be reading it.
+        // The program that held the lock may have downloaded the file meanwhile, and may be reading it now.
         if let Some(path) = self.cache.file(&self.commit, entry) {
             return Ok(path);
         }
@@ -202,7 +203,7 @@ impl<'a> Snapshot<'a> {
             .map_err(disk)
     }
 
-    /// Downloads an entry to `partial`, from where an earlier try ended; returns its blob's name.
+    /// Downloads an entry to `partial` and returns the name of its blob. Resumes an earlier download.
     fn download(
         &self,
         hub: &Client,
@@ -239,8 +240,8 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// Appends what is missing to the file of a download, through broken connections; true if it then
-    /// is of several pieces.
+    /// Appends the missing bytes to the file of a download, and reconnects after broken connections. Returns
+    /// true if the file then consists of several pieces.
     fn fill(
         &self,
         hub: &Client,
@@ -339,7 +340,7 @@ impl<'a> Snapshot<'a> {
                 done: done.min(entry.size),
                 total: entry.size,
             });
-            // A server that ignores the range sends the whole again: the checksum finds that.
+            // A server that ignores the range sends the whole file again. The checksum detects that.
             if done > entry.size {
                 return Ok(None);
             }

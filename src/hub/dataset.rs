@@ -1,4 +1,4 @@
-//! A data set's files on the hub.
+//! Fetches a data set's files from the hub.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use super::{Progress, near, several};
 use crate::error::{Error, Fault, Result};
 use crate::words::counted;
 
-/// The files of the data that `text` names, in their order: a path, a pattern or `-` as it is, or a
-/// split of a data set on the hub, whose files are then in the cache. Not to be called from async code.
+/// The files of the data that `text` names, in reading order. A path, a pattern or `-` is returned as it is.
+/// The files of a split on the hub are downloaded into the cache. Must not be called from async code.
 ///
 /// # Errors
 ///
-/// As those of [`model`](super::model()).
+/// As for [`model`](super::model()).
 pub fn data(
     text: &str,
     settings: &Settings,
@@ -48,7 +48,7 @@ pub fn data(
     Ok(paths)
 }
 
-/// The one file that the reference names in its repository, if it names one.
+/// The one file that the reference names inside its repository, if any.
 fn inner_file<'a>(snapshot: &'a Snapshot) -> Result<Option<Split<'a>>> {
     let reference = snapshot.reference;
     let Some(path) = &reference.path else {
@@ -91,7 +91,7 @@ fn inner_file<'a>(snapshot: &'a Snapshot) -> Result<Option<Split<'a>>> {
     Err(reference.fault(Fault::NoFile, what, help))
 }
 
-/// The split that the reference means.
+/// The split that the reference selects.
 fn find_split<'a>(snapshot: &'a Snapshot, progress: &mut dyn FnMut(Progress)) -> Result<Split<'a>> {
     let reference = snapshot.reference;
     let config = find_config(snapshot, progress)?;
@@ -159,7 +159,7 @@ fn find_split<'a>(snapshot: &'a Snapshot, progress: &mut dyn FnMut(Progress)) ->
     Err(reference.fault(Fault::NoSplit, what, help))
 }
 
-/// The config that the reference means.
+/// The config that the reference selects.
 fn find_config(snapshot: &Snapshot, progress: &mut dyn FnMut(Progress)) -> Result<Config> {
     let reference = snapshot.reference;
     let configs = match (&reference.path, snapshot.entry("README.md")) {
@@ -200,7 +200,7 @@ fn find_config(snapshot: &Snapshot, progress: &mut dyn FnMut(Progress)) -> Resul
     Err(reference.fault(Fault::NoSplit, what, help))
 }
 
-/// The split's files in the format that most of them have, as `datasets` takes them.
+/// The split's files that have the most frequent of the supported formats, as `datasets` chooses them.
 fn readable<'a>(
     snapshot: &Snapshot,
     split: &Split<'a>,

@@ -1,19 +1,19 @@
-//! Models and data sets of the [Hugging Face Hub](https://huggingface.co) by their ids, through the
-//! cache that all of Hugging Face's libraries share.
+//! Fetches models and data sets of the [Hugging Face Hub](https://huggingface.co) by their ids, through the
+//! cache that all libraries of Hugging Face share.
 //!
-//! # What a name means
+//! # The meaning of a name
 //!
-//! 1. What is here goes first: an existing file or folder, a pattern (`*`, `?`, `[`), or `-`.
-//! 2. What looks like a path is never asked of the hub, so that a slip in a path stays an error: it
-//!    begins with `.`, `/` or `~`, ends with `/`, holds a backslash, is the name of a file
-//!    (`x.jsonl`, `dir/x.jsonl`, `model.safetensors`), or begins in a folder that is here.
-//! 3. Everything else is an id: `ORG/NAME`, or `NAME`. With `@REVISION`, a branch, tag or commit, it
-//!    is one whatever it looks like.
+//! 1. Local data comes first: an existing file or folder, a pattern (`*`, `?`, `[`), or `-`.
+//! 2. A name that looks like a path never leads to a request, so a typing error in a path stays an error. A
+//!    name looks like a path if it begins with `.`, `/` or `~`, ends with `/`, contains a backslash, is a file
+//!    name (`x.jsonl`, `dir/x.jsonl`, `model.safetensors`), or begins with an existing folder.
+//! 3. Every other name is an id: `ORG/NAME` or `NAME`. A name with `@REVISION` (a branch, tag or commit) is
+//!    always an id.
 //!
-//! Behind a data set's id: `:SPLIT` or `:CONFIG:SPLIT`. In it: `ORG/NAME/path/to/file.jsonl`, or a
-//! folder. Without a split, its only one is meant, or else the one called `train`.
+//! `:SPLIT` or `:CONFIG:SPLIT` may follow a data set's id. The id may go on with a file or folder in the
+//! repository: `ORG/NAME/path/to/file.jsonl`. Without `:SPLIT`, the only split is read, else the split `train`.
 //!
-//! # What is downloaded
+//! # The downloaded files
 //!
 //! Of a model, the configs, the tokenizer's files and the safetensors; of a data set, README.md and the
 //! split's files. Each is checked by the id that git gives it, which for large files holds the SHA-256.
@@ -54,16 +54,16 @@ pub use self::model::{model, model_outline};
 pub use self::settings::{Environment, Settings, Token};
 pub use crate::error::Fault;
 
-/// What happens meanwhile, for the user to see.
+/// An event during a download, for the user to see.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// A file's download has come so far.
+    /// The progress of one file's download.
     Download {
-        /// Its path in the repository.
+        /// The file's path in the repository.
         file: &'a str,
-        /// Bytes, with those of an earlier try.
+        /// Bytes received so far, earlier attempts included.
         done: u64,
-        /// Bytes of the whole file.
+        /// Size of the file in bytes.
         total: u64,
     },
     /// A line to print.

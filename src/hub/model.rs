@@ -1,4 +1,4 @@
-//! A model's files on the hub.
+//! Fetches a model's files from the hub.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,19 +15,19 @@ use super::{Progress, several};
 use crate::error::{Error, Fault, Result};
 use crate::tokenizer;
 
-/// The files of a model that are read, beside the tokenizer's and the weights; the last says how a run of this
-/// program trained it.
+/// The files to fetch beside the tokenizer's files and the weights. run.toml describes the training run, if
+/// this program trained the model.
 const CONFIGS: [&str; 3] = ["config.json", "generation_config.json", "run.toml"];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The folder of the model that `text` names: a path, or an id on the hub, whose files are then in the
-/// cache. Not to be called from async code.
+/// The folder of the model that `text` names. A path is returned as it is. The files of an id on the hub are
+/// downloaded into the cache. Must not be called from async code.
 ///
 /// # Errors
 ///
-/// [`Error::File`] for a path that is not there, [`Error::Option`] for what is neither path nor id,
-/// [`Error::Hub`] for what the hub does not give, [`Error::Io`] for a cache that cannot be written.
+/// [`Error::File`] for a path that does not exist; [`Error::Option`] for a name that is neither a path nor an
+/// id; [`Error::Hub`] for a failed request; [`Error::Io`] for a cache that cannot be written.
 pub fn model(
     text: &str,
     settings: &Settings,
@@ -36,11 +36,11 @@ pub fn model(
     fetch(text, settings, progress, weights)
 }
 
-/// [`model`] without the weights: enough to read data for it.
+/// [`model`] without the weights: enough to prepare data for the model.
 ///
 /// # Errors
 ///
-/// As there.
+/// As for [`model`].
 pub fn model_outline(
     text: &str,
     settings: &Settings,
@@ -75,7 +75,7 @@ fn fetch(
     Ok(snapshot.folder())
 }
 
-/// A model's safetensors: one file, or an index and the shards that it names.
+/// A model's safetensors: one file, or an index and its shards.
 fn weights<'a>(
     snapshot: &'a Snapshot,
     progress: &mut dyn FnMut(Progress),

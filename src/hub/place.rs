@@ -1,4 +1,4 @@
-//! Telling what is on this computer from what is on the hub.
+//! Tells local paths from ids on the hub.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ pub(super) enum Place {
     Hub(Reference),
 }
 
-/// A repository of the hub at a revision, and what of it is meant.
+/// A repository of the hub at a revision, and the selected part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reference {
-    /// As the user wrote it.
+    /// The name as the user typed it.
     pub text: String,
     pub kind: Kind,
     /// `org/name` or, for a few old repositories, `name`.
@@ -35,12 +35,12 @@ impl Reference {
     }
 }
 
-/// Decides by the rule that the [module](super) states.
+/// Decides by the rules of the [module](super).
 ///
 /// # Errors
 ///
-/// [`Error::File`] for what can only be a path and is not there; [`Error::Option`] for what cannot be
-/// read as an id; [`Error::Io`] if the path cannot be asked about.
+/// [`Error::File`] for a name that can only be a path and does not exist; [`Error::Option`] for a name that is
+/// not a valid id; [`Error::Io`] if the existence of the path cannot be checked.
 pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     let path = Path::new(text);
     let is_pattern = kind == Kind::Dataset && text.contains(['*', '?', '[']);
@@ -48,7 +48,7 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     if text == "-" {
         return Ok(Place::Here(path.to_owned()));
     }
-    // A `?` in an address makes no pattern.
+    // A `?` in an address does not make it a pattern.
     if let Some(address) = Address::read(text)
         && !(cfg!(windows) && address == Address::Drive && is_pattern)
         && !is_here()?
@@ -108,7 +108,7 @@ fn is_path(name: &str, kind: Kind) -> bool {
     is_file || (depth > 0 && Path::new(first).is_dir())
 }
 
-/// Reads what follows the id: `@revision`, then `:split` or `:config:split`.
+/// Parses the rest behind the id: `@revision`, then `:split` or `:config:split`.
 fn parse(reference: Reference, rest: &str) -> Result<Reference> {
     let Reference { kind, ref text, .. } = reference;
     let wrong = |what: String, help: &str| Err(Error::option(kind.option(), what, help));

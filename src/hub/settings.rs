@@ -10,18 +10,18 @@ use crate::error::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// How to reach the hub and where its files are kept.
+/// The connection to the hub and the place of its files.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The hub's address, `https://huggingface.co` or a mirror's, without a slash at the end.
+    /// The hub's address, `https://huggingface.co` or a mirror's, without a trailing slash.
     pub endpoint: String,
-    /// The cache directory, in the layout that all of Hugging Face's libraries share.
+    /// The cache directory, in the layout that all libraries of Hugging Face share.
     pub cache: PathBuf,
-    /// Sent to `endpoint` and to no other host.
+    /// The token. It is sent to `endpoint` and to no other host.
     pub token: Option<Token>,
-    /// Nothing is sent: what the cache holds is all there is.
+    /// True if no requests are allowed: all files must be in the cache.
     pub offline: bool,
-    /// The wait before a failed request is sent again; it doubles each time.
+    /// The pause before the first retry of a request. It doubles with each retry.
     pub pause: Duration,
 }
 
@@ -38,7 +38,7 @@ pub struct Environment<'a> {
 pub struct Token(String);
 
 impl Token {
-    /// White space around it is dropped.
+    /// Makes a token from a text, without the white space at both ends.
     pub fn new(token: &str) -> Self {
         Token(token.trim().to_owned())
     }

@@ -1,20 +1,20 @@
-//! Which files of a data set are which split: by the `configs` of its README.md, else by its files'
-//! names. The rules are those of Python's `datasets`, which the test beside this holds them to.
+//! Assigns a data set's files to splits: by the `configs` of its README.md, else by the files' names. The rules
+//! are those of Python's `datasets`; the test beside this file compares the results.
 
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 
 use super::cache::Entry;
 
-/// A set of splits with its own name.
+/// A named set of splits.
 #[derive(Debug)]
 pub(super) struct Config {
     pub name: String,
-    /// Meant where none is named.
+    /// True if a reference without a config selects this one.
     pub is_default: bool,
-    /// Where its files are, with a slash at the end; empty for the repository's root.
+    /// The folder of the files, with a trailing slash. Empty for the repository's root.
     pub folder: String,
-    /// From the README.
+    /// The splits that the README declares.
     declared: Vec<Declared>,
 }
 
@@ -25,7 +25,7 @@ struct Declared {
     patterns: Vec<String>,
 }
 
-/// A split and its files in the order in which they are read.
+/// A split and its files in reading order.
 #[derive(Debug)]
 pub(super) struct Split<'a> {
     pub name: String,
@@ -33,7 +33,7 @@ pub(super) struct Split<'a> {
 }
 
 impl Config {
-    /// The one config of a data set, or of a folder in one, that declares none.
+    /// The only config of a data set, or of a folder in it, without a declaration.
     pub fn undeclared(folder: String) -> Self {
         Config {
             name: "default".to_owned(),
@@ -43,8 +43,8 @@ impl Config {
         }
     }
 
-    /// The files of data that are in none of the splits: where a README declares the splits that is
-    /// its author's will, elsewhere it may be the names' fault.
+    /// The data files that belong to none of the splits. Empty if the README declares the splits: the author
+    /// left those files out on purpose. Without a declaration, the files' names may be the reason.
     pub fn left_out<'a>(&self, splits: &[Split], entries: &'a [Entry]) -> Vec<&'a str> {
         if !self.declared.is_empty() {
             return Vec::new();
@@ -61,11 +61,11 @@ impl Config {
             .collect()
     }
 
-    /// Its splits, with their files among the `entries` of the repository.
+    /// The config's splits, with their files among the repository's `entries`.
     ///
     /// # Errors
     ///
-    /// A sentence, for a declared pattern that cannot be read.
+    /// A sentence about an invalid pattern of the README.
     pub fn splits<'a>(&self, entries: &'a [Entry]) -> Result<Vec<Split<'a>>, String> {
         if self.declared.is_empty() {
             return Ok(splits_by_name(&self.folder, entries));
@@ -91,11 +91,11 @@ impl Config {
     }
 }
 
-/// The configs that a README declares in its front matter, or the undeclared one.
+/// The configs of a README's front matter, or the undeclared config.
 ///
 /// # Errors
 ///
-/// A sentence, for front matter that is not what `datasets` reads.
+/// A sentence about front matter that `datasets` would not read either.
 pub(super) fn configs(readme: &str) -> Result<Vec<Config>, String> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -180,7 +180,7 @@ fn folder(path: String) -> String {
     }
 }
 
-/// What is between the lines `---` at the start of a README.
+/// The text between the two lines `---` at the start of a README.
 fn front_matter(readme: &str) -> Option<&str> {
     let readme = readme.trim_start_matches('\u{feff}').trim_start();
     let (first, rest) = readme.split_once('\n')?;
@@ -194,7 +194,7 @@ fn front_matter(readme: &str) -> Option<&str> {
     None
 }
 
-/// The splits that a folder's files have by their names; empty without a file of data.
+/// Splits a folder's files by their names. Empty if the folder has no data files.
 fn splits_by_name<'a>(folder: &str, entries: &'a [Entry]) -> Vec<Split<'a>> {
     const SHARD: &str = "-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]";
     let find = |pattern: &str| -> Vec<&'a Entry> {
@@ -205,7 +205,7 @@ fn splits_by_name<'a>(folder: &str, entries: &'a [Entry]) -> Vec<Split<'a>> {
             .collect()
     };
 
-    // data/SPLIT-00000-of-00001.parquet, for splits of any name.
+    // Shards such as data/SPLIT-00000-of-00001.parquet, with any split name.
     let mut shards: Vec<Split> = Vec::new();
     for file in find(&format!("data/*{SHARD}*.*")) {
         let name = shard(&file.path).map_or(base_name(&file.path), |shard| shard.split);
@@ -223,7 +223,7 @@ fn splits_by_name<'a>(folder: &str, entries: &'a [Entry]) -> Vec<Split<'a>> {
         return shards;
     }
 
-    // Folders, then files, with a split's name as a word of theirs.
+    // Folders, then files, with a split's keyword as a word of their name.
     const FOLDERS: [&str; 4] = [
         "**/{}/**",
         "**/{}{sep}*/**",
@@ -253,7 +253,7 @@ fn splits_by_name<'a>(folder: &str, entries: &'a [Entry]) -> Vec<Split<'a>> {
         }
     }
 
-    // All that there is.
+    // Without any keyword, all files are one split.
     let files = find("**");
     match files.is_empty() {
         true => Vec::new(),
@@ -264,15 +264,15 @@ fn splits_by_name<'a>(folder: &str, entries: &'a [Entry]) -> Vec<Split<'a>> {
     }
 }
 
-/// The splits that are known by words in names, in their order.
+/// The splits with keywords, in the order of the result.
 const KEYWORDS: [(&str, &[&str]); 3] = [
     ("train", &["train", "training"]),
     ("validation", &["validation", "valid", "dev", "val"]),
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
-/// The entries in `folder` that match a pattern, by their path. Hidden files, and folders that begin
-/// with `__`, match only if the pattern names such.
+/// The entries in `folder` that match a pattern, sorted by path. Hidden files and folders that begin with `__`
+/// match only if the pattern names them.
 fn matching<'a>(
     folder: &str,
     pattern: &str,
@@ -317,7 +317,7 @@ fn matching<'a>(
     Ok(files)
 }
 
-/// Adds what is not yet there: several patterns may match the same file.
+/// Adds the new files. Several patterns may match the same file.
 fn add<'a>(files: &mut Vec<&'a Entry>, more: Vec<&'a Entry>) {
     for file in more {
         if !files.iter().any(|other| other.path == file.path) {
@@ -330,14 +330,14 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// A file's name that says which part of a split it is.
+/// The name of a shard: one of the files of a split.
 pub(super) struct Shard<'a> {
     pub split: &'a str,
-    /// All shards of the split.
+    /// The number of shards of the split.
     pub count: usize,
 }
 
-/// Reads `SPLIT-00000-of-00001`, whatever follows.
+/// Parses `SPLIT-00000-of-00001` at the start of a file name.
 pub(super) fn shard(path: &str) -> Option<Shard<'_>> {
     let name = base_name(path);
     let (start, _) = name.match_indices("-of-").last()?;
@@ -355,14 +355,14 @@ pub(super) fn shard(path: &str) -> Option<Shard<'_>> {
     })
 }
 
-/// The formats that are read.
+/// The supported formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Parquet,
     Json,
 }
 
-/// The format of a file by its extension, with or without gzip or zstd; `None` if it is not read.
+/// The format of a file by its extension, with or without gzip or zstd. `None` for other formats.
 pub(super) fn format(path: &str) -> Option<Format> {
     let name = base_name(path);
     let name = name
@@ -376,7 +376,7 @@ pub(super) fn format(path: &str) -> Option<Format> {
     }
 }
 
-/// True for a file of data, in a format that is read or not; false for READMEs, code and pictures.
+/// True for data files, in a supported format or not. False for READMEs, code and pictures.
 fn has_data(path: &str) -> bool {
     const OTHERS: [&str; 9] = [
         "csv", "tsv", "txt", "arrow", "zip", "tar", "gz", "zst", "xml",

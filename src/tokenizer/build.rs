@@ -1,4 +1,4 @@
-//! From a folder's files to the tokenizer that transformers' `AutoTokenizer` makes of them.
+//! Builds a tokenizer from a folder's files, as transformers' `AutoTokenizer` builds it.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use super::vocabulary::{self, Written};
 use super::{END_OF_TEXT, HELP};
 use crate::error::{Error, Result};
 
-/// A tokenizer with everything that its files declare.
+/// A tokenizer with all declarations of its files.
 pub(super) struct Built {
     pub(super) inner: tokenizers::Tokenizer,
     pub(super) class: Class,
     pub(super) named: Vec<Named>,
-    /// What a file says and the tokenizer does not do, a sentence each.
+    /// Settings of the files that the tokenizer does not apply, one sentence each.
     pub(super) notes: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ fn unused(key: &str, by: &str) -> String {
     )
 }
 
-/// Says which keys would make another tokenizer of the folder in transformers, and do not here.
+/// Adds a note about each key that changes the tokenizer in transformers and is ignored here.
 fn note_unread(declared: &Declarations, notes: &mut Vec<String>) {
     if declared.config.contains_key("auto_map") {
         notes.push(
@@ -104,7 +104,7 @@ fn note_unread(declared: &Declarations, notes: &mut Vec<String>) {
     }
 }
 
-/// The tokens with a role: what the files say, else the class's defaults.
+/// The tokens with a role, from the files, else from the class's defaults.
 fn named(class: Class, declared: &Declarations, written: Option<&Written>) -> Vec<Named> {
     let mut named = declared.named.clone();
     let open = |named: &[Named], role: &str| {
@@ -132,14 +132,14 @@ fn named(class: Class, declared: &Declarations, written: Option<&Written>) -> Ve
             }
         }
     }
-    // Their order is the order in which new tokens get their ids.
+    // New tokens get their ids in this order.
     let rank = |named: &Named| ROLES.iter().position(|role| *role == named.name);
     named.sort_by_key(|named| rank(named).unwrap_or(ROLES.len()));
     named
 }
 
-/// The declared tokens that the tokenizer does not have as declared, in the order in which transformers
-/// adds them: new ones get their ids by it.
+/// The declared tokens that the tokenizer lacks or has with other settings. The order is transformers' order of
+/// adding: new tokens get their ids by it.
 fn to_add(
     inner: &tokenizers::Tokenizer,
     declared: &Declarations,
@@ -162,7 +162,7 @@ fn to_add(
     tokens
 }
 
-/// Special tokens that the config puts around every text, where no `tokenizer.json` decides.
+/// The special tokens that the config puts around every text. They apply only without a `tokenizer.json`.
 struct Adds {
     bos: bool,
     eos: bool,
@@ -235,7 +235,7 @@ fn written_prefix_space(inner: &tokenizers::Tokenizer) -> bool {
     json.get("add_prefix_space") == Some(&json!(true))
 }
 
-/// A `tokenizer.json` without other files. Its end-of-text token has GPT-2's roles.
+/// Builds a tokenizer from a `tokenizer.json` alone. Its end-of-text token gets GPT-2's roles.
 pub(super) fn alone(bytes: &[u8], path: &Path) -> Result<Built> {
     let mut inner = vocabulary::parse(bytes, path)?;
     neither_cut_nor_pad(&mut inner);
@@ -257,6 +257,6 @@ pub(super) fn alone(bytes: &[u8], path: &Path) -> Result<Built> {
 
 fn neither_cut_nor_pad(inner: &mut tokenizers::Tokenizer) {
     inner.with_padding(None);
-    // Only a truncation can be refused, not its absence.
+    // The crate can refuse a truncation; it cannot refuse `None`.
     let _ = inner.with_truncation(None);
 }

@@ -1,10 +1,9 @@
-//! GPT-2's way to encode a text, without the copies that the tokenizers crate makes of every word: nearly all
-//! words of a data set came before, and their ids with them.
+//! Encodes a text as GPT-2's tokenizer does, without the tokenizers crate's copies of every word. Nearly all
+//! words of a data set repeat, so a cache holds the ids of known words.
 //!
-//! The text is split into words as GPT-2's regular expression does
-//! (`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`). A word that is new goes to the
-//! crate's own model, its bytes spelled as byte-level vocabularies spell them. A test holds the ids to the
-//! crate's.
+//! The text is split into words as GPT-2's regular expression splits it
+//! (`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`). The crate's own model encodes
+//! each new word, its bytes spelled as in byte-level vocabularies. A test compares the ids with the crate's ids.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,26 +12,27 @@ use foldhash::fast::RandomState;
 use regex_syntax::hir::{Class, HirKind};
 use tokenizers::{Model, ModelWrapper, PreTokenizerWrapper};
 
-/// Words that a memory holds at most, and how long each may be, in bytes: a few MiB in all.
+/// Limits of a word cache: its number of words, and the length of a word in bytes. A full cache takes a few
+/// MiB.
 const REMEMBERED: usize = 1 << 16;
 const LONGEST: usize = 64;
 
-/// Words with their ids.
+/// The ids of known words.
 type Memory = HashMap<Box<str>, Box<[u32]>, RandomState>;
 
-/// Encodes as a byte-level tokenizer does that splits as GPT-2's.
+/// An encoder for byte-level BPE tokenizers with GPT-2's pre-tokenizer.
 pub(super) struct ByteLevel {
     prefix_space: bool,
     letters: Ranges,
     numbers: Ranges,
-    /// How each byte is spelled.
+    /// The spelling of each byte in the vocabulary.
     spelling: [char; 256],
-    /// One for each thread that encodes at the same time.
+    /// One cache for each thread that encodes at the same time.
     memories: Mutex<Vec<Memory>>,
 }
 
 impl ByteLevel {
-    /// `None` if the tokenizer does anything else: a normalizer, another split, ids that are drawn.
+    /// `None` for every other tokenizer: one with a normalizer, another pre-tokenizer, or BPE dropout.
     pub fn of(inner: &tokenizers::Tokenizer) -> Option<ByteLevel> {
         let (None, Some(PreTokenizerWrapper::ByteLevel(split)), ModelWrapper::BPE(bpe)) = (
             inner.get_normalizer(),
@@ -54,9 +54,10 @@ impl ByteLevel {
         })
     }
 
-    /// The ids of a text in which no added token is spelled.
+    /// The ids of a text that spells no added token.
     pub fn encode(&self, text: &str, model: &ModelWrapper) -> tokenizers::Result<Vec<u32>> {
-        // A thread that panicked left its memory out, and the others whole.
+        // A poisoned lock is harmless: a thread that panicked had taken its cache out, and left the others
+        // whole.
         let memories = || self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         let mut memory = memories().pop().unwrap_or_default();
         let ids = self.encode_with(&mut memory, text, model);
@@ -95,7 +96,7 @@ impl ByteLevel {
         Ok(ids)
     }
 
-    /// Bytes of the word with which `text`, which is not empty, begins.
+    /// The length in bytes of the first word of `text`. `text` is not empty.
     fn word_length(&self, text: &str) -> usize {
         if let [b'\'', behind @ ..] = text.as_bytes() {
             match behind {
@@ -111,7 +112,8 @@ impl ByteLevel {
             let end = characters.find(|&(_, c)| self.kind(c) != first);
             return end.map_or(text.len(), |(at, _)| from + at);
         }
-        // White space, whose last character is left to what follows, unless it is the only one.
+        // A run of white space leaves its last character to the next word, unless that is its only character or
+        // no word follows.
         let behind = text.trim_start();
         let length = text.len() - behind.len();
         let last = text[..length].chars().next_back().map_or(0, char::len_utf8);
@@ -134,7 +136,7 @@ impl ByteLevel {
     }
 }
 
-/// What the regular expression tells apart.
+/// The kinds of characters that the regular expression distinguishes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Letter,
@@ -143,7 +145,7 @@ enum Kind {
     Other,
 }
 
-/// The characters of a class, by the tables that the crate's regular expressions have, ascending.
+/// The characters of a class as ascending ranges, from the tables of regex-syntax.
 struct Ranges(Vec<(char, char)>);
 
 impl Ranges {
@@ -163,7 +165,8 @@ impl Ranges {
     }
 }
 
-/// How byte-level vocabularies spell each byte: itself where it can be printed, else a character from U+0100 on.
+/// Spells each byte as byte-level vocabularies do: a printable byte as itself, any other as a character from
+/// U+0100 on.
 fn spelling() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| {

@@ -1,4 +1,4 @@
-//! The chat templates that come with a model.
+//! The chat templates of a model folder.
 
 use serde_json::Value;
 
@@ -7,23 +7,23 @@ use super::declared::Declarations;
 use super::files::{self, Files};
 use crate::error::{Error, Result};
 
-/// The template for every chat, unless there is one for the purpose.
+/// The name of the template for every chat without a template of its own.
 const DEFAULT: &str = "default";
-/// The template for chats with tools.
+/// The name of the template for chats with tools.
 const TOOLS: &str = "tool_use";
-/// Its key in `tokenizer_config.json`.
+/// The key of chat templates in `tokenizer_config.json`.
 const KEY: &str = "chat_template";
 
 /// A model's own chat template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChatTemplate<'a> {
-    /// Jinja.
+    /// The template's Jinja source.
     pub text: &'a str,
-    /// The file of the model folder that holds it.
+    /// The file of the model folder that holds the template.
     pub file: &'a str,
 }
 
-/// A template under its name.
+/// A template and its name.
 #[derive(Debug)]
 pub(super) struct Template {
     name: String,
@@ -31,8 +31,8 @@ pub(super) struct Template {
     file: String,
 }
 
-/// Every chat template of a folder. Files of their own go before `tokenizer_config.json`, all of it, as in
-/// transformers.
+/// Every chat template of a folder. If there are template files, the templates of `tokenizer_config.json` are
+/// ignored, as in transformers.
 pub(super) fn templates(files: &Files, declared: &Declarations) -> Result<Vec<Template>> {
     let mut templates = Vec::new();
     let mut take = |name: &str, text: &str, file: &str| {
@@ -85,13 +85,13 @@ pub(super) fn templates(files: &Files, declared: &Declarations) -> Result<Vec<Te
 }
 
 impl Tokenizer {
-    /// The model's own chat template: for chats with `tools` the one for those, if there is one.
+    /// The model's own chat template. For chats with `tools`, the template for tools wins, if there is one.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if there are only templates under other names, for which nobody asked.
+    /// [`Error::File`] if the model has only templates with other names.
     pub fn chat_template(&self, tools: bool) -> Result<Option<ChatTemplate<'_>>> {
-        // A later template of a name replaces an earlier one.
+        // A later template replaces an earlier template of the same name.
         let find = |name| {
             self.templates
                 .iter()
@@ -123,7 +123,7 @@ impl Tokenizer {
         ))
     }
 
-    /// Gives the model this chat template, in a file of its own, in place of the one for every chat.
+    /// Replaces the model's default chat template. The new template gets its own file.
     pub fn set_chat_template(&mut self, text: &str) {
         self.files.set(files::TEMPLATE, text.as_bytes());
         self.templates.push(Template {
@@ -133,7 +133,7 @@ impl Tokenizer {
         });
     }
 
-    /// Whether any of the model's chat templates has `text` in it.
+    /// True if any of the model's chat templates contains `text`.
     pub(super) fn templates_mention(&self, text: &str) -> bool {
         self.templates
             .iter()

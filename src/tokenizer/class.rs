@@ -1,4 +1,4 @@
-//! The class of a tokenizer: by which of transformers' rules its files are read.
+//! The class of a tokenizer: it decides by which rules of transformers the files are read.
 
 use serde_json::Value;
 
@@ -6,15 +6,15 @@ use super::declared::Declarations;
 use super::files::{self, Files};
 use crate::error::{Error, Result};
 
-/// Where a model may say its tokenizer's class, beside `tokenizer_config.json`.
+/// The second file that may name the tokenizer's class, after `tokenizer_config.json`.
 const MODEL_CONFIG: &str = "config.json";
-/// Its key in both.
+/// The key of the class in both files.
 pub(super) const CLASS: &str = "tokenizer_class";
-/// The class that GPT-2's config.json stands for.
+/// The default class of a model whose config.json is GPT-2's.
 pub(super) const GPT2_CLASS: &str = "GPT2Tokenizer";
-/// The roles that it gives to `<|endoftext|>`, unless a file says otherwise.
+/// The roles that GPT-2's class gives to `<|endoftext|>`, unless a file says otherwise.
 pub(super) const GPT2_ROLES: [&str; 3] = ["bos_token", "eos_token", "unk_token"];
-/// The class that takes `tokenizer.json` as it is, under its names in transformers 4 and 5.
+/// The class that takes `tokenizer.json` as it is. [`PLAIN_CLASSES`] lists its names in transformers 4 and 5.
 pub(super) const PLAIN_CLASS: &str = "PreTrainedTokenizerFast";
 const PLAIN_CLASSES: [&str; 4] = [
     "PreTrainedTokenizer",
@@ -23,18 +23,18 @@ const PLAIN_CLASSES: [&str; 4] = [
     "PythonBackend",
 ];
 
-/// What transformers makes of a folder.
+/// How transformers reads a folder's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// GPT-2's tokenizer over the vocabulary, merges and post-processor, whatever else
-    /// `tokenizer.json` says.
+    /// GPT-2's tokenizer with the folder's vocabulary, merge rules and post-processor. Every other part of
+    /// `tokenizer.json` is ignored.
     Gpt2,
     /// `tokenizer.json` as it is.
     AsWritten,
 }
 
 impl Class {
-    /// The class that transformers takes for a folder whose config.json is a GPT-2's.
+    /// The class that transformers chooses for a folder with a GPT-2 config.json.
     pub(super) fn of(
         files: &Files,
         declared: &Declarations,
@@ -73,7 +73,8 @@ impl Class {
     }
 }
 
-/// The class in the model's config.json. What else may be wrong with that file is for its own reader.
+/// The class in the model's config.json. The checkpoint's reader of config.json reports any other error in that
+/// file.
 fn model_config_class(files: &Files) -> Option<String> {
     let bytes = std::fs::read(files.path(MODEL_CONFIG)).ok()?;
     let config: Value = serde_json::from_slice(&bytes).ok()?;

@@ -1,9 +1,10 @@
-//! What a tokenizer's files declare beside its vocabulary, merged as transformers 5.23 merges them.
+//! The declarations of a tokenizer's files beside its vocabulary, merged as transformers 5.23 merges them.
 //!
-//! - `tokenizer_config.json` goes first. Where it has an `added_tokens_decoder`, that is the whole list of
-//!   added tokens.
-//! - Where it has none, `special_tokens_map.json` overrides its special tokens, and the added tokens are
-//!   those of `added_tokens.json` and then `tokenizer.json`, which wins where both give an id away.
+//! - `tokenizer_config.json` comes first. If it has an `added_tokens_decoder`, that list holds all added
+//!   tokens.
+//! - Otherwise `special_tokens_map.json` overrides its special tokens. The added tokens then come from
+//!   `added_tokens.json` and `tokenizer.json`; where both declare a token for the same id, `tokenizer.json`
+//!   wins.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +16,7 @@ use tokenizers::AddedToken;
 use super::files::{self, Files};
 use crate::error::{Error, Result};
 
-/// The special tokens with a role that every tokenizer of transformers knows, in its order.
+/// The roles that every tokenizer of transformers knows, in transformers' order.
 pub(super) const ROLES: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -26,25 +27,25 @@ pub(super) const ROLES: [&str; 7] = [
     "mask_token",
 ];
 
-/// The keys of `extra` special tokens: without a role, in a list.
+/// The key of the special tokens without a role (`extra`): a list.
 const EXTRA: &str = "extra_special_tokens";
-/// Its name before transformers 5.
+/// The name of [`EXTRA`] before transformers 5.
 const ADDITIONAL: &str = "additional_special_tokens";
-/// The list of all added tokens by their ids.
+/// The key of the list of all added tokens by id.
 pub(super) const DECODER: &str = "added_tokens_decoder";
 
-/// A special token with a role, as chat templates name it.
+/// A special token with a role. Chat templates refer to the token by the role's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedToken {
-    /// `bos_token`, `eos_token`, …, or a name that the model's files made up.
+    /// `bos_token`, `eos_token`, …, or a name that the model's files define.
     pub name: String,
-    /// The token as it is spelled.
+    /// The token's spelling.
     pub text: String,
-    /// The file that gives it this role, or the tokenizer class whose default it is.
+    /// The file that gives the token this role, or the tokenizer class with this default.
     pub said_by: String,
 }
 
-/// A token that a file declares, before the defaults of what it leaves open.
+/// A token as a file declares it. [`Declared::resolve`] fills in defaults for absent fields.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Declared {
     pub(super) content: String,
@@ -60,7 +61,7 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// A special token given by its text alone.
+    /// A special token of which only the text is given.
     pub(super) fn special(content: &str) -> Declared {
         Declared {
             content: content.to_owned(),
@@ -81,7 +82,7 @@ impl Declared {
     }
 }
 
-/// A special token with a role, and how it is matched.
+/// A special token with a role, together with its matching rules.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) name: String,
@@ -89,14 +90,14 @@ pub(super) struct Named {
     pub(super) said_by: String,
 }
 
-/// Everything that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say.
+/// All declarations of `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`.
 #[derive(Debug, Default)]
 pub(super) struct Declarations {
-    /// `tokenizer_config.json` as it is.
+    /// The whole of `tokenizer_config.json`.
     pub(super) config: Map<String, Value>,
-    /// Special tokens with a role: the known roles first.
+    /// Special tokens with a role. The known roles come first.
     pub(super) named: Vec<Named>,
-    /// Roles that a file gives to no token, by `null`.
+    /// Roles that a file sets to `null`: no token has them.
     pub(super) vacant: Vec<String>,
     /// Special tokens without a role.
     pub(super) extra: Vec<Declared>,
@@ -180,14 +181,14 @@ fn added_tokens(files: &Files, roles: &Roles) -> Result<BTreeMap<u32, Declared>>
     Ok(added)
 }
 
-/// Which token has which role.
+/// Assigns tokens to roles.
 #[derive(Default)]
 struct Roles {
     named: Vec<Named>,
     vacant: Vec<String>,
     extra: Vec<Declared>,
-    /// Transformers does not know `extra` yet when it reads `added_tokens.json`, and so takes what is in both
-    /// for an added token that is not special.
+    /// True if `extra` is the old key of special_tokens_map.json. transformers does not know these tokens yet
+    /// when it reads `added_tokens.json`, so a token of both files becomes an added token that is not special.
     extra_is_late: bool,
 }
 
@@ -208,7 +209,7 @@ impl Roles {
                 (None, None) => {}
             }
         }
-        // `image_token` and the like: any key of that form whose value is a token.
+        // Other keys such as `image_token`: every key that ends in `_token` and whose value is a token.
         for (at, map) in [(&in_config, config), (&in_special, special)] {
             let own = |key: &str| key.ends_with("_token") && !ROLES.contains(&key);
             for (key, value) in map.iter().filter(|(key, _)| own(key)) {
@@ -219,7 +220,7 @@ impl Roles {
         }
 
         let of_config = filled(config, EXTRA).or_else(|| filled(config, ADDITIONAL));
-        // The old name in special_tokens_map.json counts where the config has no list, not even an empty one.
+        // The old key of special_tokens_map.json counts only if the config has no list, not even an empty one.
         let alone = of_config.is_none() && config.get(EXTRA).is_none_or(Value::is_object);
         let old = filled(special, ADDITIONAL).filter(|_| alone);
         roles.extra_is_late = old.is_some();
@@ -244,7 +245,7 @@ impl Roles {
         }
     }
 
-    /// A list of tokens; or an object that gives each a name.
+    /// Adds a list of tokens, or an object of tokens by role name.
     fn add_extra(&mut self, key: &str, value: &Value, at: &Reader) -> Result<()> {
         match value {
             Value::Array(list) => {
@@ -267,7 +268,7 @@ impl Roles {
     }
 }
 
-/// A key and its value, if there is anything in it.
+/// The key and its value, unless the value is null or empty.
 fn filled<'a>(map: &'a Map<String, Value>, key: &'static str) -> Option<(&'static str, &'a Value)> {
     let value = map.get(key)?;
     let empty = match value {
@@ -279,7 +280,7 @@ fn filled<'a>(map: &'a Map<String, Value>, key: &'static str) -> Option<(&'stati
     (!empty).then_some((key, value))
 }
 
-/// A file whose keys are being read, for errors.
+/// A file together with its name, which errors about its keys contain.
 struct Reader<'a> {
     name: &'static str,
     files: &'a Files,
@@ -290,7 +291,7 @@ fn reader<'a>(files: &'a Files, name: &'static str) -> Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A token as text, or as an object with `content`; `None` for null.
+    /// A token: text, or an object with `content`. `None` for null.
     fn token(&self, key: &str, value: &Value) -> Result<Option<Declared>> {
         match value {
             Value::Null => Ok(None),
@@ -321,11 +322,11 @@ impl Reader<'_> {
     }
 }
 
-/// What a token may be in JSON.
+/// The forms of a token in JSON, for errors.
 const TOKEN: &str = "a token as text, or as an object with `content`";
 
 fn refusal(path: &Path, key: &str, value: &Value, expected: &str) -> Error {
-    /// The longest value that an error quotes whole, in characters.
+    /// The longest value that an error quotes in full, in characters.
     const QUOTED: usize = 120;
     let mut quoted = value.to_string();
     if let Some((cut, _)) = quoted.char_indices().nth(QUOTED) {

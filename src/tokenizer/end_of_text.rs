@@ -1,10 +1,10 @@
-//! Which token ends a response.
+//! Finds the token that ends a response.
 
 use super::class::GPT2_CLASS;
 use super::{TokenId, Tokenizer};
 
-/// What tokens that end a text are called, the likelier first. They are asked for only where no file names
-/// one.
+/// Usual names of end-of-text tokens, the most likely first. They are tried only if no file names an
+/// `eos_token`.
 const KNOWN: [&str; 10] = [
     "<|endoftext|>",
     "</s>",
@@ -18,13 +18,13 @@ const KNOWN: [&str; 10] = [
     "<|eos|>",
 ];
 
-/// `<|endoftext|>` of GPT-2's vocabulary, transformers' default for an absent `eos_token_id`.
+/// The id of `<|endoftext|>` in GPT-2's vocabulary: transformers' default for an absent `eos_token_id`.
 const GPT2_EOS: u32 = 50256;
 
-/// `eos_token_id` of a model's config.json.
+/// The `eos_token_id` of a model's config.json.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigIds {
-    /// There is no such key. transformers takes that for GPT-2's 50256, whatever the vocabulary.
+    /// The key is absent. transformers then assumes GPT-2's id 50256 for every vocabulary.
     Absent,
     /// The key is null.
     Null,
@@ -35,33 +35,33 @@ pub enum ConfigIds {
 /// The tokens that end a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndOfText {
-    /// Put behind every response in training. `None` is never without a note.
+    /// The token appended to every response in training. If it is `None`, a note says why.
     pub id: Option<u32>,
-    /// Generation stops at any of these; `id` is the first.
+    /// Generation stops at each of these ids; the first is `id`.
     pub stops: Vec<u32>,
-    /// Where the model's files disagree, and what is done; to be printed.
+    /// Sentences to print: where the model's files disagree, and which of them wins.
     pub notes: Vec<String>,
 }
 
-/// A token and the file that makes it the end of a text.
+/// An end-of-text token and the file that names it.
 struct Said {
     id: u32,
     by: String,
 }
 
 impl EndOfText {
-    /// Decides from all that a model folder says.
+    /// Decides from all files of a model folder. The first of these that exists is the end-of-text token:
     ///
-    /// 1. The tokenizer's `eos_token`, as transformers (and so TRL) has it: `special_tokens_map.json`,
-    ///    `tokenizer_config.json`, else the default of GPT-2's class.
-    /// 2. A token of the vocabulary with a usual name; of several, the one that config.json means.
+    /// 1. The tokenizer's `eos_token`, as transformers (and so TRL) reads it: from `special_tokens_map.json`,
+    ///    then `tokenizer_config.json`, then the default of GPT-2's class.
+    /// 2. A token of the vocabulary with a usual name. If there are several, the one that config.json names.
     /// 3. The first id of config.json, then of generation_config.json.
-    /// 4. 50256, where there is no tokenizer to ask, config.json has no `eos_token_id`, and the model has
-    ///    that many rows. With a tokenizer an absent key says nothing: 50256 would be any word.
+    /// 4. 50256, if the folder has no tokenizer, config.json has no `eos_token_id`, and the model has that many
+    ///    rows. If the folder has a tokenizer, an absent key says nothing: 50256 could be any word.
     ///
-    /// Generation stops at that token, at all ids of generation_config.json (`generation`), and at those of
-    /// config.json that are special tokens. Ids for which the model's `rows` embedding rows do not suffice
-    /// are passed over with a note, and every disagreement is noted.
+    /// Generation stops at that token, at all ids of generation_config.json (`generation`), and at those ids of
+    /// config.json that are special tokens. An id without an embedding row (the model has `rows`) is skipped
+    /// with a note. Every disagreement gets a note.
     pub fn decide(
         tokenizer: Option<&Tokenizer>,
         config: &ConfigIds,
@@ -181,14 +181,14 @@ fn nothing(tokenizer: Option<&Tokenizer>, config: &ConfigIds) -> String {
 }
 
 impl Tokenizer {
-    /// The tokenizer's own end-of-text token: its `eos_token`, else one with a usual name.
+    /// The tokenizer's own end-of-text token: its `eos_token`, else a token with a usual name.
     pub fn eos(&self) -> Option<u32> {
         let said = self.said_end(usize::MAX, &mut Vec::new());
         said.or_else(|| self.known_end(usize::MAX, &[]))
             .map(|said| said.id)
     }
 
-    /// What the files or the class give the role to, if the model has a row for it.
+    /// The `eos_token` of the files or of the tokenizer's class, if the model has an embedding row for it.
     fn said_end(&self, rows: usize, notes: &mut Vec<String>) -> Option<Said> {
         let named = self.named("eos_token")?;
         let found = self
@@ -209,7 +209,7 @@ impl Tokenizer {
         found.map(|id| Said { id, by })
     }
 
-    /// A token with a usual name: one of `preferred`, if it has such a name.
+    /// A token with a usual name. If several tokens have one, an id in `preferred` wins.
     fn known_end(&self, rows: usize, preferred: &[u32]) -> Option<Said> {
         let id = |name: &&str| self.inner.token_to_id(name);
         let known = KNOWN
@@ -224,7 +224,7 @@ impl Tokenizer {
         })
     }
 
-    /// A token as messages name it.
+    /// The token's name in messages.
     fn name(&self, id: u32) -> String {
         match self.inner.id_to_token(id) {
             Some(text) => TokenId { text, id }.to_string(),

@@ -1,18 +1,19 @@
-//! What a tokenizer puts before and behind every text.
+//! The tokens that a tokenizer puts before and behind every text.
 
 use serde_json::Value;
 use tokenizers::{Encoding, Token};
 
 use super::Tokenizer;
 
-/// Ids around a text.
+/// The token ids before and behind a text.
 pub(super) struct Ends {
     begin: Vec<u32>,
     end: Vec<u32>,
 }
 
 impl Ends {
-    /// Reads them off what the post-processor makes of a text; else says what is wrong with it.
+    /// Runs the post-processor on a text of one token and reads the ids around it. The error says what is wrong
+    /// with the post-processor.
     pub(super) fn of(inner: &tokenizers::Tokenizer) -> Result<Ends, String> {
         let processor = serde_json::to_value(inner.get_post_processor());
         check(&processor.unwrap_or_default())?;
@@ -32,8 +33,8 @@ impl Ends {
     }
 }
 
-/// Finds what the tokenizers crate would panic at: a template that names a token it does not define, or a
-/// second text where there is one.
+/// Finds templates at which the tokenizers crate would panic: a template with an undefined token, and a
+/// template for one text that contains a second text.
 fn check(processor: &Value) -> Result<(), String> {
     let list = |key: &str| processor.get(key).and_then(Value::as_array);
     for inner in list("processors").into_iter().flatten() {
@@ -54,25 +55,27 @@ fn check(processor: &Value) -> Result<(), String> {
 }
 
 impl Tokenizer {
-    /// What the tokenizer puts before every text: the begin token of a post-processor or of `add_bos_token`.
-    /// Empty for GPT-2's own.
+    /// The ids that the tokenizer puts before every text: the begin token of a post-processor or of
+    /// `add_bos_token`. Empty for GPT-2's own tokenizer.
     ///
-    /// TRL 1.16 tokenizes a prompt that is text with it, so it belongs to the prompt, in training as in
-    /// generation. A chat template writes its begin token itself: what is rendered from messages gets none.
+    /// TRL 1.16 adds these ids to a prompt that is plain text. They therefore belong to the prompt, in training
+    /// and in generation. A chat template writes its begin token itself, so a text rendered from messages gets
+    /// none of these ids.
     pub fn begin(&self) -> &[u32] {
         &self.ends.begin
     }
 
-    /// What the tokenizer puts behind every text. Empty for GPT-2's own.
+    /// The ids that the tokenizer puts behind every text. Empty for GPT-2's own tokenizer.
     ///
-    /// TRL 1.16's `DPOTrainer` tokenizes `prompt` and, where records are text, `prompt + chosen + eos_token`
-    /// (unless the response ends in that text already), each as a whole: begin, text, end. The prompt is then
-    /// what both responses' ids have in common with it, so the prompt loses this end there, unless both
-    /// responses happen to begin with the same tokens; a response keeps it, behind its end-of-text token.
-    /// So, to the token: `begin + encode(prompt + response + eos) + end`, cut where the prompt's own
-    /// `begin + encode(prompt) + end` parts from it.
+    /// Where records are text, TRL 1.16's `DPOTrainer` tokenizes `prompt` and `prompt + chosen + eos_token`
+    /// (without `eos_token` if the response ends in that text already). It adds begin and end ids to each of
+    /// the two. TRL's prompt is then the common prefix of the prompt's ids and both responses' ids. So the
+    /// prompt loses its end ids, unless both responses happen to begin with the same tokens. A response keeps
+    /// its end ids, behind its end-of-text token. The exact ids are
+    /// `begin + encode(prompt + response + eos) + end`, cut at the first difference from
+    /// `begin + encode(prompt) + end`.
     ///
-    /// Where prompt and response are tokenized apart, it belongs to neither: the end-of-text token ends the
+    /// Where prompt and response are tokenized apart, neither gets these ids: the end-of-text token ends the
     /// response.
     pub fn end(&self) -> &[u32] {
         &self.ends.end

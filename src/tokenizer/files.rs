@@ -1,4 +1,4 @@
-//! The files of a tokenizer: read whole, and written byte for byte as they were.
+//! The files of a tokenizer. They are read whole and written back byte for byte.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,7 +18,7 @@ pub(super) const SPECIAL: &str = "special_tokens_map.json";
 pub(super) const ADDED: &str = "added_tokens.json";
 pub(super) const TEMPLATE: &str = "chat_template.jinja";
 
-/// What a model folder may hold for a tokenizer, beside [`TEMPLATES`].
+/// The tokenizer files that a model folder may hold, beside [`TEMPLATES`].
 pub const FILES: [&str; 7] = [TOKENIZER, VOCAB, MERGES, CONFIG, SPECIAL, ADDED, TEMPLATE];
 
 /// The folder of a model's further chat templates, each a file `NAME.jinja`.
@@ -35,7 +35,7 @@ pub(super) struct Files {
 
 #[derive(Debug)]
 struct File {
-    /// Relative to the model folder.
+    /// The path relative to the model folder.
     name: String,
     bytes: Vec<u8>,
 }
@@ -62,7 +62,7 @@ impl Files {
         })
     }
 
-    /// A `tokenizer.json` alone, from memory.
+    /// A `tokenizer.json` in memory, without further files.
     pub(super) fn only(tokenizer: &[u8]) -> Files {
         Files {
             dir: PathBuf::new(),
@@ -94,7 +94,7 @@ impl Files {
         found.map(|file| file.bytes.as_slice())
     }
 
-    /// Replaces the contents of a file, or adds it.
+    /// Replaces the contents of a file, or adds the file.
     pub(super) fn set(&mut self, name: &str, bytes: &[u8]) {
         self.files.retain(|file| file.name != name);
         self.files.push(File {
@@ -107,7 +107,7 @@ impl Files {
         self.get(name).is_some()
     }
 
-    /// The contents of a JSON file, if there is one.
+    /// The contents of a JSON file, if the file exists.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(bytes) = self.get(name) else {
             return Ok(None);
@@ -119,7 +119,7 @@ impl Files {
         })
     }
 
-    /// The contents of a text file, if there is one.
+    /// The contents of a text file, if the file exists.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>> {
         let Some(bytes) = self.get(name) else {
             return Ok(None);
@@ -130,7 +130,7 @@ impl Files {
         })
     }
 
-    /// The names of the further chat templates and of the files that hold them, in the files' order.
+    /// The names of the further chat templates, each with the file that holds it, in the order of the files.
     pub(super) fn additional_templates(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().filter_map(|file| {
             let name = file.name.strip_prefix(TEMPLATES)?.strip_prefix('/')?;
@@ -156,7 +156,7 @@ fn additional_templates(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| Error::io("list", &folder, error))?;
-        // A name that is not UTF-8 cannot end in `.jinja` for transformers either.
+        // A name that is not UTF-8 is skipped: transformers does not see `.jinja` at its end either.
         if let Ok(name) = entry.file_name().into_string()
             && name.ends_with(TEMPLATE_SUFFIX)
         {

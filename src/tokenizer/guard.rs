@@ -1,9 +1,9 @@
-//! Special tokens that somebody typed, told apart from those that a template wrote.
+//! Tells special tokens in the content apart from special tokens that a template writes.
 //!
-//! [`Tokenizer::guard`] puts a mark before each place in a piece of content at which a special token begins.
-//! A template may then put the content wherever it likes, trim or split it. [`Tokenizer::encode_guarded`]
-//! takes the marks out again, and only then looks for special tokens: one that begins where a mark stood
-//! stays text. So the splitting into words sees the text as if there had never been a mark.
+//! [`Tokenizer::guard`] marks each place of a content at which a special token begins. A template may then
+//! move, trim or split the content. [`Tokenizer::encode_guarded`] first removes the marks from the rendered
+//! text and then looks for special tokens: a token stays text if it begins where a mark stood. The
+//! pre-tokenizer therefore sees the text without any marks.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -19,34 +19,35 @@ use tokenizers::{
 use super::Tokenizer;
 use crate::error::Result;
 
-/// Stands before a special token that is to be read as text. Unicode keeps this character, and those below,
-/// out of all exchanged text: content may hold them nevertheless.
+/// A guard. It stands before a special token that is to be read as text. Unicode reserves this character and
+/// those below as noncharacters, which are not for interchange; content may hold them nevertheless.
 const GUARD: char = '\u{FDD0}';
-/// Stands behind it. A template may take the token out, and write one of its own there: a guard without its end
-/// guards nothing.
+/// Ends a guard. It stands behind the guarded token. A template may remove the token and write its own in that
+/// place, so a guard without its end protects nothing.
 const END: char = '\u{FDD4}';
-/// Begins the code for a character of the content that is itself one of these three.
+/// Begins the code for one of these three characters in the content.
 const ESCAPE: char = '\u{FDD1}';
-/// The characters that are escaped, with what stands behind [`ESCAPE`] for them.
+/// The three escaped characters, each with the code that follows [`ESCAPE`].
 const ESCAPED: [(char, char); 3] = [(GUARD, '\u{FDD2}'), (ESCAPE, '\u{FDD3}'), (END, '\u{FDD5}')];
 
-/// What a text that was guarded may hold.
+/// The characters that [`Tokenizer::guard`] inserts.
 const MARKS: [char; 3] = [GUARD, END, ESCAPE];
 
 /// Content with its special tokens marked: see [`Tokenizer::guard`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded<'a> {
-    /// The content, to be put into a template.
+    /// The content with its marks, ready for a template.
     pub text: Cow<'a, str>,
-    /// How many special tokens the content spells.
+    /// The number of special tokens that the content spells.
     pub tokens: usize,
 }
 
 impl Tokenizer {
-    /// Marks each special token that `content` spells, so that [`Tokenizer::encode_guarded`] reads it as
-    /// the text that it is. To be given what a user or a data set wrote, before a template is filled with it.
+    /// Marks each special token that `content` spells, so that [`Tokenizer::encode_guarded`] reads it as text.
+    /// Call this on all text from a user or a data set before a template is filled with it.
     ///
-    /// Added tokens that are not special are left: transformers takes them for text anyway.
+    /// Added tokens that are not special get no mark: transformers recognizes them in every text, even with
+    /// `split_special_tokens=True`.
     pub fn guard<'a>(&self, content: &'a str) -> Guarded<'a> {
         let starts: BTreeSet<usize> = self.specials.starts(content).into_iter().collect();
         if starts.is_empty() && !content.contains(MARKS) {
@@ -81,13 +82,13 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of a text that a template rendered from guarded content: special tokens that the template
-    /// wrote become their ids, those in the content are text, exactly as transformers has that content with
-    /// `split_special_tokens=True`. Nothing is added. Without a mark in it, this is [`Tokenizer::encode`].
+    /// The ids of a text that a template rendered from guarded content. Special tokens of the template become
+    /// their ids. Special tokens of the content stay text, exactly as transformers encodes that content with
+    /// `split_special_tokens=True`. Nothing is added. For a text without marks, this is [`Tokenizer::encode`].
     ///
     /// # Errors
     ///
-    /// [`crate::Error::File`] if the tokenizer's model refuses.
+    /// [`crate::Error::File`] if the tokenizer's model fails.
     pub fn encode_guarded(&self, rendered: &str) -> Result<Vec<u32>> {
         if !rendered.contains(MARKS) {
             return self.encode(rendered);
@@ -95,13 +96,13 @@ impl Tokenizer {
         let Unguarded { text, guards, ends } = unguard(rendered);
         let ended = |at| {
             let mut of_tokens = self.specials.ends(&text, at).into_iter().peekable();
-            // What only a normalizer makes a token has no length here, and is guarded without an end.
+            // A text that only the normalizer turns into a token has no known end here. Its guard needs no end.
             of_tokens.peek().is_none() || of_tokens.any(|end| ends.contains(&end))
         };
         self.encode_without(&text, |at| guards.contains(&at) && ended(at))
     }
 
-    /// The ids of a text in which no special token is recognized: transformers'
+    /// The ids of a text in which no special token is recognized, as with transformers'
     /// `split_special_tokens=True`. Nothing is added.
     ///
     /// # Errors
@@ -114,7 +115,7 @@ impl Tokenizer {
         self.encode_without(text, |_| true)
     }
 
-    /// How many special tokens [`Tokenizer::encode`] would find in `text`.
+    /// The number of special tokens that [`Tokenizer::encode`] finds in `text`.
     pub fn count_special(&self, text: &str) -> usize {
         let tokens = self.cut(text, |_| false).map(|pieces| {
             let splits =
@@ -130,7 +131,7 @@ impl Tokenizer {
         tokens.unwrap_or(0)
     }
 
-    /// [`Tokenizer::encode`], but a special token at a byte for which `is_text` holds is text.
+    /// [`Tokenizer::encode`], except that a special token stays text if `is_text` holds for its first byte.
     pub(super) fn encode_without(
         &self,
         text: &str,
@@ -149,8 +150,8 @@ impl Tokenizer {
         ids().map_err(|error| self.broken("encode", &error))
     }
 
-    /// Cuts added tokens out of `text`, as the tokenizers crate does, but for special ones at a byte for
-    /// which `is_text` holds.
+    /// Splits `text` at its added tokens, as the tokenizers crate does. A special token stays text if `is_text`
+    /// holds for its first byte.
     fn cut(
         &self,
         text: &str,
@@ -170,7 +171,8 @@ impl Tokenizer {
     }
 }
 
-/// A text rendered from guarded content, without the marks: what it would be without [`Tokenizer::guard`].
+/// Removes the marks from a text that was rendered from guarded content: the rendered text as if
+/// [`Tokenizer::guard`] had never been called.
 pub fn unguarded(rendered: &str) -> String {
     unguard(rendered).text
 }
@@ -178,9 +180,9 @@ pub fn unguarded(rendered: &str) -> String {
 /// A rendered text without its marks.
 struct Unguarded {
     text: String,
-    /// The bytes of `text` before which a guard stood.
+    /// The byte offsets in `text` at which a guard stood.
     guards: HashSet<usize>,
-    /// Those before which the end of one stood.
+    /// The byte offsets in `text` at which the end of a guard stood.
     ends: HashSet<usize>,
 }
 
@@ -210,11 +212,11 @@ fn unguard(rendered: &str) -> Unguarded {
     Unguarded { text, guards, ends }
 }
 
-/// The added tokens of a tokenizer, to be looked for in text.
+/// The added tokens of a tokenizer, indexed for searching a text.
 pub(super) struct Specials {
-    /// Those that are looked for in the text as it is.
+    /// Tokens to find in the original text.
     raw: Patterns,
-    /// Those that are looked for in what the normalizer made of it.
+    /// Tokens to find in the normalized text.
     normalized: Patterns,
     normalizer: Option<tokenizers::NormalizerWrapper>,
 }
@@ -252,8 +254,8 @@ impl Specials {
         all.any(|pattern| pattern.id == id && pattern.special)
     }
 
-    /// Whether any added token, special or not, is spelled in `text`; where there is a normalizer, only those
-    /// that are looked for without it are seen.
+    /// True if `text` spells any added token, special or not. If the tokenizer has a normalizer, this finds no
+    /// token that only the normalized text spells.
     pub(super) fn occur(&self, text: &str) -> bool {
         let occur = |patterns: &Patterns| {
             let any = |at| patterns.at(text, at).next().is_some();
@@ -262,7 +264,8 @@ impl Specials {
         occur(&self.raw) || occur(&self.normalized)
     }
 
-    /// The bytes of `text` at which the special tokens end that begin at byte `at`, as they are spelled there.
+    /// The byte offsets in `text` at which special tokens end, for all special tokens that begin at byte `at`
+    /// of the original text.
     fn ends(&self, text: &str, at: usize) -> Vec<usize> {
         let patterns = [&self.raw, &self.normalized];
         let here = patterns
@@ -273,13 +276,13 @@ impl Specials {
             .collect()
     }
 
-    /// The bytes of `text` at which a special token begins, in no order.
+    /// The byte offsets in `text` at which a special token begins, in no particular order.
     fn starts(&self, text: &str) -> Vec<usize> {
         let mut starts = self.raw.starts(text);
         match &self.normalizer {
             Some(normalizer) if !self.normalized.all.is_empty() => {
                 let mut normalized = NormalizedString::from(text);
-                // What cannot be normalized is encoded as it is.
+                // A text that cannot be normalized is encoded as it is.
                 let _ = normalizer.normalize(&mut normalized);
                 let found = self.normalized.starts(normalized.get());
                 starts.extend(found.into_iter().map(|at| original(&normalized, at)));
@@ -298,7 +301,7 @@ fn normalize(normalizer: &tokenizers::NormalizerWrapper, text: &str) -> String {
     }
 }
 
-/// The byte of the whole original text from which byte `at` of a normalized piece comes.
+/// Maps byte `at` of a normalized piece to its byte in the whole original text.
 fn original(piece: &NormalizedString, at: usize) -> usize {
     let (shift, _) = piece.offsets_original();
     let range = piece.convert_offsets(Range::Normalized(at..at + 1));
@@ -312,11 +315,11 @@ struct Pattern {
     special: bool,
 }
 
-/// Tokens by their first byte.
+/// Added tokens, indexed by their first byte.
 #[derive(Default)]
 struct Patterns {
     all: Vec<Pattern>,
-    /// For each first byte, indices into `all`, the longest token first. Empty without any token.
+    /// For each first byte, the indices into `all`, the longest token first. Empty if there are no tokens.
     by_first: Vec<Vec<usize>>,
 }
 
@@ -354,8 +357,9 @@ impl Patterns {
         (0..text.len()).filter(special).collect()
     }
 
-    /// Splits a piece of text at its tokens: from left to right, the longest that begins earliest. Whoever
-    /// is not taken, because it is guarded or not a single word, covers its characters nevertheless.
+    /// Splits a piece of text at its tokens, from left to right: the earliest token wins, and of those at the
+    /// same byte the longest. A token that is guarded or not a single word stays text, and no other token may
+    /// begin within its characters.
     fn cut(
         &self,
         piece: NormalizedString,
@@ -402,7 +406,7 @@ impl Patterns {
 }
 
 impl Pattern {
-    /// Whether it may stand where it was found: a single word has no letters beside it.
+    /// True if the token may stand at `found`: a `single_word` token must have no word character beside it.
     fn fits(&self, text: &str, found: &std::ops::Range<usize>) -> bool {
         let before = text[..found.start].chars().next_back();
         let behind = text[found.end..].chars().next();
@@ -410,7 +414,8 @@ impl Pattern {
             || !(before.is_some_and(is_of_a_word) || behind.is_some_and(is_of_a_word))
     }
 
-    /// What it takes of the text: the white space before it, if it strips that, down to `from`, and behind.
+    /// The range that the token takes from the text. `lstrip` adds the white space before the token, back to
+    /// `from` at most; `rstrip` adds the white space behind it.
     fn with_spaces(
         &self,
         text: &str,
@@ -429,7 +434,8 @@ impl Pattern {
     }
 }
 
-/// Whether a character belongs to words for the tokenizers crate, which asks a regular expression.
+/// True if the tokenizers crate counts the character as part of a word. The crate uses the regular expression
+/// `\w`.
 fn is_of_a_word(character: char) -> bool {
     static WORD: LazyLock<SysRegex> = LazyLock::new(|| {
         SysRegex::new(r"\w").expect("a class of characters is a regular expression")

@@ -1,14 +1,14 @@
-//! Text ↔ token ids, and the tokenizer's files from one model directory to the next.
+//! Turns text into token ids and back, and copies a tokenizer's files from one model folder to the next.
 //!
-//! What a folder's files declare is what transformers' `AutoTokenizer` makes of it ([`Tokenizer::load`]).
-//! There are four ways to read a text, which differ in what becomes of special tokens:
+//! [`Tokenizer::load`] reads a folder's files as transformers' `AutoTokenizer` reads them.
+//! Four methods encode a text. They differ in their treatment of special tokens:
 //!
-//! | | spelled out in the text | put around it |
+//! | method | a special token spelled out in the text | special tokens around the text |
 //! | --- | --- | --- |
-//! | [`Tokenizer::encode`] | are tokens | no |
-//! | [`Tokenizer::encode_plain`] | are text | no |
-//! | [`Tokenizer::encode_guarded`] | are tokens where a template wrote them, text where its content has them | no |
-//! | [`Tokenizer::encode_with_special_tokens`] | are tokens | yes |
+//! | [`Tokenizer::encode`] | becomes its id | are not added |
+//! | [`Tokenizer::encode_plain`] | stays text | are not added |
+//! | [`Tokenizer::encode_guarded`] | becomes its id where the template wrote it, stays text in the content | are not added |
+//! | [`Tokenizer::encode_with_special_tokens`] | becomes its id | are added |
 
 mod build;
 mod byte_level;
@@ -44,17 +44,17 @@ use ends::Ends;
 use files::Files;
 use guard::Specials;
 
-/// GPT-2's only special token: begins, ends and separates texts.
+/// GPT-2's only special token. It begins, ends and separates texts.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 const HELP: &str =
     "copy tokenizer.json, or vocab.json and merges.txt, from the model this one began as";
 
-/// A model's tokenizer together with the files it was read from.
+/// A model's tokenizer, together with the files from which it was read.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     class: Class,
-    /// The directory or file it came from, for messages.
+    /// The directory or file from which the tokenizer was read, for messages.
     origin: PathBuf,
     files: Files,
     templates: Vec<Template>,
@@ -62,14 +62,15 @@ pub struct Tokenizer {
     /// Special tokens without a role.
     extra: Vec<String>,
     specials: Specials,
-    /// For texts without an added token in them, if the tokenizer is of this kind.
+    /// The fast encoder for texts without added tokens. `None` if the tokenizer is not a byte-level BPE like
+    /// GPT-2's.
     byte_level: Option<ByteLevel>,
     ends: Ends,
     notes: Vec<String>,
 }
 
 impl Tokenizer {
-    /// True if `dir` holds a tokenizer for [`Tokenizer::load`] to read, sound or not.
+    /// True if `dir` holds tokenizer files that [`Tokenizer::load`] would read. The files may still be invalid.
     pub fn exists(dir: &Path) -> bool {
         [files::TOKENIZER, files::VOCAB, files::MERGES]
             .iter()
@@ -78,19 +79,22 @@ impl Tokenizer {
 
     /// Reads the tokenizer of a GPT-2 folder as transformers 5.23 does.
     ///
-    /// The class is `tokenizer_class` of `tokenizer_config.json`, else of `config.json`, else
-    /// `GPT2Tokenizer`. That one takes vocabulary, merges and post-processor from `tokenizer.json`, or from
-    /// `vocab.json` and `merges.txt`, and brings the rest itself; `PreTrainedTokenizerFast` takes
-    /// `tokenizer.json` as it is. Special and added tokens are those that `tokenizer_config.json`,
-    /// `special_tokens_map.json` and `added_tokens.json` declare; one that the vocabulary lacks gets the next
-    /// free id, for which the model may have no row: see [`Tokenizer::fit`]. `add_prefix_space`,
-    /// `add_bos_token` and `add_eos_token` count where they do in transformers.
+    /// The class is the `tokenizer_class` of `tokenizer_config.json`, else of `config.json`, else
+    /// `GPT2Tokenizer`.
+    /// `GPT2Tokenizer` takes vocabulary, merge rules and post-processor from `tokenizer.json`, or from
+    /// `vocab.json` and `merges.txt`; it brings every other part itself. `PreTrainedTokenizerFast` takes
+    /// `tokenizer.json` as it is.
+    ///
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` declare special and added
+    /// tokens. A declared token that the vocabulary lacks gets the next free id. The model may have no
+    /// embedding row for that id: see [`Tokenizer::fit`]. `add_prefix_space`, `add_bos_token` and
+    /// `add_eos_token` take effect in the cases in which transformers applies them.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] for an unreadable file; [`Error::File`] for a directory without a tokenizer,
-    /// with one that makes no sense, or with a key that is not what it should be; [`Error::Data`] for a bad
-    /// line of `merges.txt`.
+    /// [`Error::Io`] for an unreadable file; [`Error::File`] for a directory without a tokenizer, for an
+    /// invalid tokenizer, and for a key with a value of the wrong kind; [`Error::Data`] for an invalid line of
+    /// `merges.txt`.
     pub fn load(dir: &Path) -> Result<Self> {
         let files = Files::read(dir)?;
         let declared = Declarations::read(&files)?;
@@ -100,11 +104,11 @@ impl Tokenizer {
         Tokenizer::new(built, dir, files, templates, extra.collect())
     }
 
-    /// From the bytes of a `tokenizer.json`, taken as it is; `origin` is the path that errors name.
+    /// Reads the bytes of a `tokenizer.json` as they are. Errors name `origin` as the path.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if they are not one.
+    /// [`Error::File`] if the bytes are not a valid `tokenizer.json`.
     pub fn from_json(bytes: &[u8], origin: &Path) -> Result<Self> {
         let built = build::alone(bytes, origin)?;
         Tokenizer::new(built, origin, Files::only(bytes), Vec::new(), Vec::new())
@@ -147,13 +151,13 @@ impl Tokenizer {
         self.inner = inner;
     }
 
-    /// The directory or file that it was read from.
+    /// The directory or file from which the tokenizer was read.
     pub fn origin(&self) -> &Path {
         &self.origin
     }
 
-    /// The text that a token adds to what comes before it; the token as the vocabulary spells it where that is
-    /// none or half a character.
+    /// The text that a token appends to a decoded text. If the token decodes to no text or to a part of a
+    /// character, returns the vocabulary's spelling of the token.
     pub fn token_text(&self, id: u32) -> String {
         let spelled = || self.inner.id_to_token(id).unwrap_or_default();
         match self.inner.decode(&[id], false) {
@@ -162,28 +166,28 @@ impl Tokenizer {
         }
     }
 
-    /// What the files say and this tokenizer does not do, as transformers does not either, and tokens that
-    /// [`Tokenizer::fit`] set aside: a sentence each, to be printed.
+    /// Sentences to print, one per note: settings in the files that neither transformers nor this tokenizer
+    /// applies, and tokens that [`Tokenizer::fit`] removed.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The ids of `text`, all of them: nothing is added, cut or padded, whatever `tokenizer.json`
-    /// asks for. A special token spelled out in `text` becomes its one id, as in transformers.
+    /// All token ids of `text`. Nothing is added, truncated or padded, whatever `tokenizer.json` asks for. A
+    /// special token spelled out in `text` becomes its id, as in transformers.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if the tokenizer's model refuses.
+    /// [`Error::File`] if the tokenizer's model fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_as(text, false)
     }
 
-    /// [`Tokenizer::encode`] with [`Tokenizer::begin`] before and [`Tokenizer::end`] behind it: what
-    /// `tokenizer(text).input_ids` is in transformers.
+    /// [`Tokenizer::encode`] between [`Tokenizer::begin`] and [`Tokenizer::end`]: transformers'
+    /// `tokenizer(text).input_ids`.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`Tokenizer::encode`].
     pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_as(text, true)
     }
@@ -202,36 +206,36 @@ impl Tokenizer {
         }
     }
 
-    /// The special tokens with a role (`bos_token`, `eos_token`, …), under the names by which chat
-    /// templates ask for them: transformers' `special_tokens_map`.
+    /// The special tokens with a role (`bos_token`, `eos_token`, …), under the names that chat templates use:
+    /// transformers' `special_tokens_map`.
     pub fn named_tokens(&self) -> &[NamedToken] {
         &self.named
     }
 
-    /// The special token in the role `name`.
+    /// The special token with the role `name`.
     pub fn named(&self, name: &str) -> Option<&NamedToken> {
         self.named.iter().find(|named| named.name == name)
     }
 
-    /// Special tokens without a role: `additional_special_tokens`, or `extra_special_tokens` since
+    /// Special tokens without a role: the key `additional_special_tokens`, renamed `extra_special_tokens` in
     /// transformers 5.
     pub fn additional_special_tokens(&self) -> &[String] {
         &self.extra
     }
 
-    /// The text of `ids`, without special tokens and without ids that have no token (the padding
-    /// of a model's vocabulary). Bytes that are not UTF-8 become U+FFFD.
+    /// The text of `ids`. Special tokens are left out, and so are ids without a token (the padding of a model's
+    /// vocabulary). Bytes that are not UTF-8 become U+FFFD.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if the tokenizer's decoder refuses.
+    /// [`Error::File`] if the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner
             .decode(ids, true)
             .map_err(|error| self.broken("decode", &error))
     }
 
-    /// Decodes ids one at a time, as they are generated.
+    /// A stream that decodes generated ids one at a time.
     pub fn stream(&self) -> TextStream<'_> {
         TextStream::new(self)
     }

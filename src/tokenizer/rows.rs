@@ -1,4 +1,4 @@
-//! Tokens for which a model has no embedding row.
+//! Handles tokens for which a model has no embedding row.
 
 use serde_json::Value;
 
@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 /// A token of the vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenId {
-    /// The token as the vocabulary spells it.
+    /// The vocabulary's spelling of the token.
     pub text: String,
-    /// Its id.
+    /// The token's id.
     pub id: u32,
 }
 
@@ -21,7 +21,7 @@ impl std::fmt::Display for TokenId {
     }
 }
 
-/// The most tokens that a message names.
+/// The largest number of tokens that a message names.
 const NAMED: usize = 8;
 
 fn list(tokens: &[TokenId]) -> String {
@@ -33,13 +33,14 @@ fn list(tokens: &[TokenId]) -> String {
 }
 
 impl Tokenizer {
-    /// Highest id + 1, added tokens included: the fewest embedding rows with which every text can be read.
+    /// The highest token id + 1, added tokens included: the smallest number of embedding rows that has a row
+    /// for every token.
     pub fn vocab_size(&self) -> usize {
         let highest = self.inner.get_vocab(true).into_values().max();
         highest.map_or(0, |id| id as usize + 1)
     }
 
-    /// The tokens whose ids are `rows` or more, by id: a model with that many embedding rows has none for
+    /// The tokens with ids from `rows` on, sorted by id. A model with `rows` embedding rows has no row for
     /// them.
     pub fn tokens_from(&self, rows: usize) -> Vec<TokenId> {
         let vocab = self.inner.get_vocab(true).into_iter();
@@ -49,16 +50,17 @@ impl Tokenizer {
         tokens
     }
 
-    /// Fits the tokenizer to a model of `rows` embedding rows. Files often declare a token that never got a
-    /// row (`add_special_tokens({"pad_token": "[PAD]"})` without `resize_token_embeddings`, or a default of
-    /// transformers' class that the vocabulary lacks). Nothing here pads, so such a token does no harm as
-    /// long as no text needs it: it is no longer looked for in text, and [`Tokenizer::notes`] names it.
-    /// Afterwards no text gets an id of `rows` or more.
+    /// Fits the tokenizer to a model with `rows` embedding rows. Files often declare a token without a row:
+    /// `add_special_tokens({"pad_token": "[PAD]"})` without `resize_token_embeddings`, or a default of
+    /// transformers' class that the vocabulary lacks. This program never pads, so such a token is harmless as
+    /// long as no text needs it. `fit` removes the token from the tokenizer, and [`Tokenizer::notes`] names it.
+    /// Afterwards every id of every text is below `rows`.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] naming the tokens and the ways out, if the model needs one of them: it is part of the
-    /// vocabulary itself, its own chat template writes it, or it is put before or behind every text.
+    /// [`Error::File`] if the model needs a token without a row: the token belongs to the vocabulary itself,
+    /// the model's chat template writes it, or the tokenizer puts it before or behind every text. The error
+    /// names the tokens and possible solutions.
     pub fn fit(&mut self, rows: usize) -> Result<()> {
         let beyond = self.tokens_from(rows);
         if beyond.is_empty() {
@@ -106,7 +108,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Refuses tokens without a row that the model cannot do without.
+    /// Refuses tokens that the model needs but has no row for.
     fn refuse_needed(&self, beyond: &[TokenId], rows: usize) -> Result<()> {
         let written = |token: &&TokenId| {
             let roles = self.named.iter().filter(|named| named.text == token.text);
@@ -138,7 +140,8 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Takes added tokens out of the tokenizer, which the tokenizers crate has no other way to do.
+    /// Removes added tokens from the tokenizer. The tokenizers crate has no method for that, so this edits the
+    /// serialized tokenizer and parses it again.
     fn forget(&mut self, tokens: &[TokenId]) -> Result<()> {
         let broken = |error: String| {
             let what = format!("its tokens without an embedding row cannot be set aside: {error}");

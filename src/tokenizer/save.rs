@@ -1,4 +1,4 @@
-//! The tokenizer's part of a model folder that training leaves behind.
+//! Writes the tokenizer's files into the model folder that training produces.
 
 use std::path::Path;
 
@@ -10,14 +10,15 @@ use super::files::{self, write};
 use crate::error::Result;
 
 impl Tokenizer {
-    /// Writes the tokenizer into the model directory `dir`, so that transformers' `AutoTokenizer`
-    /// finds there what this tokenizer computes: the files it was read from, chat templates among them, plus
-    /// `tokenizer.json` and a minimal `tokenizer_config.json` where those were missing.
-    /// `max_length` is the model's longest sequence in tokens.
+    /// Writes the tokenizer into the model folder `dir`. transformers' `AutoTokenizer` then computes the same
+    /// ids from that folder. Writes all files that were read, chat templates included, and adds a
+    /// `tokenizer.json` and a minimal `tokenizer_config.json` if they are missing. `max_length` is the model's
+    /// longest sequence in tokens.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Io`]; [`crate::Error::File`] if the tokenizer cannot be serialized.
+    /// [`crate::Error::Io`] if a file cannot be written; [`crate::Error::File`] if the tokenizer cannot be
+    /// serialized.
     pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         self.files.write(dir)?;
         if !self.files.has(files::TOKENIZER) {
@@ -33,8 +34,8 @@ impl Tokenizer {
     }
 
     pub(super) fn minimal_config(&self, max_length: usize) -> Value {
-        // The class that takes a tokenizer.json as it is would also hand the model token types, which GPT-2
-        // adds to its embeddings, so the inputs are named.
+        // `PreTrainedTokenizerFast` would also pass token types to the model, and GPT-2 adds their embeddings.
+        // `model_input_names` prevents this.
         let class = match self.class {
             Class::Gpt2 => GPT2_CLASS,
             Class::AsWritten => PLAIN_CLASS,

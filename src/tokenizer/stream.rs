@@ -1,13 +1,13 @@
-//! Text from ids that arrive one at a time.
+//! Decodes ids that arrive one at a time.
 
 use super::Tokenizer;
 use crate::error::Result;
 
-/// Text as it becomes complete: see [`Tokenizer::stream`].
+/// Returns text as soon as it is complete: see [`Tokenizer::stream`].
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     ids: Vec<u32>,
-    /// Bytes of text handed out.
+    /// Bytes of the decoded text that were returned already.
     given: usize,
 }
 
@@ -20,21 +20,21 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Takes the next id; returns the text that it completes, if any. A character spread over
-    /// several tokens appears with the last of them.
+    /// Takes the next id. Returns the text that it completes, if any: a character spread over several tokens is
+    /// returned with its last token.
     ///
     /// # Errors
     ///
     /// As for [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.ids.push(id);
-        // Decoding from the start each time is quadratic, and unnoticeable at GPT-2's lengths.
+        // Each call decodes all ids again. This is quadratic, and unnoticeable at GPT-2's lengths.
         let text = self.tokenizer.decode(&self.ids)?;
-        // A character still without its last bytes decodes to U+FFFD.
+        // A character that lacks its last bytes decodes to U+FFFD.
         Ok(self.advance(text.trim_end_matches(char::REPLACEMENT_CHARACTER)))
     }
 
-    /// What is left at the end: U+FFFD for a character that was never completed.
+    /// The rest of the text at the end: U+FFFD for a character that was never completed.
     ///
     /// # Errors
     ///

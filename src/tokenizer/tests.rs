@@ -11,7 +11,7 @@ use std::fs;
 use tempfile::TempDir;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-/// Ids of [`tiny`]: 256 bytes, four merges, `<|endoftext|>`.
+/// The number of ids of [`tiny`]: 256 bytes, four merge rules, `<|endoftext|>`.
 pub(crate) const TINY_SIZE: usize = 261;
 
 /// A directory with the vocab.json and merges.txt of a byte-level BPE that knows `hello`.
@@ -42,7 +42,7 @@ fn from_value(json: &serde_json::Value) -> Tokenizer {
     Tokenizer::from_json(json.to_string().as_bytes(), Path::new("starter")).unwrap()
 }
 
-/// [`tiny`] with further files; `null` for one removes it.
+/// [`tiny`] with further files. A file set to `null` is removed.
 fn with_files(files: serde_json::Value) -> (TempDir, Result<Tokenizer>) {
     let dir = tiny_dir();
     for (name, content) in files.as_object().unwrap() {
@@ -68,7 +68,7 @@ fn vocab_and_merges_make_gpt2s_tokenizer() {
     assert_eq!(tokenizer.vocab_size(), TINY_SIZE);
     assert_eq!(tokenizer.eos(), Some(260));
     assert_eq!(tokenizer.encode("hello").unwrap(), [259]);
-    // No space is put before the first word, and one that is there is kept.
+    // No space is added before the first word, and an existing space is kept.
     let space = tokenizer.encode(" ").unwrap();
     let spaced = tokenizer.encode(" hello").unwrap();
     assert_eq!(spaced, [space, vec![259]].concat());
@@ -135,7 +135,7 @@ fn a_stream_flushes_what_was_never_finished() {
     assert_eq!(stream.push(crab[0]).unwrap(), None);
     assert_eq!(stream.push(crab[1]).unwrap(), None);
     assert_eq!(stream.flush().unwrap().as_deref(), Some("\u{FFFD}"));
-    // A broken character followed by text is printed with the text.
+    // An incomplete character followed by text is returned together with that text.
     let mut stream = tokenizer.stream();
     stream.push(crab[0]).unwrap();
     let hello = stream.push(259).unwrap();
@@ -161,13 +161,13 @@ fn saving_keeps_the_files_and_adds_what_is_missing() {
     assert_eq!(config["model_max_length"], 64);
     assert_eq!(config["tokenizer_class"], "GPT2Tokenizer");
 
-    // The tokenizer.json written beside them is the same tokenizer.
+    // The new tokenizer.json gives the same tokenizer as the copied files.
     let again = Tokenizer::load(to.path()).unwrap();
     let text = "hello hello, wörld<|endoftext|>";
     assert_eq!(again.encode(text).unwrap(), tokenizer.encode(text).unwrap());
     assert_eq!(again.decode(&[259, 260]).unwrap(), "hello");
 
-    // Saved once more, every file is an original.
+    // The second save copies every file unchanged.
     let last = tempfile::tempdir().unwrap();
     again.save(last.path(), 128).unwrap();
     for name in ["tokenizer.json", "tokenizer_config.json"] {

@@ -1,4 +1,4 @@
-//! Where a tokenizer's vocabulary is from: `vocab.json` and `merges.txt`, or a `tokenizer.json`.
+//! Reads a tokenizer's vocabulary and merge rules from `vocab.json` and `merges.txt`, or from `tokenizer.json`.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::class::{CLASS, GPT2_CLASS, PLAIN_CLASS};
 use super::files::{self, Files};
 use crate::error::{Error, Result};
 
-/// A `tokenizer.json`, as far as another class than its own reads it.
+/// The parts of a `tokenizer.json` that GPT-2's class reads or names in notes.
 #[derive(Deserialize)]
 pub(super) struct Written {
     #[serde(default)]
@@ -39,7 +39,7 @@ struct Added {
 }
 
 impl Written {
-    /// GPT-2's tokenizer over this one's vocabulary, merges and post-processor.
+    /// GPT-2's tokenizer with this file's vocabulary, merge rules and post-processor.
     pub(super) fn as_gpt2(
         &self,
         prefix_space: bool,
@@ -81,7 +81,7 @@ impl Written {
         Ok(inner)
     }
 
-    /// The added tokens that `inner` does not have, which another file's list has displaced.
+    /// The file's added tokens that `inner` lacks because another file's list replaces them.
     pub(super) fn displaced(&self, inner: &tokenizers::Tokenizer) -> Vec<&str> {
         let present = inner.get_added_vocabulary().get_vocab();
         let tokens = self.added_tokens.iter().map(|token| token.content.as_str());
@@ -90,7 +90,7 @@ impl Written {
             .collect()
     }
 
-    /// Pairs of tokens: as a list of two, or with a space between.
+    /// The merge rules. Each is a pair of tokens: a list of two, or a text with a space between them.
     fn merges(&self) -> Result<Merges, String> {
         let list = self.model.get("merges").and_then(Value::as_array);
         let pair = |merge: &Value| match merge {
@@ -106,7 +106,7 @@ impl Written {
             .collect()
     }
 
-    /// Says which parts GPT-2's class leaves out though they would change ids.
+    /// Adds a note about the parts that would change ids but that GPT-2's class ignores.
     pub(super) fn note_unused(&self, prefix_space: bool, notes: &mut Vec<String>) {
         let of_model = |key: &str| self.model.get(key).unwrap_or(&Value::Null);
         let set = |value: &Value| match value {
@@ -138,13 +138,13 @@ impl Written {
     }
 }
 
-/// A `tokenizer.json` as it is; `path` is its name in errors.
+/// Parses a `tokenizer.json` as it is. Errors name `path`.
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
     tokenizers::Tokenizer::from_bytes(bytes)
         .map_err(|error| Error::file(path, format!("not a tokenizer: {error}"), HELP))
 }
 
-/// GPT-2's tokenizer over `vocab.json` and `merges.txt`.
+/// GPT-2's tokenizer with the vocabulary of `vocab.json` and the merge rules of `merges.txt`.
 pub(super) fn from_vocab_and_merges(
     prefix_space: bool,
     files: &Files,
@@ -163,7 +163,8 @@ pub(super) fn from_vocab_and_merges(
     gpt2(vocab, parse_merges(merges, &path)?, prefix_space, &path)
 }
 
-/// GPT-2's tokenizer as transformers' `GPT2Tokenizer` builds it; `path` is where the merges are from.
+/// GPT-2's tokenizer as transformers' `GPT2Tokenizer` builds it. `path` is the file of the merge rules, for
+/// errors.
 fn gpt2(
     vocab: Vocab,
     merges: Merges,
@@ -181,7 +182,7 @@ fn gpt2(
     Ok(inner)
 }
 
-/// The pairs of `merges.txt`, in order of rank: two tokens and a space between on each line.
+/// The merge rules of `merges.txt`, in order of rank. Each line holds two tokens with a space between them.
 fn parse_merges(text: &str, path: &Path) -> Result<Merges> {
     let lines = text.lines().enumerate();
     let is_version = |at, line: &str| at == 0 && line.starts_with("#version");

@@ -1,5 +1,5 @@
-//! Jinja's filters with Python's meaning. Those that no conversation needs (`urlize`, `xmlattr` and their like)
-//! are unknown here, and a template that uses one is refused by its name.
+//! Jinja's filters with Python's meaning. Filters that no conversation needs (`urlize`, `xmlattr` and similar
+//! ones) are unknown here; a template that uses one is refused with the filter's name.
 
 mod numbers;
 mod sequences;
@@ -103,7 +103,7 @@ const FILTERS: [(&str, Filter); 52] = [
     ("wordwrap", |_, _, _| unsupported("wordwrap")),
 ];
 
-/// Registers all of them.
+/// Registers all filters.
 pub(super) fn register(env: &mut Environment) {
     for (name, filter) in FILTERS {
         env.add_filter(name, move |state: &mut State, rest: AnyArguments| {
@@ -115,7 +115,7 @@ pub(super) fn register(env: &mut Environment) {
     }
 }
 
-/// Whether there is a filter of this name.
+/// True if a filter with this name exists.
 pub(super) fn is_known(name: &str) -> bool {
     FILTERS.iter().any(|(known, _)| *known == name)
 }
@@ -127,7 +127,7 @@ fn unsupported(name: &str) -> Result<Value, Error> {
     ))
 }
 
-/// The failure of applying a function to a value that it is not for.
+/// The error of a function that does not accept this type of value.
 fn bad_operand(function: &str, value: &Value) -> Error {
     if value.is_undefined() {
         return undefined();
@@ -146,7 +146,7 @@ fn default(_: &mut State, value: &Value, rest: Arguments) -> Result<Value, Error
     Ok(value.clone())
 }
 
-/// An attribute alone, never an item: of what a conversation holds, that is a method.
+/// Reads an attribute, never an item. The values of a conversation have no attributes except their methods.
 fn attr(_: &mut State, value: &Value, rest: Arguments) -> Result<Value, Error> {
     let bound = rest.bind("attr", ["name"], 1)?;
     let name = bound.required_text(0)?;

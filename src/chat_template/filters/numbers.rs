@@ -1,4 +1,4 @@
-//! Filters that make numbers.
+//! Filters that return numbers.
 
 use minijinja::{Error, State, Value};
 
@@ -99,7 +99,7 @@ pub(super) fn round(_: &mut State, value: &Value, rest: Arguments) -> Result<Val
     let float = number.float();
     match (bound.text(1)?.unwrap_or("common"), number) {
         ("common", Number::Int(whole)) => Ok(int(whole)),
-        // The decimal digits of the float itself, halves to even, as Python rounds.
+        // Rounds the exact decimal value of the float, halves to even, as Python does.
         ("common", Number::Float(_)) => Ok(Value::from(
             format!("{float:.digits$}").parse().unwrap_or(float),
         )),

@@ -1,4 +1,4 @@
-//! Filters of lists, dicts and whatever else can be iterated.
+//! Filters of lists, dicts and other iterables.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -27,7 +27,7 @@ pub(super) fn batch(_: &mut State, value: &Value, rest: Arguments) -> Result<Val
     Ok(generator(rows.into_iter().map(Value::from).collect()))
 }
 
-/// An argument that is a number of things, at least one.
+/// A count argument, at least 1.
 fn positive<const N: usize>(bound: &Bound<N>, at: usize) -> Result<usize, Error> {
     let number = usize::try_from(bound.int(at, 0)?).unwrap_or(0);
     if number == 0 {
@@ -55,7 +55,7 @@ pub(super) fn length(_: &mut State, value: &Value, rest: Arguments) -> Result<Va
     length.map(Value::from).ok_or_else(no_length)
 }
 
-/// Sorts by keys, stably, as Python's `sorted` does; keys without an order are an error.
+/// Sorts stably by keys, as Python's `sorted` does. Keys without an order are an error.
 fn sorted<T>(
     mut values: Vec<(Value, T)>,
     reverse: bool,
@@ -74,7 +74,7 @@ fn sorted<T>(
     }
 }
 
-/// A text in lower case, for orders that ignore the case.
+/// The text in lower case, for orders that ignore case. Other values stay as they are.
 fn folded(value: Value) -> Value {
     match Python::from(&value) {
         Python::Str(text) => Value::from(text.to_lowercase()),
@@ -82,7 +82,7 @@ fn folded(value: Value) -> Value {
     }
 }
 
-/// The value itself, or in lower case unless the case counts.
+/// The sort key of a value: lower case, unless the order is case-sensitive.
 fn key(value: Value, case_sensitive: bool) -> Value {
     if case_sensitive { value } else { folded(value) }
 }
@@ -126,7 +126,7 @@ pub(super) fn last(_: &mut State, value: &Value, rest: Arguments) -> Result<Valu
     Ok(items(value)?.pop().unwrap_or_default())
 }
 
-/// What `attribute="a.0.b"` leads to: items by name or number, one after the other.
+/// Follows a path such as `attribute="a.0.b"`: one item after the other, by name or by index.
 fn path(value: &Value, attribute: &Value) -> Result<Value, Error> {
     let Some(path) = attribute.as_str() else {
         return item(value, attribute);
@@ -143,7 +143,7 @@ fn path(value: &Value, attribute: &Value) -> Result<Value, Error> {
     Ok(found)
 }
 
-/// [`path`], with something else in place of what is undefined.
+/// [`path`], with a default for undefined values.
 fn path_or(value: &Value, attribute: &Value, default: Option<&Value>) -> Result<Value, Error> {
     let found = path(value, attribute)?;
     Ok(match default {
@@ -204,7 +204,7 @@ pub(super) fn join(_: &mut State, value: &Value, rest: Arguments) -> Result<Valu
     Ok(Value::from(texts.join(&between)))
 }
 
-/// What a generator makes of a false value, whatever it is: nothing.
+/// The items of a value. Every false value has no items, as in Jinja's `map` and `select`.
 fn items_if_true(value: &Value) -> Result<Vec<Value>, Error> {
     if value.is_true() {
         items(value)
@@ -245,7 +245,7 @@ pub(super) fn map(state: &mut State, value: &Value, rest: Arguments) -> Result<V
     Ok(generator(mapped))
 }
 
-/// `select`, `selectattr` and what they leave.
+/// `select`, `selectattr`, `reject` and `rejectattr`.
 pub(super) fn select(
     state: &mut State,
     value: &Value,
@@ -285,7 +285,7 @@ pub(super) fn select(
     Ok(generator(selected))
 }
 
-/// `min` or `max`: the first of those that are equal.
+/// `min` or `max`. Of equal items, the first wins.
 pub(super) fn extreme(
     value: &Value,
     rest: Arguments,

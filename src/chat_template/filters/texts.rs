@@ -1,4 +1,4 @@
-//! Filters that make texts.
+//! Filters that return texts.
 
 use minijinja::value::Kwargs;
 use minijinja::{Error, State, Value};
@@ -10,7 +10,7 @@ use crate::chat_template::operators::{add, all_converted, printf};
 use crate::chat_template::texts::{is_space, padded, replaced, split_lines};
 use crate::chat_template::values::{error, text};
 
-/// A text changed by a function without arguments.
+/// Applies a function to a text. The filter takes no arguments.
 pub(super) fn changed<T: Into<String>>(
     value: &Value,
     rest: Arguments,
@@ -90,7 +90,7 @@ pub(super) fn replace(_: &mut State, value: &Value, rest: Arguments) -> Result<V
     Ok(Value::from(replaced(&text(value), &old, &new, count)?))
 }
 
-/// Jinja's own title case: a word begins behind white space, a hyphen or an opening bracket.
+/// Jinja's own title case. A new word begins behind white space, a hyphen or an opening bracket.
 pub(super) fn title(source: &str) -> String {
     let separates = |c: char| is_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
     let mut written = String::with_capacity(source.len());

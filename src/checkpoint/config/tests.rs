@@ -73,7 +73,7 @@ fn refuses_what_is_not_implemented_by_name() {
         let text = parse(&with(key, value.clone())).unwrap_err().to_string();
         assert!(text.contains(&format!("`{key}` is {value}: ")), "{text}");
         assert!(text.contains(otherwise), "{text}");
-        // Without the key the model would load, and be another one.
+        // Without the key, the file would load as another model.
         assert!(text.contains("help: use another model"), "{text}");
         assert!(!text.contains("no such key"), "{text}");
     }
@@ -261,7 +261,8 @@ fn what_is_saved_stops_where_training_ended_the_texts() {
 
 #[test]
 fn the_saved_class_is_the_language_model() {
-    // Of a bare `GPT2Model`, of a script that wrote none, and of one that is more than is saved.
+    // The config of a bare `GPT2Model`, of a script that wrote no class, and of a class with more parts than
+    // are saved.
     for class in [
         json!(["GPT2Model"]),
         Value::Null,

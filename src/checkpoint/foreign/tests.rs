@@ -1,6 +1,6 @@
 use super::*;
 
-/// What a folder with these empty files is said to be.
+/// The error for a folder with these empty files.
 fn said(files: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     for file in files {
@@ -103,7 +103,7 @@ fn models_a_level_down_are_named() {
     );
     assert!(text.ends_with("/checkpoint-1000"), "{text}");
 
-    // The Hub's cache.
+    // The layout of the Hub's cache.
     let text = said(&[
         "blobs/0",
         "refs/main",

@@ -6,14 +6,14 @@ use safetensors::tensor::TensorView;
 use super::*;
 use crate::checkpoint::{INDEX_FILE, WEIGHTS_FILE, initial, tiny_dims};
 
-/// A tensor to be stored: name, type, shape, bytes.
+/// A tensor to store: name, type, shape, bytes.
 type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
 
 fn le_bytes<const N: usize>(values: &[f32], convert: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|&x| convert(x)).collect()
 }
 
-/// The tiny model's parameters in F32, their names after `prefix`.
+/// The tiny model's parameters in F32, with `prefix` before each name.
 fn entries(prefix: &str) -> Vec<Entry> {
     let dims = tiny_dims();
     let weights = initial(&dims, 5);
@@ -111,8 +111,8 @@ fn masks_and_a_tied_head_are_passed_over() {
     assert_eq!(parse(&entries).unwrap(), initial(&tiny_dims(), 5));
 }
 
-/// The parameters as `safetensors.torch.save_model(GPT2LMHeadModel)` names them (safetensors 0.8.0): of the
-/// two names of one tensor it keeps the head's.
+/// The parameters with the names that `safetensors.torch.save_model(GPT2LMHeadModel)` gives them (safetensors
+/// 0.8.0): of the two names of the tied tensor, it keeps the head's.
 fn entries_with_head_alone(prefix: &str) -> Vec<Entry> {
     let mut entries = entries(prefix);
     entry(&mut entries, &format!("{prefix}wte.weight")).0 = HEAD.into();
@@ -126,7 +126,7 @@ fn a_head_alone_is_the_embedding() {
         let entries = entries_with_head_alone(prefix);
         assert_eq!(parse(&entries).unwrap(), expected);
     }
-    // As that function says what it left out.
+    // `save_model` records the omitted name in the file's metadata.
     let alias = HashMap::from([("transformer.wte.weight".into(), HEAD.into())]);
     let file = file_saying(&entries_with_head_alone("transformer."), Some(alias));
     let weights = Weights::parse(&file, Path::new("w.safetensors"), &tiny_dims());
@@ -199,7 +199,7 @@ fn a_tensor_stored_twice_is_refused() {
 #[test]
 fn a_wrong_shape_says_both() {
     let mut entries = entries("");
-    // As a torch Linear would store it, transposed.
+    // A torch Linear would store the matrix transposed.
     entry(&mut entries, "h.0.mlp.c_fc.weight").2 = vec![10, 6];
     let expected = "its shape is [10, 6], but config.json makes it [6, 10]";
     assert_refused(&entries, "h.0.mlp.c_fc.weight", expected);

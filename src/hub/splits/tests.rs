@@ -10,7 +10,7 @@ fn entries(paths: &[String]) -> Vec<Entry> {
     paths.iter().map(entry).collect()
 }
 
-/// `tests/hub_splits/make_splits.py` asked Python's `datasets`.
+/// The expected splits are those of Python's `datasets`, recorded by `tests/hub_splits/make_splits.py`.
 #[test]
 fn splits_are_those_of_datasets() {
     #[derive(Deserialize)]
@@ -78,7 +78,7 @@ fn readmes_that_cannot_be_used_are_refused() {
     );
     let pattern = readme("configs:\n- config_name: a\n  data_files: a/b**c\n").unwrap();
     assert!(pattern[0].splits(&[]).unwrap_err().contains("a/b**c"));
-    // Bounded, however often it repeats itself.
+    // Aliases that multiply exponentially are refused.
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let before = format!("*a{}, ", i - 1).repeat(10);

@@ -1,4 +1,4 @@
-//! The fast way beside the crate's own: ids must be equal.
+//! Compares the ids of the fast encoder with the crate's ids.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::Tokenizer;
 use super::{from_value, tiny, tiny_json};
 
-/// What GPT-2's regular expression tells apart, and what stands at its edges.
+/// Samples of each kind of character in GPT-2's regular expression, and of the boundaries between kinds.
 const PIECES: [&str; 44] = [
     "hello",
     "he",
@@ -85,13 +85,13 @@ fn ids_are_those_of_the_crate() {
             let mut text = String::new();
             for _ in 0..count {
                 match rng.random_range(0..5) {
-                    // Any character at all.
+                    // A random character.
                     0 => text.extend(char::from_u32(rng.random_range(0..0x2_0000))),
                     _ => text.push_str(PIECES[rng.random_range(0..PIECES.len())]),
                 }
             }
             let theirs = tokenizer.inner.encode_fast(text.as_str(), false).unwrap();
-            // Twice: from the model, and from memory.
+            // The first pass encodes with the model, the second reads the cache.
             for _ in 0..2 {
                 let ours = fast.encode(&text, tokenizer.inner.get_model()).unwrap();
                 assert_eq!(ours, theirs.get_ids(), "{name}: {text:?}");
@@ -104,7 +104,7 @@ fn ids_are_those_of_the_crate() {
 fn every_character_is_of_the_kind_that_the_crate_takes_it_for() {
     let tokenizer = tiny();
     let fast = tokenizer.byte_level.as_ref().unwrap();
-    // Between a letter, a number and a sign each kind of character splits in another way.
+    // Between a letter, a number and a sign, each kind of character gives another split.
     for code in (0..=0x10_FFFF).step_by(7).chain(0..0x3000) {
         let Some(c) = char::from_u32(code) else {
             continue;
@@ -128,6 +128,6 @@ fn other_tokenizers_take_the_crates_way() {
         let tokenizer = from_value(&json);
         assert!(tokenizer.byte_level.is_none(), "{json}");
     }
-    // A text that spells an added token does, too.
+    // A text that spells an added token also goes to the crate.
     assert_eq!(tiny().encode("hello<|endoftext|>").unwrap(), [259, 260]);
 }

@@ -1,4 +1,4 @@
-//! What files say wrongly, and what they say in vain.
+//! Tests invalid declarations, and declarations without effect.
 
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::super::{ConfigIds, EndOfText};
 use super::{TINY_SIZE, with_files};
 
-/// The decision for the tiny tokenizer with `files`, for a model with a row for each of its ids.
+/// The decision for the tiny tokenizer with `files` and a model that has a row for each id.
 fn decide(files: Value, config: ConfigIds, generation: &[u32]) -> EndOfText {
     decide_within(files, config, generation, usize::MAX)
 }
@@ -64,7 +64,7 @@ fn the_tokenizers_own_file_goes_before_config_json() {
     };
     assert_eq!(decide(files.clone(), ids(&[0]), &[]), expected);
 
-    // A special token of config.json ends a text as well; and so does all that generation_config.json lists.
+    // Generation also stops at a special token of config.json, and at every id of generation_config.json.
     let both = decide(files.clone(), ids(&[260]), &[]);
     assert_eq!(both.stops, [261, 260]);
     let listed = decide(files, ids(&[261]), &[0, 260]);
@@ -100,7 +100,7 @@ fn an_end_of_text_of_another_name_is_found_without_config_json() {
         ..ENDS
     };
     for config in [ConfigIds::Absent, ConfigIds::Null] {
-        // Named by the files, or by nobody.
+        // A file names the end-of-text token, or no file does.
         for files in [
             json!({ "vocab.json": vocab(&["</s>"]), "tokenizer_config.json": { "eos_token": "</s>" } }),
             json!({ "vocab.json": vocab(&["</s>"]), "special_tokens_map.json": { "eos_token": "</s>" } }),

@@ -1,4 +1,4 @@
-//! Folders of every arrangement, held to what transformers and TRL make of them: see
+//! Compares many kinds of tokenizer folders with recorded results of transformers and TRL: see
 //! tests/words/make_fixtures.py.
 
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ fn special_tokens_of_a_template_are_tokens_and_those_of_its_content_are_text() {
             let at = format!("{}: {text:?}", folder.name);
             let guarded = tokenizer.guard(text);
             assert_eq!(guarded.tokens, sample.special, "{at}");
-            // Content alone is text; and without a mark, nothing differs.
+            // Guarded content is all text. A text without marks encodes as with `encode`.
             let split = sample.split.as_ref().unwrap_or(&sample.encode);
             assert_eq!(
                 tokenizer.encode_guarded(&guarded.text).unwrap(),
@@ -200,7 +200,7 @@ fn what_is_saved_is_read_as_the_source_was() {
             let saved = fs::read_to_string(to.path().join(name)).unwrap();
             assert_eq!(saved, expected.texts[key], "{}: {name}", folder.name);
         }
-        // The model's own config.json is there in every output.
+        // Every output folder also gets the model's own config.json.
         let config = &expected.texts[&folder.files["config.json"]];
         fs::write(to.path().join("config.json"), config).unwrap();
         let again = Tokenizer::load(to.path()).unwrap();

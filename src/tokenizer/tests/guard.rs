@@ -4,7 +4,7 @@ use serde_json::json;
 use super::super::{Tokenizer, unguarded};
 use super::{tiny, tiny_json, with_files};
 
-/// What random texts are made of: special tokens of every kind, parts of them, and what stands beside them.
+/// Pieces of random texts: special tokens of every kind, parts of special tokens, and neighbouring characters.
 const PIECES: [&str; 20] = [
     "<|endoftext|>",
     "<|im_end|>",
@@ -27,7 +27,7 @@ const PIECES: [&str; 20] = [
     "_",
     "🐸",
 ];
-/// Noncharacters, among them those that mark.
+/// Noncharacters, the marks among them.
 const MARKS: [&str; 5] = ["\u{FDD0}", "\u{FDD1}", "\u{FDD2}", "\u{FDD3}", "\u{FDD4}"];
 
 fn tokenizers() -> Vec<Tokenizer> {
@@ -58,7 +58,7 @@ fn tokenizers() -> Vec<Tokenizer> {
     vec![tiny(), as_gpt2.1.unwrap(), as_written.1.unwrap()]
 }
 
-/// Random texts out of `pieces`, the same each time.
+/// Random texts made of `pieces`, the same in every run.
 fn texts(pieces: &[&str]) -> Vec<String> {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(9);
     let text = |_| {
@@ -124,7 +124,7 @@ fn a_template_may_cut_content_up() {
         .text;
     let parts: Vec<_> = guarded.split("<|endoftext|>").collect();
     assert_eq!(parts.len(), 3);
-    // What is left of a mark protects nothing that comes behind it from elsewhere, but the place.
+    // A mark cut off from its token is removed all the same. A second mark at the same place changes nothing.
     let joined = format!("{}<|endoftext|>{}", parts[1], parts[0]);
     assert_eq!(unguarded(&joined), "he <|endoftext|>hello\u{FDD0}");
     let content = tokenizer.guard("<|endoftext|>").text;
@@ -148,13 +148,13 @@ fn content_without_special_tokens_is_not_copied() {
 fn a_guard_whose_token_is_gone_guards_nothing() {
     let tokenizer = tiny();
     let guarded = tokenizer.guard("hello<|endoftext|>").text.into_owned();
-    // A template takes the token out of the content, and writes its own behind it.
+    // A template removes the token from the content and writes its own token behind the content.
     let taken_out = guarded.replace("<|endoftext|>", "") + "<|endoftext|>";
     assert_eq!(tokenizer.encode_guarded(&taken_out).unwrap(), [259, 260]);
     let (before, _) = guarded.split_once("<|endoftext|>").unwrap();
     let cut_off = format!("{before}<|endoftext|>");
     assert_eq!(tokenizer.encode_guarded(&cut_off).unwrap(), [259, 260]);
-    // The content's own stays text, whatever follows.
+    // The content's own token stays text, whatever follows it.
     let both = tokenizer
         .encode_guarded(&format!("{guarded}<|endoftext|>"))
         .unwrap();
