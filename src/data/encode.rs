@@ -1,4 +1,4 @@
-//! One record → the token ids of a pair, budgets applied.
+//! Turns one record into the token ids of a pair and applies the budgets.
 
 use super::audit::{Facts, Lengths, Specials};
 use super::message::Message;
@@ -10,23 +10,23 @@ use super::{Codec, Example};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
-/// What becomes of a record that is in order.
+/// The result of a valid record.
 pub(super) enum Outcome {
     /// A pair to train on.
     Pair(Box<Encoded>),
-    /// A pair that teaches nothing.
+    /// A pair that is left out because it teaches nothing.
     Dropped(Reason),
-    /// A completion with a label: its other side is in another record.
+    /// A labelled completion: another record has the other side of its pair.
     Side(Box<Side>),
 }
 
-/// A pair with what there is to say about it.
+/// A pair and the facts for the audit.
 pub(super) struct Encoded {
     pub example: Example,
     pub facts: Facts,
 }
 
-/// A completion that is labelled good or bad, and waits for one of the other label.
+/// A completion labelled good or bad that waits for a completion of the other label.
 pub(super) struct Side {
     pub conversation: Vec<Message>,
     pub completion: String,
@@ -35,13 +35,13 @@ pub(super) struct Side {
     pub facts: Facts,
 }
 
-/// A bad and a good completion of one conversation.
+/// A good and a bad completion of one conversation.
 pub(super) struct Sides {
     pub chosen: Side,
     pub rejected: Side,
 }
 
-/// A record that was looked at.
+/// A record after reading: its place, and its outcome or error.
 pub(super) struct Looked {
     pub place: Place,
     pub outcome: Result<Outcome>,
@@ -54,16 +54,16 @@ pub(super) struct Encoder<'a> {
     reading: Reading,
 }
 
-/// Ids before the budgets.
+/// Token ids before the budgets.
 struct Ids {
     prompt: Vec<u32>,
-    /// The prompt alone, where its end may depend on the responses.
+    /// The ids of the prompt tokenized alone; `None` where `prompt` does not depend on the responses.
     alone: Option<Vec<u32>>,
-    /// Chosen, then rejected; a demonstration has no second.
+    /// Chosen, then rejected; a demonstration has only the first.
     answers: Vec<Vec<u32>>,
 }
 
-/// Why a record cannot be used: its own fault, or the tokenizer's.
+/// Why a record cannot be used: the record is at fault, or the tokenizer failed.
 enum Fault {
     Record(Problem),
     Tokenizer(Error),
@@ -121,7 +121,7 @@ impl<'a> Encoder<'a> {
         Looked { place, outcome }
     }
 
-    /// The pair of two labelled completions; it stands where the later one does.
+    /// Makes a pair of two labelled completions. Its place is that of the later one.
     pub fn sides(&self, sides: Sides) -> Looked {
         let Sides { chosen, rejected } = sides;
         let place = chosen.place.clone().max(rejected.place);
@@ -202,7 +202,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// A pair of texts that answer the same conversation.
+    /// Makes a pair of two responses to one conversation.
     fn pair(
         &self,
         conversation: &[Message],
@@ -217,7 +217,7 @@ impl<'a> Encoder<'a> {
         self.finish(ids, place, Facts { specials, ..facts })
     }
 
-    /// The ids of a conversation and its answers, and what special tokens were spelled out in them.
+    /// The ids of a conversation and its responses, and the special tokens spelled out in them.
     fn tokenize(
         &self,
         conversation: &[Message],
@@ -253,7 +253,7 @@ impl<'a> Encoder<'a> {
                 Boundary::Apart => Boundary::Joined,
                 Boundary::Joined => Boundary::Apart,
             };
-            // Where the other way cannot be taken at all, it differs too.
+            // A boundary that fails on this record counts as different.
             let other = self.ids(tokenizer, prompt, &wholes, other);
             let same = |other: Ids| other.prompt == ids.prompt && other.answers == ids.answers;
             specials.boundary_differs = Some(!other.is_ok_and(same));
@@ -261,7 +261,7 @@ impl<'a> Encoder<'a> {
         Ok((ids, specials))
     }
 
-    /// The prompt without the space at its end, if that is to begin the response.
+    /// The prompt without its last space, if the options give that space to the response.
     fn before_answer<'t>(&self, prompt: &'t str) -> Result<&'t str, Problem> {
         if !self.options.response_prefix_space {
             return Ok(prompt);
@@ -319,8 +319,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// `ids` with the end-of-text token behind them, unless it is there already or the template
-    /// writes its own.
+    /// Appends the end-of-text token to `ids`, unless the ids end with it already or the template
+    /// writes its own end.
     fn ended(&self, mut ids: Vec<u32>) -> Vec<u32> {
         if let (Some(end), true) = (self.codec.end.id, self.codec.template.wants_end())
             && !ids.is_empty()
@@ -383,12 +383,12 @@ impl<'a> Encoder<'a> {
         Ok(Outcome::Pair(Box::new(Encoded { example, facts })))
     }
 
-    /// Where a response's last token is that ends a text.
+    /// The position of the last token of a response that ends a text.
     fn end_of(&self, ids: &[u32]) -> Option<usize> {
         ids.iter().rposition(|id| self.codec.end.stops.contains(id))
     }
 
-    /// Cuts a prompt to its budget. What the tokenizer puts before a text stays there.
+    /// Cuts a prompt to its budget. Tokens that the tokenizer puts before every text stay.
     fn cut_prompt(&self, prompt: &mut Vec<u32>) {
         let max = self.options.max_prompt_tokens;
         if prompt.len() > max {
@@ -422,8 +422,9 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The last token of a response is predicted and never read: it needs no position. What is too long is
-    /// the budgets' fault, not the record's, which would be left out with --skip-bad-records.
+    /// Checks that a pair fits into the model's positions. The last token of a response is predicted and
+    /// never read, so it needs no position. A pair that is too long is an error of the budgets, not of the
+    /// record: `--skip-bad-records` must not skip it.
     fn check_length(&self, prompt: usize, response: usize, place: &Place) -> Result<()> {
         let (needed, positions) = (prompt + response - 1, self.codec.n_positions);
         if needed > positions {
@@ -446,7 +447,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// How many ids two texts have in common at their beginning.
+/// The length of the common beginning of two lists of ids.
 fn common(one: &[u32], other: &[u32]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }

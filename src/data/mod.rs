@@ -1,12 +1,12 @@
-//! Files of preference pairs → token ids, under budgets.
+//! Reads files of preference pairs into token ids and applies the token budgets.
 //!
-//! 1. `source`: a file, folder or stream (JSON lines, a JSON array, parquet, compressed or not) is cut into
-//!    records, a bounded chunk at a time.
-//! 2. `record`: a record says a conversation and two answers, in any of the accepted shapes.
-//! 3. `template`: conversation and answers become texts.
-//! 4. `encode`: texts become ids; budgets cut them.
-//! 5. `selection`: which pairs are taken; [`mixture`]: several data sets as one. `audit`: what there is to say
-//!    about all of it.
+//! 1. `source` cuts a file, folder or stream (JSON lines, a JSON array, parquet, compressed or not) into
+//!    records. It holds one bounded chunk at a time.
+//! 2. `record` parses a record of any accepted shape into a conversation and two responses.
+//! 3. `template` renders conversation and responses as texts.
+//! 4. `encode` tokenizes the texts and cuts the ids to the budgets.
+//! 5. `selection` chooses the pairs that are taken, [`mixture`] joins several data sets into one, and `audit`
+//!    counts what was found.
 
 mod audit;
 mod encode;
@@ -40,25 +40,25 @@ use crate::error::Result;
 use crate::model::Dims;
 use crate::tokenizer::{EndOfText, Tokenizer};
 
-/// One preference pair, as token ids, budgets applied. All ids are in the model's vocabulary.
+/// One preference pair as token ids, after the budgets. All ids are in the model's vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// What both responses answer, at most `max_prompt_tokens`; never empty.
+    /// The prompt of both responses, at most `max_prompt_tokens`; never empty.
     pub prompt: Vec<u32>,
     /// The better response, at most `max_response_tokens`; never empty.
     pub chosen: Vec<u32>,
     /// The worse response, at most `max_response_tokens`; differs from `chosen`. Empty for a
-    /// demonstration, which supervised training takes.
+    /// demonstration, which only supervised training takes.
     pub rejected: Vec<u32>,
-    /// Where its record begins, for messages.
+    /// Where the pair's record begins; messages name it.
     pub place: Place,
-    /// Equal for equal prompts, whatever the end of a prompt lost to its responses under
-    /// [`Boundary::Joined`].
+    /// A hash of the prompt: equal prompts have equal hashes. It covers the whole prompt even where
+    /// [`Boundary::Joined`] gives the prompt's last characters to the responses.
     pub asked: u128,
 }
 
 impl Example {
-    /// A pair of these ids.
+    /// A pair of these ids; `asked` is the hash of `prompt`.
     pub fn new(prompt: Vec<u32>, chosen: Vec<u32>, rejected: Vec<u32>, place: Place) -> Example {
         Example {
             asked: selection::hash([&prompt]),
@@ -70,33 +70,33 @@ impl Example {
     }
 }
 
-/// What turns the texts of records into a model's ids.
+/// The tokenizer, template and limits that turn the texts of records into a model's ids.
 pub struct Codec<'a> {
-    /// `None`: only records of ids can be read.
+    /// `None`: only records of token ids can be read.
     pub tokenizer: Option<&'a Tokenizer>,
-    /// What ends a response.
+    /// The tokens that end a response.
     pub end: &'a EndOfText,
-    /// What conversations are put into.
+    /// The template that renders conversations.
     pub template: &'a Template,
-    /// Ids lie below this.
+    /// The size of the vocabulary: every id is below it.
     pub vocab_size: usize,
-    /// Positions that the model has.
+    /// The number of positions that the model has.
     pub n_positions: usize,
 }
 
 /// The usable pairs of a data set, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Dataset {
-    /// What it was named, for messages.
+    /// The name that the user gave; messages show it.
     pub name: String,
-    /// Never empty when read.
+    /// The pairs; [`read`] never returns an empty list.
     pub examples: Vec<Example>,
-    /// What was found while it was read.
+    /// What the reader found in the files.
     pub audit: Audit,
 }
 
 impl<'a> Codec<'a> {
-    /// For a model of these dims.
+    /// A codec for a model of these dims.
     pub fn new(
         dims: &Dims,
         tokenizer: Option<&'a Tokenizer>,
@@ -117,18 +117,18 @@ impl<'a> Codec<'a> {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if a file cannot be read; [`Error::Data`] with the place where it is broken, or of the first
-/// record that cannot be used, unless those are skipped; [`Error::File`] if no pair is left or the
-/// tokenizer fails; [`Error::Option`] for options that leave nothing or that nothing could act on.
+/// [`Error::Io`] if a file cannot be read; [`Error::Data`] with the place of a broken file, or of the first
+/// record that cannot be used, unless such records are skipped; [`Error::File`] if no pair is left or the
+/// tokenizer fails; [`Error::Option`] for options that leave no token, or that apply to no record.
 pub fn read(source: Source, codec: &Codec, options: &Options) -> Result<Dataset> {
     read_next(source, codec, options, &mut Seen::default())
 }
 
-/// [`read`] for one of several data sets, of which `seen` knows the earlier ones.
+/// [`read`] for one of several data sets; `seen` holds the pairs of the earlier ones.
 ///
 /// # Errors
 ///
-/// As there.
+/// The errors of [`read`].
 pub fn read_next(
     mut source: Source,
     codec: &Codec,
@@ -143,7 +143,7 @@ pub fn read_next(
     {
         let looked: Vec<_> = chunk.into_par_iter().map(|raw| encoder.read(raw)).collect();
         for looked in looked {
-            // What stands behind the last pair that is taken is none of a run's business.
+            // The run ignores records behind the last pair that it takes, and their errors.
             if intake.is_full() {
                 break;
             }
@@ -154,7 +154,7 @@ pub fn read_next(
 }
 
 impl Dataset {
-    /// A data set made by a program, without anything to say about it.
+    /// A data set that a program made; its audit is empty.
     pub fn of(name: impl Into<String>, examples: Vec<Example>) -> Dataset {
         Dataset {
             name: name.into(),
