@@ -8,7 +8,7 @@ use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::target::Precision;
 
-/// Which device to use.
+/// The device and how to use it.
 #[derive(clap::Args)]
 pub struct DeviceArgs {
     /// auto, cpu, an index or a part of a name from `gpt2-dpo devices`
@@ -32,7 +32,7 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// As the library takes it.
+    /// The device choice in the library's form.
     pub fn choice(&self) -> DeviceChoice {
         DeviceChoice {
             device: self.device.clone(),
@@ -45,13 +45,13 @@ impl DeviceArgs {
         }
     }
 
-    /// Opens the device, saying what there is to say about the choice.
+    /// Opens the device; prints the notes on the choice.
     pub fn open(&self) -> Result<Box<dyn Engine>> {
         open(&self.choice())
     }
 }
 
-/// Opens the device, saying what there is to say about the choice.
+/// Opens the device; prints the notes on the choice.
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
     let opened = choice.open()?;
     for note in opened.notes {
@@ -60,15 +60,15 @@ pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
     Ok(opened.engine)
 }
 
-/// Passes on what the device has to tell.
+/// Prints the engine's new notes.
 pub fn say_notes(engine: &mut dyn Engine) {
     for note in engine.notes() {
         eprintln!("note: {note}");
     }
 }
 
-/// How records become examples: options that `eval`, `inspect` and `generate` share with `train`, whose help
-/// says what they mean.
+/// How records become examples: the text options that `eval`, `inspect` and `generate` share with `train`. Their
+/// help is that of `train`.
 #[derive(clap::Args)]
 pub struct TextArgs {
     #[arg(long)]
@@ -80,7 +80,7 @@ pub struct TextArgs {
 }
 
 impl TextArgs {
-    /// As `train` takes them.
+    /// The options in the form of `train`.
     pub fn options(&self) -> TrainOptions {
         TrainOptions {
             template: self.template.clone(),
@@ -91,7 +91,7 @@ impl TextArgs {
     }
 }
 
-/// The same for commands that read data.
+/// [`TextArgs`] and the data options, for the commands that read data.
 #[derive(clap::Args)]
 pub struct DataArgs {
     #[arg(long)]
@@ -117,7 +117,7 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// As `train` takes them.
+    /// The options in the form of `train`.
     pub fn options(&self) -> TrainOptions {
         TrainOptions {
             columns: self.columns.clone(),
@@ -134,14 +134,14 @@ impl DataArgs {
     }
 }
 
-/// Says once what of a data set is not used as it stands.
+/// Prints the notes on a data set: records left out, texts cut, columns not used.
 pub fn say_audit(audit: &Audit) {
     for note in audit.notes() {
         eprintln!("note: {}: {note}", audit.data);
     }
 }
 
-/// Says what there is to say about a model's files.
+/// Prints the notes on a model's files.
 pub fn say_outline(outline: &Outline) {
     for note in outline.notes() {
         eprintln!("note: {note}");

@@ -14,10 +14,10 @@ macro_rules! file {
     };
 }
 
-/// Name of the starter in messages and as the stem of its output directory.
+/// The starter's name in messages and in the name of its output directory.
 pub const NAME: &str = "starter";
 
-/// The starter's pairs and its recipe, each with the path it has in the repository.
+/// The starter's pairs and its recipe, each with its path in the repository.
 pub const TRAIN: (&str, &str) = (
     "starter/train.jsonl",
     include_str!("../../examples/starter/train.jsonl"),
@@ -31,7 +31,7 @@ const RECIPE: (&str, &str) = (
     include_str!("../../examples/starter/train.toml"),
 );
 
-/// The starter's config and tokenizer.
+/// The starter's config and tokenizer, without weights.
 pub fn outline() -> Result<Outline> {
     let config = Config::parse(file!("config.json"), Path::new("starter/config.json"))?;
     let tokenizer = file!("tokenizer.json");
@@ -39,7 +39,7 @@ pub fn outline() -> Result<Outline> {
     Ok(Outline::new(config, Some(tokenizer)))
 }
 
-/// Its weights.
+/// The starter's weights.
 pub fn weights(dims: &Dims) -> Result<Weights> {
     let origin = Path::new("starter/model.safetensors");
     Weights::parse(file!("model.safetensors"), origin, dims)
@@ -54,12 +54,12 @@ pub fn model() -> Result<Model> {
     })
 }
 
-/// Options that suit a model as small as this one; those of the user win.
+/// Options that suit such a small model; the user's options override them.
 pub fn recipe() -> Result<TrainOptions> {
     TrainOptions::parse(RECIPE.1, Path::new(RECIPE.0))
 }
 
-/// Two of the held-out prompts, to be answered before and after training.
+/// Two held-out prompts; the model answers them before and after training.
 pub const SHOWN_PROMPTS: [&str; 2] = [
     "What is the home of a camel?",
     "What day comes after Wednesday?",
