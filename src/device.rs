@@ -1,4 +1,4 @@
-//! From the user's words to a device.
+//! Finds and opens the device that the user names.
 
 use std::path::PathBuf;
 
@@ -24,48 +24,48 @@ pub enum BackendName {
     Dx12,
 }
 
-/// Which device to use, as the user says it.
+/// The user's choice of a device.
 #[derive(Clone, Debug)]
 pub struct DeviceChoice {
     /// `auto`, `cpu`, an index, or a part of the name of an adapter or its driver.
     pub device: String,
-    /// Where to look for GPUs; has no meaning for `cpu`.
+    /// The graphics API in which to look for GPUs; without meaning for `cpu`.
     pub backend: BackendName,
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
-    /// Buffers at most this large; 0 = as large as the device binds.
+    /// The largest size of a buffer, in MiB; 0 = as large as the device binds.
     pub max_binding_mib: usize,
-    /// In what matrix products are multiplied. The CPU engine rounds as matrix units do.
+    /// The precision of matrix products. The CPU engine rounds as matrix units do.
     pub precision: Precision,
-    /// Take each kernel's usual variant instead of measuring which is fastest.
+    /// Take each kernel's usual variant instead of measuring the fastest.
     pub no_autotune: bool,
-    /// Where what was measured is kept; the user's cache directory if `None`.
+    /// The folder for measurements; the user's cache directory if `None`.
     pub cache_dir: Option<PathBuf>,
 }
 
-/// Which device it is.
+/// The device that was found.
 pub enum Found {
     /// The CPU engine.
     Cpu {
-        /// Worth a line to the user: that `auto` found no GPU.
+        /// A note for the user if `auto` found no GPU.
         note: Option<&'static str>,
     },
     /// A GPU.
     Gpu {
-        /// Those that there are.
+        /// The adapters of this machine.
         adapters: Adapters,
-        /// Which of them.
+        /// The index of the adapter.
         index: usize,
-        /// How to open it.
+        /// The options for opening it.
         options: OpenOptions,
     },
 }
 
-/// An opened device, and what there is to say about the choice.
+/// An opened device, and notes on the choice.
 pub struct Opened {
-    /// Ready for buffers and recordings.
+    /// The engine, ready for buffers and recordings.
     pub engine: Box<dyn Engine>,
-    /// Each worth a line to the user: that `auto` found no GPU, that mixed precision is no gain.
+    /// Notes for the user: that `auto` found no GPU, that mixed precision is no gain.
     pub notes: Vec<String>,
 }
 
@@ -80,25 +80,26 @@ impl From<BackendName> for Backends {
     }
 }
 
-/// The environment variable by which programs on wgpu take an adapter: a part of its name. It stands in
-/// for `--device` where that is `auto`.
+/// The environment variable with which programs on wgpu select an adapter by a part of its name. It replaces
+/// `--device auto`.
 pub const ADAPTER_NAME: &str = "WGPU_ADAPTER_NAME";
 
-/// The environment variable by which programs on wgpu look in some graphics APIs alone.
+/// The environment variable that restricts programs on wgpu to some graphics APIs.
 const BACKEND: &str = "WGPU_BACKEND";
 
 const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; --device cpu always works";
 
 impl DeviceChoice {
-    /// The name of the CPU engine.
+    /// The name of the CPU engine as a device.
     pub const CPU: &str = "cpu";
 
-    /// Finds the device. `auto` takes the adapter that [`ADAPTER_NAME`] names, or a discrete, then an integrated GPU, else, unless a backend is
-    /// named, the CPU engine: software Vulkan is slower than that and is taken only by name.
+    /// Finds the device. `auto` takes the adapter that [`ADAPTER_NAME`] names. Without that it takes a discrete
+    /// GPU, then an integrated one, then the CPU engine, unless a backend is named. Software Vulkan is slower
+    /// than the CPU engine and is taken only by name.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device; `Error::Option` if a name fits several, or if `cpu` comes
-    /// with what only GPUs have.
+    /// `Error::Device` if there is no such device; `Error::Option` if a name fits several devices, or if `cpu`
+    /// is combined with an option for GPUs.
     pub fn find(&self) -> Result<Found> {
         if self.device == Self::CPU {
             let about_gpus = [
@@ -144,8 +145,8 @@ impl DeviceChoice {
     /// Opens the device that [`DeviceChoice::find`] finds.
     ///
     /// # Errors
-    /// As there; `Error::Device` if its driver refuses, if it is below WebGPU's default limits, or if it
-    /// has no matrix units for mixed precision that agree with their twins.
+    /// The errors of `find`; `Error::Device` if the driver refuses, if the device is below WebGPU's default
+    /// limits, or if it lacks matrix units for mixed precision or they disagree with their twins.
     pub fn open(&self) -> Result<Opened> {
         match self.find()? {
             Found::Cpu { note } => {
@@ -185,7 +186,7 @@ impl DeviceChoice {
         (bytes > 0).then_some(bytes)
     }
 
-    /// One for each adapter, driver, set of kernels and precision, and for shaders with checks and without.
+    /// The cache file of this adapter, driver, set of kernels and precision, with or without checks in shaders.
     fn tuning_file(&self, adapter: &AdapterReport) -> Option<PathBuf> {
         let mut hash = cache::key();
         let Self {
@@ -200,11 +201,11 @@ impl DeviceChoice {
     }
 }
 
-/// What `auto` takes among the adapters, which were found with this backend; `None` = the CPU engine.
+/// The adapter that `auto` takes of those found with `backend`; `None` = the CPU engine.
 ///
 /// # Errors
-/// `Error::Device` if [`ADAPTER_NAME`] names none, or if a backend is named and has no GPU;
-/// `Error::Option` if the name fits several.
+/// `Error::Device` if no adapter has the name in [`ADAPTER_NAME`], or if a backend is named and has no GPU;
+/// `Error::Option` if several adapters have the name.
 pub fn auto(backend: BackendName, adapters: &Adapters) -> Result<Option<usize>> {
     if let Ok(name) = std::env::var(ADAPTER_NAME)
         && !name.is_empty()
@@ -240,7 +241,7 @@ fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
     ))
 }
 
-/// The one adapter whose name or driver contains `name`, which came from `option`.
+/// The only adapter whose name or driver contains `name`; `option` is where the name comes from.
 fn by_name(adapters: &Adapters, option: &str, name: &str) -> Result<usize> {
     match adapters.matching(name)[..] {
         [index] => Ok(index),

@@ -12,12 +12,12 @@ use crate::kernel::{Bindings, Kernel, Slot};
 use crate::recording::{Recording, Step};
 use crate::target::{MatrixUnits, Precision, Target};
 
-/// The CPU as an [`Engine`]: kernels are their twins.
+/// The CPU as an [`Engine`]: it runs the kernels' twins.
 pub struct CpuEngine {
-    /// Empty once released, and while a step writes it.
+    /// The buffers; one is empty after its release, and while a step writes it.
     buffers: Vec<Pages>,
     held: Held,
-    /// When [`Engine::watch`] was called, and the runs since.
+    /// The time of the last [`Engine::watch`], and the runs since then.
     watch: Option<(Instant, Vec<Timing>)>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
@@ -33,13 +33,13 @@ impl Default for CpuEngine {
 }
 
 impl CpuEngine {
-    /// A CPU device without limits but memory and the kernels' 32-bit indices.
+    /// A CPU device limited only by memory and by the kernels' 32-bit indices.
     pub fn new() -> Self {
         Self::with_max_binding(u32::MAX as usize)
     }
 
-    /// The same, refusing buffers above `bytes`, as a GPU with that limit would: it makes the model
-    /// split its weights.
+    /// A CPU device that refuses buffers above `bytes`, like a GPU with that limit. It makes the model split
+    /// its weights.
     pub fn with_max_binding(bytes: usize) -> Self {
         CpuEngine {
             buffers: Vec::new(),
@@ -60,13 +60,13 @@ impl CpuEngine {
         }
     }
 
-    /// The same, rounding what a GPU's matrix units would with this precision.
+    /// The device with twins that round as a GPU's matrix units do in this precision.
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.target.precision = precision;
         self
     }
 
-    /// The kernel whose twin runs for a step.
+    /// The kernel whose twin runs a step.
     fn kernel(&self, step: &Step) -> &'static Kernel {
         let rounds = |way: &&Kernel| {
             way.precision == Precision::Mixed && step.rate(way, &self.target).is_some()
@@ -74,8 +74,8 @@ impl CpuEngine {
         step.kernel.ways().find(rounds).unwrap_or(step.kernel)
     }
 
-    /// Refuses what the machine cannot hold at all. Systems that promise more memory than they have
-    /// would end the process instead.
+    /// Reserves memory, unless the machine cannot hold it at all. Systems that promise more memory than they
+    /// have would end the process instead.
     fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
         let total = self.memory.map_or(usize::MAX, |memory| memory.total);
         let fits = self.held.now() + 4 * words <= total;
@@ -94,7 +94,7 @@ impl CpuEngine {
 
     fn run_step(&mut self, step: &Step) {
         let kernel = self.kernel(step);
-        // Written buffers are taken out for the call, so that they can be borrowed beside the others.
+        // A written buffer is taken out for the call, so that it can be borrowed mutably beside the others.
         let bindings = &step.kernel.reflection().storage;
         let mut taken: Vec<Option<Pages>> = step
             .buffers()
@@ -170,13 +170,13 @@ impl Engine for CpuEngine {
     }
 
     fn recording(&self) -> Recording {
-        // Nothing takes the CPU for hung, and products in one piece are faster.
+        // No operating system stops long CPU work, and products in one piece are faster.
         Recording::with_max_step_flops(u64::MAX)
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
         let begin = Instant::now();
-        // Inside the pool, so that no step pays for handing its work to it.
+        // The steps run inside the thread pool, so that no step pays for entering it.
         rayon::scope(|_| {
             for step in &recording.steps {
                 self.run_step(step);
