@@ -1,4 +1,4 @@
-//! Microsoft's DXC, the compiler of shaders on DX12, over the HLSL that `tests/translations.rs` wrote.
+//! Compiles the HLSL that `tests/translations.rs` wrote with DXC, Microsoft's shader compiler for DX12.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::collections::HashSet;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hassle_rs::{Dxc, DxcCompiler, DxcLibrary};
 
-/// As wgpu-hal calls it.
+/// The arguments that wgpu-hal passes.
 const ARGUMENTS: [&str; 4] = ["-HV", "2018", "-no-warnings", "-Ges"];
 
 #[test]
@@ -22,7 +22,7 @@ fn compiles_every_file() {
     let (mut compiled, mut same) = (0, 0);
     let (mut failures, mut seen) = (Vec::new(), HashSet::new());
     for version in entries(&folder) {
-        // DXC begins with 6.0; what is written for 5.1 it takes as that.
+        // DXC's oldest model is 6.0; it also compiles the files written for 5.1.
         let model = version.file_name().unwrap().to_str().unwrap();
         let profile = format!("cs_{}", if model == "5_1" { "6_0" } else { model });
         for file in entries(&version) {
