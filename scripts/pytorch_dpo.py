@@ -95,7 +95,7 @@ def train_step(policy, reference, optimizer, pairs, args):
         margin = args.beta * (
             (policy_chosen - policy_rejected) - (reference_chosen - reference_rejected)
         )
-        # Divided by the pairs of the whole step, so that a short micro-batch weighs what it should.
+        # Divided by the pairs of the whole step, so that a short micro-batch has its proper weight.
         loss = -F.logsigmoid(margin).sum() / len(pairs)
         loss.backward()
         loss_sum += loss.item()
@@ -123,7 +123,7 @@ def train(args):
     if args.threads:
         torch.set_num_threads(args.threads)
     dtype = {"f32": torch.float32, "f64": torch.float64}[args.dtype]
-    # eval() turns dropout off; gradients flow all the same.
+    # eval() turns dropout off; gradients still flow.
     policy = GPT2LMHeadModel.from_pretrained(args.model, dtype=dtype).eval()
     reference = copy.deepcopy(policy).requires_grad_(False)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
@@ -164,7 +164,7 @@ def compare(args):
     ours = {}
     for line in args.ours.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        # The file may hold other records, such as evaluations.
+        # The file may also hold records of evaluations.
         if "loss" in record and "grad_norm" in record:
             ours[record["step"]] = record
     theirs = json.loads(args.theirs.read_text(encoding="utf-8"))["steps"]
@@ -176,7 +176,7 @@ def compare(args):
         mine = ours.get(record["step"], {})
         for key in ("loss", "grad_norm"):
             difference = relative_difference(mine.get(key), record[key])
-            # Asked this way round, NaN is a miss.
+            # In this form of the comparison, NaN is a miss.
             passed = difference <= args.tolerance
             misses += not passed
             print(

@@ -1,5 +1,5 @@
-// Chrome's compiler of WGSL, Tint, and the checks of its WebGPU, Dawn, over the shaders of a folder, in a device
-// with WebGPU's default limits that has no driver behind it: it checks modules and pipelines, and makes no code.
+// Compiles the shaders of a folder with Tint, Chrome's WGSL compiler, and checks them with Dawn, its WebGPU. The
+// device has WebGPU's default limits and no driver: it checks modules and pipelines and generates no code.
 //
 //   node scripts/tint.mjs WEBGPU/index.js FOLDER
 import { readdirSync, readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ const { create } = await import(pathToFileURL(resolve(library)));
 const gpu = create(['backend=null']);
 const device = await (await gpu.requestAdapter()).requestDevice();
 
-// What is wrong with a shader, in words; empty if nothing is.
+// The errors of a shader, in words; empty if there are none.
 async function check(code) {
     const entries = [...code.matchAll(/^@compute\b.*?\bfn\s+(\w+)/gms)].map((match) => match[1]);
     if (entries.length === 0) return ['no entry point'];

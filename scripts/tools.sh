@@ -1,15 +1,15 @@
-# Sourced by the other scripts: where tools come from, and what is said at the end.
-# What is unpacked lies in target/tools; nothing is installed on the machine but what `install` says.
+# Sourced by the other scripts: fetches tools and reports results. Unpacked tools lie in target/tools; only
+# `install` changes the machine.
 
 tools="$PWD/target/tools"
-# Lines of the summary that `scripts/test` prints last.
+# The file of the summary that `scripts/test` prints last.
 export SUMMARY="${SUMMARY:-$PWD/target/test-summary.txt}"
 
 report() {
     echo "$*" | tee -a "$SUMMARY"
 }
 
-# What could not run must not pass for something that did.
+# Reports a check that could not run, so that nobody takes it for a passed one.
 not_run() {
     report "NOT RUN  $*"
 }
@@ -37,8 +37,8 @@ install() {
     as_root apt-get install -y -qq -o DPkg::Lock::Timeout=120 "$@" >/dev/null
 }
 
-# unpack FOLDER PACKAGE…: unpacks packages, without what they depend on, into target/tools/FOLDER, which
-# it prints. Fails if they cannot be had.
+# unpack FOLDER PACKAGE…: unpacks packages without their dependencies into target/tools/FOLDER and prints that
+# path. Fails if apt cannot fetch them.
 unpack() {
     local folder="$tools/$1"
     shift
@@ -93,13 +93,13 @@ unpack_whole() {
     echo "$folder"
 }
 
-# Whether rustup has the standard library for a target.
+# True if rustup has the standard library for a target.
 has_target() {
     command -v rustup >/dev/null && rustup target list --installed | grep -qx "$1"
 }
 
-# The version of Debian's rustc-web, which comes with the sources of the standard library; nothing where apt has
-# none, or an older one than Cargo.toml asks for.
+# The version of Debian's rustc-web, whose packages include the sources of the standard library. Prints nothing if
+# apt has no such package, or one older than Cargo.toml requires.
 debian_rust_version() {
     has_apt || return 0
     apt_lists >&2
@@ -111,7 +111,7 @@ debian_rust_version() {
     fi
 }
 
-# Like cargo, for targets whose standard library rustup has not: it is compiled from Debian's sources.
+# Like cargo, for targets whose standard library rustup lacks: compiles the library from Debian's sources.
 cargo_build_std() {
     local version llvm root
     version=$(debian_rust_version)
@@ -119,13 +119,13 @@ cargo_build_std() {
     root=$(unpack "rust-web-$version" rustc-web "libstd-rust-web-$version" libstd-rust-web-dev rust-web-src \
         "$llvm")/usr || return
     ln -sfn "$(echo "$root"/src/rustc-*)" "$root/lib/rustlib/src/rust"
-    # The libraries' folder is given to cargo and not by a wrapper around rustc: a shell may lose variables
-    # such as CARGO_BIN_EXE_gpt2-dpo.
+    # LD_LIBRARY_PATH is set for cargo, not in a wrapper around rustc: a shell may drop variables such as
+    # CARGO_BIN_EXE_gpt2-dpo.
     RUSTC="$root/bin/rustc" LD_LIBRARY_PATH="$root/lib/x86_64-linux-gnu" RUSTC_BOOTSTRAP=1 \
         cargo "$1" -Zbuild-std=std "${@:2}"
 }
 
-# Microsoft's shader compilers for DX12, signed, as the npm package of Dawn has them: prints the folder with
+# Microsoft's signed shader compilers for DX12, from Dawn's npm package. Prints the folder with
 # d3dcompiler_47.dll (FXC), dxcompiler.dll (DXC) and DXC's licence.
 dx12_compilers() {
     local folder="$tools/dx12" from=package/dist/win32-x64

@@ -4,10 +4,10 @@
 //! pair i:  [ prompt rows | chosen rows | rejected rows ]     pair i+1: [ ... ]
 //! ```
 //!
-//! The prompt is computed once for both responses: chosen and rejected rows attend to it and to their
-//! own side, and rejected positions restart where the prompt ended. This equals two separate forwards.
-//! The last token of a response predicts nothing and has no row. The head sees only the rows that
-//! predict a response token; the last prompt row predicts the first token of both responses.
+//! The rows of a prompt are computed once for both responses. Chosen and rejected rows attend to the prompt and
+//! to their own side, and rejected positions restart at the end of the prompt. The result equals two separate
+//! forward passes. The last token of a response predicts nothing and has no row. The head computes only the
+//! rows that predict a response token; the last prompt row predicts the first token of both responses.
 
 use std::ops::Range;
 
@@ -15,13 +15,13 @@ use crate::data::Example;
 pub use crate::ops::attention::{Span, Tile};
 use crate::ops::gather::NONE;
 
-/// Stream rows sorted by the row of a table (tokens or positions) that they read, for the gradient of
-/// that table.
+/// Stream rows sorted by the row of a table (tokens or positions) that they read, for the gradient of that
+/// table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
-    /// Stream rows; those of one table row stand together, in stream order.
+    /// Stream rows; the readers of one table row are adjacent, in stream order.
     pub order: Vec<u32>,
-    /// For each table row in use, ascending: table row, first and end index in `order`.
+    /// For each used table row, ascending: the table row, and the first and end index of its readers in `order`.
     pub segments: Vec<[u32; 3]>,
 }
 
@@ -40,53 +40,53 @@ impl Uses {
         Uses { order, segments }
     }
 
-    /// Indices of the segments whose table row lies in `rows`.
+    /// The indices of the segments whose table row lies in `rows`.
     pub fn within(&self, rows: &Range<usize>) -> Range<usize> {
         let before = |end: usize| self.segments.partition_point(|s| (s[0] as usize) < end);
         before(rows.start)..before(rows.end)
     }
 }
 
-/// Which responses of each pair enter the stream.
+/// The responses of each pair that enter the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sides {
-    /// DPO sees the chosen and the rejected response.
+    /// DPO uses the chosen and the rejected response.
     Both,
-    /// Supervised training sees the chosen response only.
+    /// Supervised training uses only the chosen response.
     Chosen,
 }
 
-/// A micro-batch as one stream of rows. N rows, P head rows.
+/// A micro-batch as one stream of N rows with P head rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// `[N]` token ids.
     pub tokens: Vec<u32>,
     /// `[N]` positions.
     pub positions: Vec<u32>,
-    /// `[N]` what each row attends to.
+    /// `[N]` the rows that each row attends to.
     pub spans: Vec<Span>,
-    /// The rows as attention takes them together.
+    /// The groups of rows that one workgroup of attention handles together.
     pub tiles: Vec<Tile>,
     /// `[P]` the stream row of each head row.
     pub sources: Vec<u32>,
-    /// `[P]` the token that each head row is to predict.
+    /// `[P]` the token that each head row predicts.
     pub targets: Vec<u32>,
-    /// `[N]` the head rows taken from each stream row, `NONE` where there is none.
+    /// `[N]` the head rows of each stream row; `NONE` for a missing one.
     pub inverse: Vec<[u32; 2]>,
-    /// For each pair its head rows: first chosen, first rejected, end.
+    /// The head rows of each pair: first chosen, first rejected, end.
     pub pairs: Vec<[u32; 3]>,
-    /// For each pair its stream rows.
+    /// The stream rows of each pair.
     pub rows: Vec<Range<usize>>,
     /// `tokens` sorted, for the gradient of `wte`.
     pub token_uses: Uses,
     /// `positions` sorted, for the gradient of `wpe`.
     pub position_uses: Uses,
-    /// Tokens of prompts and responses, each counted once.
+    /// The tokens of prompts and responses, each counted once.
     pub num_tokens: usize,
 }
 
 impl Stream {
-    /// The stream of these pairs, in this order.
+    /// The stream of these pairs, in their order.
     pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, sides: Sides) -> Stream {
         let mut stream = Stream::default();
         for example in examples {
@@ -98,7 +98,7 @@ impl Stream {
         stream
     }
 
-    /// A lone sequence without targets, as generation reads it.
+    /// One sequence without targets, for generation.
     pub fn sequence(tokens: &[u32]) -> Stream {
         let mut stream = Stream {
             spans: Span::of_pair(0, tokens.len(), 0, 0),
@@ -162,12 +162,12 @@ impl Stream {
     /// The head rows of the pairs `pairs`.
     ///
     /// # Panics
-    /// If `pairs` is empty or has a pair that the stream has not.
+    /// If `pairs` is empty or reaches beyond the stream's pairs.
     pub fn heads(&self, pairs: &Range<usize>) -> Range<usize> {
         self.pairs[pairs.start][0] as usize..self.pairs[pairs.end - 1][2] as usize
     }
 
-    /// Cuts the pairs into runs of at most `max_heads` head rows; a pair above that runs alone.
+    /// Cuts the pairs into runs of at most `max_heads` head rows. A pair with more head rows is a run of its own.
     pub fn chunks(&self, max_heads: usize) -> Vec<Range<usize>> {
         let mut chunks: Vec<Range<usize>> = Vec::new();
         for pair in 0..self.pairs.len() {
@@ -182,21 +182,21 @@ impl Stream {
     }
 }
 
-/// The most that any micro-batch of a run holds: what buffers are made for.
+/// The largest sizes of a run's micro-batches, for which buffers are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Stream rows.
     pub rows: usize,
     /// Head rows.
     pub heads: usize,
-    /// Head rows of one pair.
+    /// Head rows of the largest pair.
     pub pair_heads: usize,
-    /// Pairs of a micro-batch.
+    /// Pairs.
     pub pairs: usize,
 }
 
 impl Extent {
-    /// Room for any `batch_size` of these examples: the longest ones decide.
+    /// Room for any `batch_size` of these examples: the longest examples decide.
     pub fn of(examples: &[Example], batch_size: usize, sides: Sides) -> Extent {
         let heads = |e: &Example| match sides {
             Sides::Both => e.chosen.len() + e.rejected.len(),
@@ -215,7 +215,7 @@ impl Extent {
         }
     }
 
-    /// Room for either.
+    /// Room for the micro-batches of both extents.
     pub fn union(self, other: Extent) -> Extent {
         Extent {
             rows: self.rows.max(other.rows),

@@ -1,7 +1,7 @@
-//! What a device does at best, measured: what every kernel's speed is held against.
+//! Measures a device's ceilings, against which every kernel's speed is compared.
 //!
-//! A GPU's are the fastest of several multiply-add loops and the fastest of several copies of buffers
-//! larger than its caches. The CPU engine's are a large matrix product and a `memcpy` by all cores.
+//! A GPU's ceilings are the fastest of several multiply-add loops and the fastest of several copies of buffers
+//! larger than its caches. The CPU engine's are a large matrix product and a `memcpy` on all cores.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -17,27 +17,27 @@ use crate::ops::linear::{self, Shape};
 use crate::recording::Recording;
 use crate::target::Precision;
 
-/// The best that was measured of one kind.
+/// The best speed measured for one kind of work.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ceiling {
-    /// How it was measured.
+    /// How the speed was measured.
     pub what: String,
-    /// Floating-point operations, or bytes read and written.
+    /// Floating-point operations, or bytes read and written, per second.
     pub per_second: f64,
 }
 
-/// What one device does at best.
+/// The best speeds of one device.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ceilings {
     /// Floating-point operations in f32.
     pub compute: Ceiling,
     /// Bytes read and written.
     pub copy: Ceiling,
-    /// Floating-point operations by matrix units; `None` where none were asked for.
+    /// Floating-point operations on matrix units; `None` if the device was not opened for them.
     pub matrices: Option<Ceiling>,
 }
 
-/// Which of the ceilings a kernel is nearer to.
+/// The ceiling of which a kernel reaches the larger share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Nearer {
@@ -50,10 +50,10 @@ pub enum Nearer {
 }
 
 impl Ceilings {
-    /// Measures a device; takes a second or two.
+    /// Measures a device, which takes a second or two.
     ///
     /// # Errors
-    /// `Error::Device`, also if what it computed meanwhile was wrong.
+    /// `Error::Device`, also if the results of a measured kernel are wrong.
     pub fn measure(engine: &mut dyn Engine) -> Result<Ceilings> {
         let compute = if engine.is_asynchronous() {
             check(engine)?;
@@ -68,8 +68,8 @@ impl Ceilings {
         })
     }
 
-    /// The ceiling that these speeds of a kernel of this precision are nearer to, and what share of it they
-    /// are.
+    /// The ceiling of which a kernel with these speeds and this precision reaches the larger share, and that
+    /// share.
     pub fn nearer(
         &self,
         precision: Precision,
@@ -86,10 +86,10 @@ impl Ceilings {
     }
 }
 
-/// Runs a time is the least of.
+/// The number of runs of which the fastest counts.
 const RUNS: usize = 5;
 
-/// The least time that a recording takes.
+/// The time of the fastest run of a recording, in seconds.
 fn best(engine: &mut dyn Engine, rec: &Recording) -> Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..RUNS {
@@ -99,7 +99,7 @@ fn best(engine: &mut dyn Engine, rec: &Recording) -> Result<f64> {
     Ok(best)
 }
 
-/// A buffer of `count` numbers uniform in ±0.9.
+/// A buffer of `count` numbers, uniform in ±0.9.
 fn random(engine: &mut dyn Engine, count: usize) -> Result<Buffer> {
     let mut rng = ChaCha8Rng::seed_from_u64(count as u64);
     let mut uniform = || (f64::from(rng.next_u32()) / f64::from(u32::MAX)) as f32;
@@ -113,8 +113,8 @@ fn release<const N: usize>(engine: &mut dyn Engine, buffers: [Buffer; N]) {
     }
 }
 
-/// A kernel that computes something else has no speed. Matrix units were held to their twins when the
-/// device was opened for them.
+/// Checks the plain kernels against their twins, because the speed of wrong results means nothing. Matrix units
+/// were checked when the device was opened for them.
 fn check(engine: &mut dyn Engine) -> Result<()> {
     let mut cpu = CpuEngine::new();
     for case in ceiling::plain_cases() {
@@ -130,9 +130,9 @@ fn check(engine: &mut dyn Engine) -> Result<()> {
     Ok(())
 }
 
-/// The fastest loop of multiply-adds.
+/// The fastest multiply-add loop.
 fn multiply_adds(engine: &mut dyn Engine) -> Result<Ceiling> {
-    /// Long enough that its begin and its end do not count, far from what an operating system ends.
+    /// Long enough that start and end do not count, and far below the time limits of operating systems.
     const SECONDS: f64 = 0.01;
     const MAX_GROUPS: usize = 1 << 15;
     const MAX_ROUNDS: usize = 1 << 14;
@@ -169,7 +169,7 @@ fn multiply_adds(engine: &mut dyn Engine) -> Result<Ceiling> {
     Ok(fastest)
 }
 
-/// What matrix units make of products that touch no memory; `None` where the plain kernel runs instead.
+/// The speed of matrix units on products that touch no memory; `None` if the plain kernel runs instead.
 fn matrices(engine: &mut dyn Engine) -> Result<Option<Ceiling>> {
     const SECONDS: f64 = 0.01;
     const GROUPS: usize = 1 << 11;
@@ -207,7 +207,7 @@ fn matrices(engine: &mut dyn Engine) -> Result<Option<Ceiling>> {
     Ok(fastest)
 }
 
-/// The CPU engine's matrix product.
+/// The speed of the CPU engine's matrix product.
 fn product(engine: &mut dyn Engine) -> Result<Ceiling> {
     const SIDE: usize = 2048;
     let [x, w, y] = [(); 3].map(|()| random(engine, SIDE * SIDE));
@@ -232,7 +232,7 @@ fn product(engine: &mut dyn Engine) -> Result<Ceiling> {
 
 /// The fastest copy from one buffer to another.
 fn copies(engine: &mut dyn Engine) -> Result<Ceiling> {
-    /// Larger than any cache, and no more than every device binds.
+    /// Larger than any cache, and small enough for every device to bind.
     const BYTES: usize = 128 << 20;
     const ELEMENT: usize = LANES * size_of::<f32>();
     let count = BYTES.min(engine.max_binding_bytes()) / ELEMENT;

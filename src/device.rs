@@ -1,4 +1,4 @@
-//! From the user's words to a device.
+//! Finds and opens the device that the user names.
 
 use std::path::PathBuf;
 
@@ -24,20 +24,20 @@ choices! {
     }
 }
 
-/// Which device to use, as the user says it.
+/// The user's choice of a device.
 #[derive(Clone, Debug)]
 pub struct DeviceChoice {
     /// `auto`, `cpu`, an index, or a part of the name of an adapter or its driver.
     pub device: String,
-    /// Where to look for GPUs; has no meaning for `cpu`.
+    /// The graphics API in which to look for GPUs; without meaning for `cpu`.
     pub backend: BackendName,
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
     pub checked: bool,
-    /// Buffers at most this large; 0 = as large as the device binds.
+    /// The largest size of a buffer, in MiB; 0 = as large as the device binds.
     pub max_binding_mib: usize,
-    /// In what matrix products are multiplied. The CPU engine rounds as matrix units do.
+    /// The precision of matrix products. The CPU engine rounds as matrix units do.
     pub precision: Precision,
-    /// Take each kernel's usual variant instead of measuring which is fastest.
+    /// Take each kernel's usual variant instead of measuring the fastest.
     pub no_autotune: bool,
     /// Where what was measured is kept; it is measured anew each time if `None`.
     pub cache_dir: Option<PathBuf>,
@@ -48,29 +48,29 @@ pub struct DeviceChoice {
     pub memory: Option<Memory>,
 }
 
-/// Which device it is.
+/// The device that was found.
 pub enum Found {
     /// The CPU engine.
     Cpu {
-        /// Worth a line to the user: that `auto` found no GPU.
+        /// A note for the user if `auto` found no GPU.
         note: Option<&'static str>,
     },
     /// A GPU.
     Gpu {
-        /// Those that there are.
+        /// The adapters of this machine.
         adapters: Adapters,
-        /// Which of them.
+        /// The index of the adapter.
         index: usize,
-        /// How to open it.
+        /// The options for opening it.
         options: OpenOptions,
     },
 }
 
-/// An opened device, and what there is to say about the choice.
+/// An opened device, and notes on the choice.
 pub struct Opened {
-    /// Ready for buffers and recordings.
+    /// The engine, ready for buffers and recordings.
     pub engine: Box<dyn Engine>,
-    /// Each worth a line to the user: that `auto` found no GPU, that mixed precision is no gain.
+    /// Notes for the user: that `auto` found no GPU, that mixed precision is no gain.
     pub notes: Vec<String>,
 }
 
@@ -88,13 +88,13 @@ impl From<BackendName> for Backends {
 /// The environment variable by which programs on wgpu take an adapter.
 pub const ADAPTER_NAME: &str = "WGPU_ADAPTER_NAME";
 
-/// The environment variable by which programs on wgpu look in some graphics APIs alone.
+/// The environment variable that restricts programs on wgpu to some graphics APIs.
 const BACKEND: &str = "WGPU_BACKEND";
 
 const SEE_DEVICES: &str = "`gpt2-dpo devices` lists what there is; `.device` cpu always works";
 
 impl DeviceChoice {
-    /// The name of the CPU engine.
+    /// The name of the CPU engine as a device.
     pub const CPU: &str = "cpu";
 
     /// Finds the device. `auto` takes the adapter that [`DeviceChoice::adapter_name`] names, or a discrete, then
@@ -102,8 +102,8 @@ impl DeviceChoice {
     /// and is taken only by name.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device; `Error::Option` if a name fits several, or if `cpu` comes
-    /// with what only GPUs have.
+    /// `Error::Device` if there is no such device; `Error::Option` if a name fits several devices, or if `cpu`
+    /// is combined with an option for GPUs.
     pub fn find(&self) -> Result<Found> {
         if self.device == Self::CPU {
             let about_gpus = [
@@ -149,8 +149,8 @@ impl DeviceChoice {
     /// Opens the device that [`DeviceChoice::find`] finds.
     ///
     /// # Errors
-    /// As there; `Error::Device` if its driver refuses, if it is below WebGPU's default limits, or if it
-    /// has no matrix units for mixed precision that agree with their twins.
+    /// The errors of `find`; `Error::Device` if the driver refuses, if the device is below WebGPU's default
+    /// limits, or if it lacks matrix units for mixed precision or they disagree with their twins.
     pub fn open(&self) -> Result<Opened> {
         match self.find()? {
             Found::Cpu { note } => {
@@ -193,7 +193,7 @@ impl DeviceChoice {
         (bytes > 0).then_some(bytes)
     }
 
-    /// One for each adapter, driver, set of kernels and precision, and for shaders with checks and without.
+    /// The cache file of this adapter, driver, set of kernels and precision, with or without checks in shaders.
     fn tuning_file(&self, adapter: &AdapterReport) -> Option<PathBuf> {
         let mut hash = cache::key();
         let Self {

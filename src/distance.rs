@@ -1,11 +1,11 @@
-//! How far what a device computed is from what it should have.
+//! The distance between a device's results and the right ones.
 
 use std::fmt;
 
-/// A quiet NaN: what an output holds until a kernel writes it.
+/// A quiet NaN that fills an output until a kernel writes it.
 pub(crate) const POISON: u32 = 0x7fc0_dead;
 
-/// How far two outcomes of one case are apart.
+/// The distance between two results of one case.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct Distance {
     /// ‖a − b‖ / ‖b‖, the largest over the outputs.
@@ -15,35 +15,34 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// Within no bound.
+    /// A distance that exceeds every bound.
     pub const NAN: Distance = Distance {
         relative_l2: f64::NAN,
         relative_max: f64::NAN,
     };
 
-    /// The bound that every kernel is held to on every device: a few roundings of f32 over sums of
-    /// some hundred terms.
+    /// The bound of every f32 kernel on every device: a few f32 roundings over sums of some hundred terms.
     pub const BOUND: Distance = Distance {
         relative_l2: 2e-6,
         relative_max: 2e-5,
     };
 
-    /// The bound for matrix units, beside twins that round to f16 as they do. Some cut sums off where f32
-    /// would round them, all in one direction, and once for every few terms; rounding an operand more
-    /// or less than the twin would show tenfold.
+    /// The bound of matrix units, whose twins round operands to f16 as the units do. Some units truncate sums
+    /// where f32 would round them, always in one direction and once every few terms. An operand rounded
+    /// otherwise than in the twin would give ten times this distance.
     pub const MATRIX_UNITS: Distance = Distance {
         relative_l2: 2e-5,
         relative_max: 2e-4,
     };
 
-    /// The bound on real data, which may cancel: the rounding of a right kernel can show more than in the
-    /// made-up cases. A wrong one is off in the leading digits.
+    /// The bound on real data, whose sums may cancel: there the rounding of a correct kernel can weigh more
+    /// than in the made-up cases. A wrong kernel differs in the leading digits.
     pub const REAL: Distance = Distance {
         relative_l2: 1e-4,
         relative_max: 1e-3,
     };
 
-    /// The worse of the two in each number; NaN is worst.
+    /// The larger of each of the two numbers; NaN counts as largest.
     pub fn worse(self, other: Distance) -> Distance {
         let worse = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
         Distance {
@@ -52,7 +51,7 @@ impl Distance {
         }
     }
 
-    /// True if within `bound`; a NaN is not.
+    /// True if both numbers are within `bound`; NaN never is.
     pub fn within(&self, bound: &Distance) -> bool {
         self.relative_l2 <= bound.relative_l2 && self.relative_max <= bound.relative_max
     }
@@ -68,9 +67,9 @@ impl fmt::Display for Distance {
     }
 }
 
-/// Compares `after` with `twin`, two things that became of the buffers `before`. Only elements that either
-/// changed count: the rest is equal, and would hide an error in few of them. `None` if neither changed
-/// any.
+/// Compares `after` with `twin`, two results computed from the buffers `before`. Only elements that at least one
+/// of the two changed count: the unchanged ones are equal, and would hide an error in a few elements. `None` if
+/// neither changed an element.
 pub(crate) fn distance_of_changes<'a>(
     before: impl Iterator<Item = &'a [u32]>,
     after: impl Iterator<Item = &'a [u32]>,
@@ -90,8 +89,9 @@ pub(crate) fn distance_of_changes<'a>(
     any.then(|| distance(&ours, &theirs))
 }
 
-/// Compares `ours` with `reference`. A NaN or an infinity in either makes the distance NaN, unless both
-/// still hold in that place what [`Case::output`](crate::ops::case::Case::output) put there; so does a difference in length.
+/// Compares `ours` with `reference`. A NaN or an infinity in either makes the distance NaN, and so does a
+/// difference in length. Elements count as equal if both still hold the poison of
+/// [`Case::output`](crate::ops::case::Case::output).
 pub fn distance(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> Distance {
     if ours.len() != reference.len() {
         return Distance::NAN;
@@ -103,7 +103,7 @@ pub fn distance(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> Distance {
         }
         let (mut error, mut norm, mut max_error, mut max) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
         for (&a, &b) in a.iter().zip(b) {
-            // An element that neither was to write still holds the poison.
+            // Neither result wrote this element: both still hold the poison.
             if a.to_bits() == POISON && b.to_bits() == POISON {
                 continue;
             }

@@ -39,20 +39,20 @@ pub enum Error {
         path.display()
     )]
     Io {
-        /// What was being done, as a verb: `read`, `create`, …
+        /// The failed action, as a verb: `read`, `create`, …
         action: &'static str,
-        /// The file or directory it was done to.
+        /// The file or directory.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
     /// A line of a file cannot be used: a preference pair, or a merge of a tokenizer.
     #[error("{}:{line}: {what}\n  help: {help}", path.display())]
     Data {
-        /// The file, as it was named.
+        /// The file's path or name.
         path: PathBuf,
-        /// 1-based.
+        /// The line, from 1.
         line: usize,
         /// What is wrong with the line.
         what: String,
@@ -60,8 +60,8 @@ pub enum Error {
         help: String,
     },
 
-    /// A file or directory as a whole is not what it should be: config.json, a tokenizer, a data file,
-    /// a file of options, an output directory.
+    /// A whole file or directory is unusable: config.json, a tokenizer, a data file, a file of options, an
+    /// output directory.
     #[error("{}: {what}\n  help: {help}", path.display())]
     File {
         /// The file or directory.
@@ -77,15 +77,15 @@ pub enum Error {
     Tensor {
         /// The safetensors file, or the index that names it.
         path: PathBuf,
-        /// Its name in the file.
+        /// The tensor's name in the file.
         tensor: String,
-        /// What is wrong with it.
+        /// What is wrong with the tensor.
         what: String,
         /// What to do about it.
         help: String,
     },
 
-    /// The value of an option or argument cannot be used, alone or beside the others.
+    /// The value of an option or argument cannot be used, alone or with the other options.
     #[error("{option}: {what}\n  help: {help}")]
     Option {
         /// The option at fault.
@@ -96,10 +96,10 @@ pub enum Error {
         help: String,
     },
 
-    /// What was named on the Hugging Face Hub cannot be had, now or at all.
+    /// A model, data set or file of the Hugging Face Hub is not available, now or at all.
     #[error("{name}: {what}\n  help: {help}")]
     Hub {
-        /// The model, data set or file, as it was named.
+        /// The name of the model, data set or file.
         name: String,
         /// The kind of failure.
         fault: Fault,
@@ -151,10 +151,10 @@ pub enum Error {
     },
 
     /// A number that must be finite is NaN or infinite: a loss, a gradient, a weight, a log-prob or a
-    /// logit. A gradient that is not finite has changed no parameter.
+    /// logit. No parameter has been updated with a gradient that is not finite.
     #[error("step {step}: {what}\n  help: {help}")]
     NotFinite {
-        /// Optimizer step, from 1; 0 before the first. In generation, the new token's number.
+        /// The optimizer step, from 1; 0 before the first step. In generation, the number of the new token.
         step: u64,
         /// Which number is not finite.
         what: String,
@@ -209,7 +209,7 @@ impl Fault {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was being done (`"read"`, `"create"`, …) and to which path.
+    /// Wraps an I/O error with the action (`"read"`, `"create"`, …) and the path.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io {
             action,

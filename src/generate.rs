@@ -1,7 +1,7 @@
-//! Text from a model, token by token, with a key/value cache on the device.
+//! Generates text with a model, token by token, with a key/value cache on the device.
 //!
-//! The cache is each layer's `qkv` buffer: a new row is written behind the earlier ones, and its
-//! attention reads them all.
+//! The cache is the `qkv` buffer of each layer: a new token's row is written behind the earlier rows, and its
+//! attention reads all of them.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -13,21 +13,21 @@ use crate::error::{Error, Result};
 use crate::model::forward::{self, Rows};
 use crate::model::{Dims, Layout, Purpose, Tensors, Workspace};
 
-/// How the next token is chosen.
+/// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// 0 = greedy: always the most probable token.
     pub temperature: f64,
-    /// Sample among the k most probable tokens; 0 = all.
+    /// Draw among the k most probable tokens; 0 = all.
     pub top_k: usize,
-    /// Sample among the fewest tokens that hold this probability together; 1 = all.
+    /// Draw among the fewest tokens whose probabilities add up to this; 1 = all.
     pub top_p: f64,
-    /// Fixes the draws; of no effect if greedy.
+    /// The seed of the draws; a greedy choice ignores it.
     pub seed: u64,
 }
 
 impl Sampling {
-    /// Always the most probable token.
+    /// Always takes the most probable token.
     pub const GREEDY: Sampling = Sampling {
         temperature: 0.0,
         top_k: 0,
@@ -35,7 +35,7 @@ impl Sampling {
         seed: 0,
     };
 
-    /// Refuses what is no temperature or probability.
+    /// Checks that the temperature is a finite number ≥ 0 and `top_p` a probability above 0.
     ///
     /// # Errors
     /// `Error::Option` naming `temperature` or `top_p`.
@@ -58,7 +58,7 @@ impl Sampling {
     }
 }
 
-/// A model on a device, ready to continue texts.
+/// A model on a device, ready to continue prompts.
 pub struct Generator {
     dims: Dims,
     weights: Tensors,
@@ -67,11 +67,11 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Puts a model on a device, with room for sequences of `max_tokens` tokens, at most the model's
+    /// Uploads a model, with room for sequences of `max_tokens` tokens, but at most of the model's
     /// `n_positions`.
     ///
     /// # Errors
-    /// `Error::Device` if it does not fit.
+    /// `Error::Device` if the model does not fit.
     pub fn new(
         engine: &mut dyn Engine,
         dims: &Dims,
@@ -94,13 +94,13 @@ impl Generator {
         })
     }
 
-    /// Continues `prompt` by at most `max_new_tokens`, giving each token to `on_token` as it comes.
-    /// Stops at any of `stops`, which is not given out, or where the room for tokens ends.
+    /// Continues `prompt` by at most `max_new_tokens` and passes each token to `on_token` as it comes. Stops
+    /// at a token of `stops`, which is not passed on, or at the end of the room for tokens.
     ///
     /// # Errors
-    /// `Error::Option` for a prompt that is empty, does not fit or has ids that the model does not have,
-    /// or for `sampling` that [`Sampling::check`] refuses; `Error::Device`; `Error::NotFinite` if a logit
-    /// is NaN or infinite; what `on_token` says.
+    /// `Error::Option` for a prompt that is empty, does not fit or has ids outside the vocabulary, or for
+    /// `sampling` that [`Sampling::check`] refuses; `Error::Device`; `Error::NotFinite` if a logit is NaN or
+    /// infinite; the errors of `on_token`.
     pub fn generate(
         &self,
         engine: &mut dyn Engine,
@@ -122,7 +122,7 @@ impl Generator {
                 "give a prompt within that",
             ));
         }
-        // Every row sees all earlier ones.
+        // Every row attends to all earlier rows.
         let all = Stream::sequence(&vec![0; self.max_rows]);
         engine.write(self.ws.inputs.spans, 0, bytemuck::cast_slice(&all.spans))?;
 
@@ -152,7 +152,7 @@ impl Generator {
         Ok(())
     }
 
-    /// The logits `[V]` of what follows `tokens`, with `first` earlier tokens in the cache.
+    /// The logits `[V]` of the token behind `tokens`; the cache holds `first` earlier tokens.
     fn next_logits(
         &self,
         engine: &mut dyn Engine,
@@ -192,7 +192,7 @@ impl Generator {
     }
 }
 
-/// The next token. Of equally probable ones the lowest id counts as the more probable.
+/// Chooses the next token. Of equally probable tokens the lowest id ranks first.
 fn choose(logits: &[f32], sampling: Sampling, rng: &mut ChaCha8Rng) -> u32 {
     let mut ranked: Vec<u32> = (0..logits.len() as u32).collect();
     let by_logit = |&a: &u32, &b: &u32| {
@@ -270,7 +270,7 @@ mod tests {
         };
         let two = drawn(Sampling { top_k: 2, ..warm });
         assert!(two[1] > 0 && two[3] > 0 && two[0] + two[2] + two[4] == 0);
-        // The two best hold 0.91 of the probability.
+        // The two most probable tokens hold 0.91 of the probability.
         let nucleus = drawn(Sampling { top_p: 0.9, ..warm });
         assert!(nucleus[1] > 0 && nucleus[3] > 0 && nucleus[0] + nucleus[2] + nucleus[4] == 0);
         let best = drawn(Sampling { top_p: 0.1, ..warm });

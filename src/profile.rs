@@ -1,4 +1,4 @@
-//! Where the time goes: rows of a table, a kernel each; and, for real recordings, a trace of every step.
+//! Kernel times: the rows of a table, one for each kernel, and a trace of every step of real recordings.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,19 +15,19 @@ use crate::ops::case::Distance;
 use crate::recording::{Recording, Step};
 use crate::target::Precision;
 
-/// Which steps share a row.
+/// The steps that share a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Label {
     /// `op/entry`.
     pub kernel: String,
-    /// Which variant runs; empty where there is but one.
+    /// The variant that runs; empty if the kernel has only one.
     pub variant: &'static str,
     /// The sizes among the params; empty for all shapes together.
     pub shape: Vec<u32>,
 }
 
 impl Label {
-    /// A step's, its shape included.
+    /// The label of a step, its shape included.
     pub fn of(engine: &dyn Engine, step: &Step) -> Label {
         Label {
             kernel: step.kernel.name(),
@@ -36,14 +36,14 @@ impl Label {
         }
     }
 
-    /// The shape as people write it: `888×768`.
+    /// The shape in the usual form: `888×768`.
     pub fn shape(&self) -> String {
         let sizes: Vec<String> = self.shape.iter().map(u32::to_string).collect();
         sizes.join("×")
     }
 }
 
-/// The kernel, with its variant in brackets where there are several; not the shape.
+/// Writes the kernel and, in brackets, its variant, if it has several; not the shape.
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.variant {
@@ -53,74 +53,74 @@ impl fmt::Display for Label {
     }
 }
 
-/// What the calls of a row add up to.
+/// The sums over the calls of a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Calls {
-    /// How many.
+    /// The number of calls.
     pub count: u64,
     /// Floating-point operations.
     pub flops: u64,
-    /// Bytes read and written, each once.
+    /// Bytes read and bytes written.
     pub bytes: u64,
-    /// How long they take.
+    /// The time of all calls, in seconds.
     pub seconds: f64,
-    /// What the variant multiplies in.
+    /// The precision in which the variant multiplies.
     pub precision: Precision,
-    /// How far the device is from the twin, and how far it may be; `None` if nobody looked.
+    /// The distance between device and twin, and its bound; `None` if they were not compared.
     pub distance: Option<(Distance, Distance)>,
 }
 
 impl Calls {
-    /// Counts one more call, but not its time.
+    /// Counts one more call, except for its time.
     pub fn add(&mut self, step: &Step) {
         self.count += 1;
         self.flops += step.flops;
         self.bytes += step.bytes;
     }
 
-    /// True if the device computes something else than the twin.
+    /// True if the distance from the twin exceeds its bound.
     pub fn is_wrong(&self) -> bool {
         self.distance
             .is_some_and(|(distance, bound)| !distance.within(&bound))
     }
 }
 
-/// A line of a table.
+/// A row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// What it is about.
+    /// The kernel.
     #[serde(flatten)]
     pub label: Label,
-    /// How often it runs.
+    /// The number of calls.
     pub calls: u64,
-    /// Floating-point operations of a call, on average.
+    /// Floating-point operations per call, on average.
     pub flops: f64,
-    /// Bytes of a call, on average, each read and written once.
+    /// Bytes read and bytes written per call, on average.
     pub bytes: f64,
-    /// How far the device is from the twin; `None` if nobody looked.
+    /// The distance between device and twin; `None` if they were not compared.
     pub distance: Option<Distance>,
-    /// `None` if the kernel computes something wrong.
+    /// `None` if the kernel's results are wrong.
     pub speed: Option<Speed>,
 }
 
-/// How fast a kernel is.
+/// The speed of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Speed {
-    /// Of a call.
+    /// The time of one call, in seconds.
     pub seconds: f64,
     /// 10⁹ floating-point operations a second.
     pub gflops: f64,
     /// 10⁹ bytes a second.
     pub gbytes: f64,
-    /// The ceiling that this is nearer to.
+    /// The ceiling of which the kernel reaches the larger share.
     pub nearer: Nearer,
-    /// The share of that ceiling.
+    /// The share of that ceiling that the kernel reaches.
     pub of_ceiling: f64,
-    /// Share of the time of all rows.
+    /// The kernel's share of the time of all rows.
     pub share: f64,
 }
 
-/// The rows of a table, the largest share of the time first, what is wrong before all.
+/// The rows of a table: first the wrong kernels, then the others by their share of the time, largest first.
 pub fn rows(all: impl IntoIterator<Item = (Label, Calls)>, ceilings: &Ceilings) -> Vec<Row> {
     let all: Vec<(Label, Calls)> = all.into_iter().collect();
     let right = all.iter().filter(|(_, calls)| !calls.is_wrong());
@@ -157,7 +157,7 @@ pub fn rows(all: impl IntoIterator<Item = (Label, Calls)>, ceilings: &Ceilings) 
     rows
 }
 
-/// Steps that a trace holds at most; later ones are in the table alone.
+/// The most steps in a trace; later steps count only in the table.
 pub const MAX_TRACED: usize = 200_000;
 
 /// Times every step that runs through it, for a table and a trace.
@@ -169,7 +169,7 @@ pub struct Profile {
     trace: Vec<Traced>,
 }
 
-/// A step of a trace; its time is counted from the profile's begin.
+/// A step in the trace. Its time counts from the beginning of the profile.
 struct Traced {
     label: Label,
     flops: u64,
@@ -178,7 +178,7 @@ struct Traced {
 }
 
 impl Profile {
-    /// Nothing timed yet; time is counted from here.
+    /// A profile without steps. Its time begins now.
     pub fn new(engine: &dyn Engine) -> Profile {
         Profile {
             began: Instant::now(),
@@ -189,7 +189,7 @@ impl Profile {
         }
     }
 
-    /// Runs a recording in place of [`Engine::run`], timing each step: for a [`crate::engine::Tap`].
+    /// Runs a recording in place of [`Engine::run`] and times each step, for a [`crate::engine::Tap`].
     ///
     /// # Errors
     /// `Error::Device`.
@@ -227,7 +227,7 @@ impl Profile {
         self.calls.values().map(|c| c.count).sum::<u64>() > self.trace.len() as u64
     }
 
-    /// A row for each kernel, its time the mean of all calls.
+    /// A row for each kernel, with the mean time of its calls.
     pub fn rows(&self, ceilings: &Ceilings) -> Vec<Row> {
         let calls = self.calls.iter();
         rows(
@@ -236,11 +236,11 @@ impl Profile {
         )
     }
 
-    /// Writes the first [`MAX_TRACED`] steps as a Chrome trace: JSON that Perfetto and chrome://tracing
-    /// open.
+    /// Writes the first [`MAX_TRACED`] steps as a Chrome trace, which is JSON for Perfetto and
+    /// chrome://tracing.
     ///
     /// # Errors
-    /// What writing says.
+    /// The errors of writing to `file`.
     pub fn write_trace(&self, file: &mut dyn Write) -> io::Result<()> {
         let process = json!({
             "name": "process_name", "ph": "M", "pid": 1, "args": { "name": self.device },

@@ -1,5 +1,5 @@
-//! Whether a device can be trusted: every kernel and variant against its CPU twin, on awkward shapes and on
-//! those of a real model; training twice to the same bits; the loss that every run begins with; and
+//! Checks whether a device can be trusted: every kernel and variant against its CPU twin, on awkward shapes and
+//! on a real model's shapes; two trainings that must end in equal bits; the first loss, which is known; and
 //! whether the model fits.
 
 use std::f64::consts::LN_2;
@@ -20,47 +20,47 @@ use crate::recording::Recording;
 use crate::target::Precision;
 use crate::twins;
 
-/// What one line says.
+/// One line of the report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// The subject of the check.
     pub name: String,
-    /// What came out, in words.
+    /// The result, in words.
     pub found: String,
-    /// What is wrong, each in words; empty if nothing is.
+    /// The failures, each in words; empty if the check passed.
     pub misses: Vec<String>,
-    /// What stands on it.
+    /// The conclusion that depends on the check.
     pub about: About,
 }
 
-/// What a check says something of.
+/// The conclusions that checks support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum About {
-    /// Whether the device computes what it should.
+    /// The device computes correctly in f32.
     Device,
     /// The same with `precision` mixed.
     Mixed,
-    /// Whether the model fits it.
+    /// The model fits the device.
     Room,
 }
 
-/// Everything found, for people and as JSON.
+/// The results of all checks, for people and as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// When, in UTC: ISO 8601.
+    /// The date and time in UTC, as ISO 8601.
     pub date: String,
-    /// This crate's.
+    /// The version of this crate.
     pub version: &'static str,
     /// Operating system and architecture.
     pub platform: String,
-    /// The device, its driver, its limits and features.
+    /// The device with its driver, limits and features.
     pub adapter: AdapterReport,
-    /// Shaders were compiled with checks.
+    /// True if shaders were compiled with checks.
     pub checked: bool,
-    /// The model whose shapes were used.
+    /// The model that gave the shapes.
     pub model: String,
-    /// A line each.
+    /// One check a line.
     pub checks: Vec<Check>,
 }
 
@@ -75,7 +75,7 @@ impl Report {
         self.is_well(About::Room)
     }
 
-    /// True if it can in mixed precision as well; `None` if it has no matrix units for that.
+    /// True if the device can also be trusted in mixed precision; `None` if it lacks the matrix units for that.
     pub fn is_trusted_mixed(&self) -> Option<bool> {
         let any = self.checks.iter().any(|check| check.about == About::Mixed);
         any.then(|| self.is_trusted() && self.is_well(About::Mixed))
@@ -89,20 +89,20 @@ impl Report {
 
 /// A device under test.
 pub struct Subject<'a> {
-    /// Opens it anew.
+    /// Opens the device anew.
     pub open: &'a dyn Fn(OpenOptions) -> Result<GpuEngine>,
-    /// How, but for variant, tuning and precision.
+    /// The options for opening it; variant, tuning and precision vary.
     pub options: OpenOptions,
-    /// What it says of itself.
+    /// The adapter's own description.
     pub adapter: AdapterReport,
 }
 
-/// Runs every check, giving each to `on_check` as it is done. The shapes are of `model`, one of
-/// [`bench::MODELS`] or a directory with a config.json.
+/// Runs every check and passes each to `on_check` when it is done. The shapes are those of `model`, which is
+/// one of [`bench::MODELS`] or a directory with a config.json.
 ///
 /// # Errors
-/// `Error::Option`, `Error::File` and `Error::Io` for a model that is not there. What goes wrong on the device
-/// is no error, but in the report.
+/// `Error::Option`, `Error::File` and `Error::Io` for a model that is not there. A failure of the device is
+/// not an error: the report holds it.
 pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> Result<Report> {
     let recipe = bench::Options::one_pair(model);
     let dims = bench::dims(model)?;
@@ -126,7 +126,7 @@ pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> 
         }
     }
     let limits = limits(subject, &dims, &recipe);
-    // What does not fit says nothing of how the device computes.
+    // If the model does not fit, the other checks use a small one, so that they still test the computation.
     let (shapes, dims) = match limits.misses.is_empty() {
         true => (recipe, dims),
         false => (bench::Options::one_pair(SMALL), bench::dims(SMALL)?),
@@ -159,7 +159,7 @@ impl About {
 }
 
 impl Check {
-    /// Of the device; from what was found, or from what kept it from being found.
+    /// A check of the device; an error becomes a failure of the check.
     fn new(name: impl Into<String>, outcome: Result<(String, Vec<String>)>) -> Check {
         let (found, misses) = outcome.unwrap_or_else(|e| (String::new(), vec![e.to_string()]));
         Check {
@@ -181,14 +181,14 @@ impl Subject<'_> {
         })
     }
 
-    /// As a run without autotune has it.
+    /// An engine as a run without autotune opens it.
     fn usual(&self) -> Result<GpuEngine> {
         self.engine(Variant::Best, Precision::F32)
     }
 }
 
-/// An op's made-up cases, all by one variant where its kernels have that; `None` if the device cannot run
-/// it.
+/// Runs an op's made-up cases, each kernel with this variant if it has the variant; `None` if the device cannot
+/// run the variant.
 fn cases(subject: &Subject, op: &Op, variant: &'static str, precision: Precision) -> Option<Check> {
     let name = match variant {
         "" => op.name.to_owned(),
@@ -196,7 +196,7 @@ fn cases(subject: &Subject, op: &Op, variant: &'static str, precision: Precision
     };
     let mut ran = true;
     let mut compare = || {
-        // A narrower binding is for a model's weights: the cases have theirs as they are.
+        // The narrower binding is meant for a model's weights; the cases keep their own buffers whole.
         let mut engine = (subject.open)(OpenOptions {
             variant: Variant::Named(variant),
             precision,
@@ -215,7 +215,7 @@ fn cases(subject: &Subject, op: &Op, variant: &'static str, precision: Precision
     ran.then_some(check)
 }
 
-/// Whether the recipe for the model fits what the device can bind and hold.
+/// Checks that the model's recipe fits the device's bindings and memory.
 fn limits(subject: &Subject, dims: &Dims, one_pair: &bench::Options) -> Check {
     let recipe = bench::Options {
         batch_size: TrainConfig::default().batch_size,
@@ -242,7 +242,7 @@ fn limits(subject: &Subject, dims: &Dims, one_pair: &bench::Options) -> Check {
     }
 }
 
-/// Every kernel of an optimizer step of the model, by every variant, on the step's own data.
+/// Checks every kernel of the model's optimizer step, in every variant, on the step's own data.
 fn real_shapes(
     subject: &Subject,
     dims: &Dims,
@@ -301,10 +301,10 @@ fn real_shapes(
     }
 }
 
-/// The model on which whole steps are tried.
+/// The model for the checks of whole steps.
 const SMALL: &str = "small";
 
-/// Before the first step the policy is the reference: every pair's loss is ln 2.
+/// Checks the first loss. Before the first step the policy equals the reference, so every pair's loss is ln 2.
 fn first_loss(subject: &Subject) -> Check {
     let measure = || {
         let mut engine = subject.usual()?;
@@ -319,10 +319,10 @@ fn first_loss(subject: &Subject) -> Check {
     Check::new("first loss", measure())
 }
 
-/// Steps of the run that is repeated.
+/// The number of steps of the repeated run.
 const STEPS: usize = 3;
 
-/// Two runs of a few steps end in the same weights, bit by bit.
+/// Checks that two runs of a few steps end in the same weights, bit by bit.
 fn determinism(subject: &Subject) -> Check {
     let train = || {
         let mut engine = subject.usual()?;
@@ -347,7 +347,7 @@ fn determinism(subject: &Subject) -> Check {
             0 => {}
             count => misses.push(format!("{count} weights differ")),
         }
-        // Equal bits are worth nothing if no step was taken.
+        // Equal bits prove nothing if no step changed the weights.
         if first.iter().flatten().any(|w| !w.is_finite()) || different(&start, &first) == 0 {
             misses.push("the steps were not taken".into());
         }

@@ -1,4 +1,4 @@
-//! Holds a device to the kernels' CPU twins, on the ops' made-up cases.
+//! Compares a device with the kernels' CPU twins on the ops' made-up cases.
 
 use crate::cpu::CpuEngine;
 use crate::distance::{Distance, distance};
@@ -8,20 +8,20 @@ use crate::ops::{OPS, Op, linear};
 use crate::recording::Recording;
 use crate::target::Precision;
 
-/// How a device did on the cases of an op.
+/// The result of comparing a device with the twins on an op's cases.
 pub struct Held {
-    /// How many were run.
+    /// The number of cases.
     pub cases: usize,
-    /// From the twins, over all cases.
+    /// The largest distance from the twins over all cases.
     pub worst: Distance,
-    /// What is wrong, each in words.
+    /// The failures, each in words.
     pub misses: Vec<String>,
 }
 
-/// Runs every case of an op on `engine`, which was opened for this precision, and on the CPU.
+/// Runs every case of an op on `engine`, which was opened for `precision`, and on the CPU.
 ///
 /// # Errors
-/// `Error::Device`. A kernel that disagrees with its twin is no error, but a miss.
+/// `Error::Device`. A kernel that disagrees with its twin is not an error, but a miss.
 pub fn hold(engine: &mut dyn Engine, op: &Op, precision: Precision) -> Result<Held> {
     let mut cpu = CpuEngine::new().with_precision(precision);
     let bound = op.bound(precision);
@@ -45,11 +45,11 @@ pub fn hold(engine: &mut dyn Engine, op: &Op, precision: Precision) -> Result<He
     Ok(held)
 }
 
-/// The same for the matrix units of a device that was opened for mixed precision: some drivers have them
-/// and compute something else.
+/// Checks the matrix units of a device that was opened for mixed precision, because the units of some drivers
+/// compute wrong results.
 ///
 /// # Errors
-/// `Error::Device` if they do.
+/// `Error::Device` if a result is wrong.
 pub fn hold_matrix_units(engine: &mut dyn Engine) -> Result<()> {
     for op in OPS {
         if op.variants(Precision::Mixed).is_empty() {
@@ -75,7 +75,7 @@ fn wrong_units(engine: &dyn Engine, how: &str) -> Error {
     )
 }
 
-/// Whether a product with an operand beyond f16 is infinite: the loss scale backs off from nothing else.
+/// Checks that a product with an operand beyond f16 is infinite: only then does the loss scale back off.
 fn overflows(engine: &mut dyn Engine) -> Result<bool> {
     const SIDE: usize = 16;
     let mut x = [1.0_f32; SIDE * SIDE];

@@ -1,4 +1,4 @@
-//! Every kernel of an optimizer step: checked against its twin, then timed, on the step's own data.
+//! Checks every kernel of an optimizer step against its twin and times it, on the step's own data.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -14,14 +14,14 @@ use crate::kernel::Kernel;
 use crate::profile::{Calls, Label};
 use crate::recording::{Recording, Step};
 
-/// Runs of a kernel between two restorations of what it changes: a GPU that is kept busy does not lower
+/// The runs of a kernel between two restorations of its written buffers. A GPU that stays busy does not lower
 /// its clock.
 const BURST: usize = 5;
 
-/// Runs of a kernel at most.
+/// The most runs of a kernel.
 const MAX_RUNS: usize = 200;
 
-/// Every kernel and shape of one optimizer step, its time being the median × its calls.
+/// Measures every kernel and shape of one optimizer step; a row's time is the median time × its calls.
 ///
 /// # Errors
 /// `Error::Device`.
@@ -38,8 +38,8 @@ pub(super) fn measure(
         observe,
     };
     for batch in 0..work.batches {
-        // The first one runs whole, so that later kernels meet real numbers. After that what is known
-        // needs no more than counting.
+        // The first micro-batch runs whole, so that later kernels get real numbers. In the others, kernels that
+        // are already measured only need counting.
         bench.counts_only = batch > 0;
         let mut on_run = |engine: &mut dyn Engine, rec: &Recording| bench.run(engine, rec);
         work.accumulate(&mut Tap::new(engine, &mut on_run), batch)?;
@@ -51,17 +51,17 @@ pub(super) fn measure(
 }
 
 struct Bench<'a> {
-    /// What each kernel may take.
+    /// The time for each kernel, in seconds.
     seconds: f64,
-    /// Do not run what was met before.
+    /// Do not run kernels that are already measured.
     counts_only: bool,
-    /// By kernel and sizes: which variant runs is settled when a step first does.
+    /// Measured kernels by name and sizes; the variant is settled when a step with them first runs.
     met: HashMap<(String, Vec<u32>), (Label, Calls)>,
     observe: &'a mut dyn FnMut(Progress),
 }
 
 impl Bench<'_> {
-    /// Runs a recording, measuring what is new in it.
+    /// Runs a recording and measures the kernels that are new in it.
     fn run(&mut self, engine: &mut dyn Engine, recording: &Recording) -> Result<()> {
         let mut known = Recording::new();
         for step in &recording.steps {
@@ -97,8 +97,8 @@ impl Bench<'_> {
     }
 }
 
-/// The median time of one step, and its distance from the twin. Leaves the device as one run of the step
-/// does.
+/// The median time of one step, and its distance from the twin. Leaves the device in the state after one run
+/// of the step.
 fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Calls> {
     let alone = Recording::from(vec![*step]);
     let before = read(engine, step.buffers().iter().copied())?;
@@ -108,7 +108,7 @@ fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Ca
         precision: way.precision,
         ..Calls::default()
     };
-    // The CPU engine is the twins themselves.
+    // The CPU engine runs the twins themselves, so there is nothing to compare.
     if engine.is_asynchronous() {
         let after = read(engine, written(step).map(|(_, buffer)| buffer))?;
         let distance = distance_from_twin(step, way, &before, &after);
@@ -133,7 +133,7 @@ fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Ca
     Ok(calls)
 }
 
-/// The buffers that a step writes, and their places among its buffers.
+/// The buffers that a step writes, each with its index among the step's buffers.
 fn written(step: &Step) -> impl Iterator<Item = (usize, Buffer)> {
     let bindings = &step.kernel.reflection().storage;
     let buffers = step.buffers().iter().copied().enumerate();
@@ -145,8 +145,8 @@ fn read(engine: &mut dyn Engine, buffers: impl Iterator<Item = Buffer>) -> Resul
     buffers.map(|b| engine.read(b, b.words)).collect()
 }
 
-/// How far what a device made by `way` of the buffers `before`, `after` being those that are written, is from what
-/// the twin makes of them. NaN if they changed nothing.
+/// The distance between the written buffers `after`, which the device computed with `way` from the buffers
+/// `before`, and the twin's results from `before`. NaN if nothing changed.
 fn distance_from_twin(
     step: &Step,
     way: &Kernel,
@@ -165,8 +165,8 @@ mod tests {
     use crate::cpu::CpuEngine;
     use crate::ops::linear::{self, Shape};
 
-    /// dw `[1, 2]` += x `[1, 1]`ᵀ · dy `[1, 2]`, dw having a third element, and what a device is said to
-    /// have made of it.
+    /// The distance of `after` from dw `[1, 2]` += x `[1, 1]`ᵀ · dy `[1, 2]`, where dw has a third element that
+    /// the kernel does not touch.
     fn distance_of(after: [f32; 3]) -> Distance {
         let mut cpu = CpuEngine::new();
         let cpu: &mut dyn Engine = &mut cpu;
@@ -191,7 +191,7 @@ mod tests {
                 assert!(!d.within(&Distance::BOUND), "{after:?}: {d:?}");
             }
         }
-        // Nothing done, which the untouched 1e9 must not hide.
+        // The device changed nothing; the untouched 1e9 must not hide that.
         assert!(!distance_of([10.0, 20.0, 1e9]).within(&Distance::BOUND));
     }
 

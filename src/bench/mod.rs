@@ -1,4 +1,4 @@
-//! What one device makes of one model: its ceilings, every kernel at the shapes of an optimizer step, and
+//! Measures one model on one device: the device's ceilings, every kernel at the shapes of an optimizer step, and
 //! the step itself as training runs it.
 
 mod kernels;
@@ -19,7 +19,7 @@ pub(crate) use model::Work;
 pub use model::{KnownModel, MODELS, dims};
 pub use step::StepSpeed;
 
-/// What is measured.
+/// The model and the sizes to measure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Options {
     /// One of [`MODELS`], or a directory with a config.json.
@@ -34,39 +34,39 @@ pub struct Options {
     pub max_response_tokens: usize,
     /// Optimizer steps that are timed; fewer if they would take longer than a minute.
     pub steps: usize,
-    /// Seconds that each kernel is run for, and at least five times.
+    /// The seconds for which each kernel runs; it runs at least five times.
     pub seconds_per_kernel: f64,
 }
 
-/// Everything measured, for a table or as JSON.
+/// All measurements, for a table or as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// When, in UTC: ISO 8601.
+    /// The date and time in UTC, as ISO 8601.
     pub date: String,
-    /// This crate's.
+    /// The version of this crate.
     pub version: &'static str,
     /// Operating system and architecture.
     pub platform: String,
     /// The device's name.
     pub device: String,
-    /// Name, driver, their versions.
+    /// The device's name, its driver, and their versions.
     pub identity: String,
-    /// What times were read from.
+    /// The clock that gave the times.
     pub clock: Clock,
-    /// What was asked for.
+    /// The options of this report.
     pub options: Options,
-    /// The model's sizes.
+    /// The sizes of the model.
     pub dims: Dims,
-    /// What the device does at best.
+    /// The device's ceilings.
     pub ceilings: Ceilings,
     /// A row for each kernel and shape, the largest share of an optimizer step first.
     pub kernels: Vec<Row>,
-    /// An optimizer step.
+    /// The speed of an optimizer step.
     pub step: StepSpeed,
 }
 
 impl Options {
-    /// The recipe's lengths, one pair, one step.
+    /// The recipe's lengths with one pair and one step.
     pub(crate) fn one_pair(model: &str) -> Options {
         let recipe = TrainConfig::default();
         Options {
@@ -82,29 +82,29 @@ impl Options {
 }
 
 impl Report {
-    /// The kernels that do not compute what their twins do.
+    /// The kernels whose results differ from their twins'.
     pub fn wrong(&self) -> impl Iterator<Item = &Row> {
         self.kernels.iter().filter(|row| row.speed.is_none())
     }
 }
 
-/// What is being measured, and how far it is.
+/// The current measurement and its progress.
 pub struct Progress {
-    /// In a word or two.
+    /// The phase, in a word or two.
     pub phase: &'static str,
-    /// Of the phase.
+    /// The item of the phase that is being measured.
     pub what: String,
-    /// Of `total`.
+    /// The number of finished items.
     pub done: usize,
-    /// 0 where nobody can tell.
+    /// The number of all items; 0 if unknown.
     pub total: usize,
 }
 
-/// Measures; `observe` is told how far it is.
+/// Measures; `observe` receives the progress.
 ///
 /// # Errors
 /// `Error::Option` for an option that cannot be used; `Error::File` and `Error::Io` for a model that is not
-/// there; `Error::Device`. A kernel that computes something wrong is no error: its row says so.
+/// there; `Error::Device`. A kernel with wrong results is not an error: its row says so.
 pub fn run(
     engine: &mut dyn Engine,
     options: &Options,

@@ -1,4 +1,4 @@
-//! What is measured: a model with random weights, and random pairs for it.
+//! The measured workload: a model with random weights, and random pairs for it.
 
 use std::path::Path;
 
@@ -54,7 +54,7 @@ const fn gpt2(n_layer: usize, n_embd: usize, n_head: usize, vocab_size: usize) -
 ///
 /// # Errors
 /// `Error::Option` if `model` is neither; `Error::Io` and `Error::File` for a config.json that cannot be
-/// read or is no GPT-2's.
+/// read or does not describe a GPT-2.
 pub fn dims(model: &str) -> Result<Dims> {
     if let Some(known) = MODELS.iter().find(|known| known.name == model) {
         return Ok(known.dims);
@@ -70,30 +70,30 @@ pub fn dims(model: &str) -> Result<Dims> {
     Ok(Config::load(Path::new(model))?.dims)
 }
 
-/// The seed of everything random here.
+/// The seed of all random numbers here.
 const SEED: u64 = 13;
 
-/// A model in training, and a micro-batch of which a step takes several.
+/// A model in training and the micro-batch that a step accumulates several times.
 pub(crate) struct Work {
     learner: Learner,
     stream: Stream,
-    /// `[P]`, near what a model that knows nothing gives to every token.
+    /// `[P]` reference log-probs, near the log-prob of a uniform distribution over the vocabulary.
     references: Vec<f32>,
-    /// Micro-batches of a step.
+    /// The number of micro-batches in a step.
     pub batches: usize,
-    /// Pairs of a step.
+    /// The number of pairs in a step.
     pub pairs: usize,
-    /// Tokens of prompts and responses of a step, each counted once.
+    /// The tokens of a step's prompts and responses, each counted once.
     pub tokens: usize,
     objective: Objective,
     learning_rate: f64,
 }
 
 impl Work {
-    /// Puts it on a device.
+    /// Creates the model and its data on a device.
     ///
     /// # Errors
-    /// `Error::Option` for more pairs than can be counted; `Error::Device` if it does not fit.
+    /// `Error::Option` if the number of pairs overflows; `Error::Device` if the model does not fit.
     pub fn new(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
         let work = Work::empty(engine, dims, options)?;
         let weights = weights(&mut ChaCha8Rng::seed_from_u64(SEED), dims);
@@ -102,10 +102,10 @@ impl Work {
         Ok(work)
     }
 
-    /// The same with all weights 0.
+    /// [`Work::new`] with all weights 0.
     ///
     /// # Errors
-    /// As [`Work::new`].
+    /// The errors of [`Work::new`].
     pub fn empty(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
         let batches = options.gradient_accumulation_steps;
         let pairs = options.batch_size.checked_mul(batches).ok_or_else(|| {
@@ -143,12 +143,12 @@ impl Work {
         })
     }
 
-    /// Buffers that the vocabulary matrix is cut into.
+    /// The number of buffers that hold the vocabulary matrix.
     pub fn vocabulary_shards(&self) -> usize {
         self.learner.policy.weights.wte().shards.len()
     }
 
-    /// The loss of the first step, whose policy is the reference too.
+    /// The loss of the first step, with the policy itself as the reference.
     pub fn first_loss(mut self, engine: &mut dyn Engine) -> Result<f64> {
         self.references = self.learner.policy.log_probs(engine, &self.stream)?;
         self.accumulate(engine, 0)?;
@@ -157,12 +157,12 @@ impl Work {
         Ok(self.objective.summary(&report.pairs).loss)
     }
 
-    /// The weights as they are now, in the order of the parameter table.
+    /// The current weights, in the order of the parameter table.
     pub fn weights(&self, engine: &mut dyn Engine) -> Result<Vec<Vec<f32>>> {
         self.learner.policy.weights.download(engine)
     }
 
-    /// Adds micro-batch number `batch` to the gradient, the reference's log-probs given.
+    /// Adds the gradient of micro-batch number `batch`, with cached reference log-probs.
     pub fn accumulate(&self, engine: &mut dyn Engine, batch: usize) -> Result<()> {
         let reference = Reference::LogProbs(self.references.clone());
         let place = Place {
@@ -178,7 +178,7 @@ impl Work {
         self.learner.update(engine, self.learning_rate, self.pairs)
     }
 
-    /// Waits for its metrics, which is how training knows that a step is done.
+    /// Waits for the metrics of a step, which is how training knows that the step is done.
     pub fn report(&self, engine: &mut dyn Engine, ticket: StepTicket) -> Result<()> {
         self.learner.report(engine, ticket).map(|_| ())
     }
@@ -189,7 +189,7 @@ fn uniform(rng: &mut ChaCha8Rng) -> f32 {
     (2.0 * f64::from(rng.next_u32()) / f64::from(u32::MAX) - 1.0) as f32
 }
 
-/// The pairs of one micro-batch, as long as the options allow.
+/// The pairs of one micro-batch, with the longest texts that the options allow.
 fn examples(rng: &mut ChaCha8Rng, dims: &Dims, options: &Options) -> Vec<Example> {
     let mut tokens = |count: usize| -> Vec<u32> {
         let token = |_| (u64::from(rng.next_u32()) % dims.vocab_size as u64) as u32;
@@ -207,7 +207,7 @@ fn examples(rng: &mut ChaCha8Rng, dims: &Dims, options: &Options) -> Vec<Example
         .collect()
 }
 
-/// GPT-2's initial weights, with biases, gains and shifts off their even numbers.
+/// GPT-2's initial weights; biases, gains and shifts are moved off their initial 0 and 1.
 fn weights(rng: &mut ChaCha8Rng, dims: &Dims) -> Weights {
     let mut weights = checkpoint::initial(dims, SEED);
     for (param, values) in params::table(dims).iter().zip(&mut weights.tensors) {

@@ -1,4 +1,4 @@
-//! A whole optimizer step, as training runs it.
+//! Times whole optimizer steps as training runs them.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -12,30 +12,29 @@ use crate::error::Result;
 use crate::profile::{Calls, Label};
 use crate::train::STEPS_IN_FLIGHT;
 
-/// How fast whole optimizer steps are.
+/// The speed of whole optimizer steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepSpeed {
-    /// Steps that were timed.
+    /// The number of timed steps.
     pub steps: usize,
-    /// Of a step: the median.
+    /// The median time of a step.
     pub seconds: f64,
-    /// Preference pairs.
+    /// Preference pairs per second.
     pub pairs_per_second: f64,
-    /// Tokens of prompts and responses, each counted once.
+    /// Tokens of prompts and responses per second, each token counted once.
     pub tokens_per_second: f64,
-    /// Floating-point operations of all kernels.
+    /// Floating-point operations of all kernels per second.
     pub flops_per_second: f64,
-    /// Most bytes of buffers at a time; `None` if not counted.
+    /// The largest total size of buffers at a time, in bytes; `None` if not counted.
     pub peak_bytes: Option<usize>,
-    /// Share of the time in which no kernel ran; `None` if the device cannot tell.
+    /// The share of the time in which no kernel ran; `None` if the device cannot tell.
     pub idle: Option<f64>,
 }
 
-/// Seconds after which no further step is begun.
+/// After this many seconds no further step begins.
 const MAX_SECONDS: f64 = 60.0;
 
-/// Times steps that run these kernels, one after the other without a break, the reference's log-probs
-/// given.
+/// Times steps of these kernels, one after another without a break, with cached reference log-probs.
 pub(super) fn measure(
     engine: &mut dyn Engine,
     work: &mut Work,
@@ -73,7 +72,7 @@ pub(super) fn measure(
     })
 }
 
-/// Seconds from each step's end to the next one's.
+/// The seconds from the end of each step to the end of the next.
 fn run(
     engine: &mut dyn Engine,
     work: &mut Work,
@@ -105,7 +104,7 @@ fn run(
     Ok(times)
 }
 
-/// The middle one, or the mean of the two; NaN of nothing.
+/// The middle value, or the mean of the two middle values; NaN of an empty slice.
 pub(super) fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     match times {

@@ -35,7 +35,7 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// As the library takes it.
+    /// The device choice in the library's form.
     pub fn choice(&self) -> DeviceChoice {
         DeviceChoice {
             device: self.device.clone(),
@@ -50,26 +50,26 @@ impl DeviceArgs {
         }
     }
 
-    /// Opens the device, saying what there is to say about the choice.
+    /// Opens the device; prints the notes on the choice.
     pub fn open(&self) -> Result<Box<dyn Engine>> {
         open(&self.choice())
     }
 }
 
-/// Opens the device, saying what there is to say about the choice.
+/// Opens the device; prints the notes on the choice.
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
     let opened = choice.open()?;
     say_all(opened.notes);
     Ok(opened.engine)
 }
 
-/// Passes on what the device has to tell.
+/// Prints the engine's new notes.
 pub fn say_notes(engine: &mut dyn Engine) {
     say_all(engine.notes());
 }
 
-/// How records become examples: options that `eval`, `inspect` and `generate` share with `train`, whose help
-/// says what they mean.
+/// How records become examples: the text options that `eval`, `inspect` and `generate` share with `train`. Their
+/// help is that of `train`.
 #[derive(clap::Args)]
 pub struct TextArgs {
     #[arg(long)]
@@ -81,7 +81,7 @@ pub struct TextArgs {
 }
 
 impl TextArgs {
-    /// As `train` takes them.
+    /// The options in the form of `train`.
     pub fn options(&self) -> TrainOptions {
         TrainOptions {
             template: self.template.clone(),
@@ -92,7 +92,7 @@ impl TextArgs {
     }
 }
 
-/// The same for commands that read data.
+/// [`TextArgs`] and the data options, for the commands that read data.
 #[derive(clap::Args)]
 pub struct DataArgs {
     #[arg(long)]
@@ -118,7 +118,7 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// As `train` takes them.
+    /// The options in the form of `train`.
     pub fn options(&self) -> TrainOptions {
         TrainOptions {
             columns: self.columns.clone(),
@@ -135,14 +135,14 @@ impl DataArgs {
     }
 }
 
-/// Says once what of a data set is not used as it stands.
+/// Prints the notes on a data set: records left out, texts cut, columns not used.
 pub fn say_audit(audit: &Audit) {
     for note in audit.notes() {
         say_note(&format!("{}: {}", audit.data, with_flags(&note)));
     }
 }
 
-/// Says what there is to say about a model's files.
+/// Prints the notes on a model's files.
 pub fn say_outline(outline: &Outline) {
     say_all(outline.notes().map(str::to_owned));
 }

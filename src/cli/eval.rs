@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let flags = TrainOptions {
         beta: args.beta,
         batch_size: Some(args.batch_size),
-        // As training does it, so that the same checks are made.
+        // Names the data as training does, so that the options undergo the same checks.
         data: Some(vec![args.data.clone()]),
         ..args.texts.options()
     };

@@ -1,4 +1,4 @@
-//! Models and data by path, or from the hub, with a progress bar for what is downloaded.
+//! Finds models and data by path or on the hub, with a progress bar for downloads.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub fn model(spec: &Path) -> Result<PathBuf> {
     folder(spec, hub::model)
 }
 
-/// The folder of the model that `spec` names, where its weights need not be.
+/// The folder of the model that `spec` names; the folder may lack the weights.
 pub fn model_outline(spec: &Path) -> Result<PathBuf> {
     folder(spec, hub::model_outline)
 }
@@ -25,12 +25,12 @@ fn folder(
 ) -> Result<PathBuf> {
     match spec.to_str() {
         Some(text) => fetched(|settings, tell| fetch(text, settings, tell)),
-        // No id of the hub: only a path can be like that.
+        // A path that is not UTF-8 cannot be an id of the hub.
         None => Ok(spec.to_owned()),
     }
 }
 
-/// The data that `spec` names, opened.
+/// Opens the data that `spec` names.
 pub fn data(spec: &Path) -> Result<Source> {
     let Some(text) = spec.to_str() else {
         return Source::open(spec);

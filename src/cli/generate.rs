@@ -129,7 +129,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints text as it comes.
+/// Prints text at once, without waiting for a whole line.
 fn show(text: Option<String>) -> Result<()> {
     let mut out = std::io::stdout();
     let text = text.unwrap_or_default();

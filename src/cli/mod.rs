@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: each command has its own file.
 
 mod args;
 mod bench;
@@ -69,7 +69,7 @@ enum Command {
 /// Runs the command line of this process.
 pub fn run() -> Result<ExitCode> {
     let command = with_defaults(Cli::command())
-        // So that `--beta -1` is told what is wrong with -1, not that there is no such option.
+        // With this, `--beta -1` fails because of the value -1, not as an unknown option `-1`.
         .mut_subcommands(|command| {
             command.mut_args(|arg| {
                 let takes_value = arg.get_action().takes_values();
@@ -89,7 +89,7 @@ pub fn run() -> Result<ExitCode> {
     }
 }
 
-/// Writes everything that a command found, for sharing.
+/// Writes a command's report as JSON, for sharing.
 fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
     checkpoint::write_atomically(path, |file| {
         serde_json::to_writer_pretty(&mut *file, report)?;
@@ -97,8 +97,8 @@ fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
     })
 }
 
-/// Writes the defaults of `train`, which stand in `TrainConfig` alone, into its help, and what its options
-/// mean into the help of the commands that take some of them too.
+/// Adds the defaults of `train`, which only `TrainConfig` holds, to its help. Other commands that share an
+/// option with `train` get its help text from `train`.
 fn with_defaults(mut command: clap::Command) -> clap::Command {
     let defaults = TrainConfig::default().to_toml();
     let defaults: toml::Table = defaults.parse().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The pairs of a run: read, weighed, held out, and what there is to say about them.
+//! The preference pairs of a run: read, weighted and held out; and the report on them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,30 +11,30 @@ use serde::Serialize;
 
 use super::{fetch, say, starter};
 
-/// What is trained on, and what is held out.
+/// The pairs for training and the held-out pairs.
 pub struct Pairs {
     pub train: Dataset,
     pub eval: Option<Dataset>,
     pub report: Report,
 }
 
-/// What was found in the data: OUT/data.json, and `inspect --json`.
+/// The report on the data: OUT/data.json, and `inspect --json`.
 #[derive(Default, Serialize)]
 pub struct Report {
-    /// For each `--data`.
+    /// One audit for each `--data`.
     pub train: Vec<Audit>,
     /// `null` without `--eval-data`.
     pub eval: Option<Audit>,
-    /// Pairs that are trained on: those of all `--data`, without the held-out ones, by their weights.
+    /// The number of training pairs: all pairs of `--data` by their weights, without the held-out ones.
     pub trained_on: usize,
-    /// Held-out pairs, of `--eval-data` or `--eval-fraction`.
+    /// The number of held-out pairs, from `--eval-data` or `--eval-fraction`.
     pub held_out: usize,
-    /// Held-out pairs whose prompt is among those trained on; `null` without held-out pairs.
+    /// Held-out pairs whose prompt is also a training prompt; `null` without held-out pairs.
     pub eval_prompts_trained_on: Option<Named>,
 }
 
 impl Pairs {
-    /// Reads what the options name, or the starter's own.
+    /// Reads the data that the options name, or the starter's own pairs.
     pub fn read(config: &TrainConfig, codec: &Codec, options: &[Options; 2]) -> Result<Pairs> {
         let [train_options, eval_options] = options;
         let (mut train, mut seen) = (Vec::new(), Seen::default());
@@ -62,7 +62,7 @@ impl Pairs {
             eval: eval.as_ref().map(|data| data.audit.clone()),
             ..Report::default()
         };
-        // What is not trained on is nothing to hold out from.
+        // Data of weight 0 is not trained on, so no pairs are held out from it.
         for (data, weight) in train.iter_mut().zip(&config.data_weights) {
             if *weight == 0.0 {
                 data.examples.clear();
@@ -87,7 +87,7 @@ impl Pairs {
         })
     }
 
-    /// A few lines on what is trained on.
+    /// Prints a few lines on the training data.
     pub fn introduce(&self) {
         let Report {
             trained_on,
@@ -104,12 +104,12 @@ impl Pairs {
 }
 
 impl Report {
-    /// Of all data, what is trained on first.
+    /// The audits of all data, those of the training data first.
     pub fn all(&self) -> impl Iterator<Item = &Audit> {
         self.train.iter().chain(&self.eval)
     }
 
-    /// Says what is not used as it stands.
+    /// Prints the notes on all data.
     pub fn say_notes(&self) {
         for audit in self.all() {
             super::args::say_audit(audit);
@@ -128,7 +128,7 @@ impl Report {
     }
 }
 
-/// Pairs of `eval` whose prompt `train` has too.
+/// The pairs of `eval` whose prompt is also in `train`.
 fn shared(train: &Dataset, eval: &Dataset) -> Named {
     let mut prompts = HashMap::new();
     for example in &train.examples {

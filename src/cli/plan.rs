@@ -4,7 +4,7 @@ use gpt2_dpo::plan::Plan;
 
 use super::{say, with_flags};
 
-/// Prints what a run would take, a row a kind of buffer, and whether it fits.
+/// Prints a run's memory, one row for each kind of buffer, and whether it fits.
 pub fn show(plan: &Plan) {
     let extent = plan.extent;
     say!(
@@ -60,7 +60,7 @@ pub fn show(plan: &Plan) {
     }
 }
 
-/// Whether all of it fits, as far as that can be told.
+/// The verdict on whether the run fits, or why there is none.
 fn fit(plan: &Plan) -> String {
     let Some(memory) = plan.memory else {
         return "the driver does not tell how much there is; where it refuses, training halves the \

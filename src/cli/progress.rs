@@ -1,15 +1,15 @@
-//! A progress bar on stderr, and none where that is no terminal.
+//! A progress bar on stderr; nothing if stderr is no terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One bar at a time, a bar a phase.
+/// One bar at a time; each phase has its own bar.
 #[derive(Default)]
 pub struct Progress {
     bar: Option<(String, ProgressBar)>,
 }
 
 impl Progress {
-    /// `done` of `total` in a phase; a `total` of 0 is not known.
+    /// Shows `done` of `total` in a phase; a `total` of 0 is unknown.
     pub fn at(&mut self, phase: &'static str, done: usize, total: usize, message: String) {
         if self.bar.as_ref().is_none_or(|(name, _)| name != phase) {
             self.clear();
@@ -26,7 +26,7 @@ impl Progress {
         }
     }
 
-    /// `done` of `total` bytes of a file; a `total` of 0 is not known.
+    /// Shows `done` of `total` bytes of a file; a `total` of 0 is unknown.
     pub fn bytes(&mut self, file: &str, done: u64, total: u64) {
         if self.bar.as_ref().is_none_or(|(name, _)| name != file) {
             self.clear();
@@ -43,14 +43,14 @@ impl Progress {
     }
 
     fn show(&mut self, phase: &str, bar: ProgressBar, template: &str) {
-        // The templates are constants; were one wrong, the plain bar would stand in.
+        // The templates are constants. If one were wrong, the plain bar would appear.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         self.bar = Some((phase.to_owned(), bar));
     }
 
-    /// A line on stderr, above the bar.
+    /// Prints a line on stderr, above the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
             Some((_, bar)) => bar.suspend(|| eprintln!("{line}")),
@@ -58,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&mut self) {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! What a trained model was trained with: its run.toml, which later commands follow.
+//! The options in a trained model's run.toml, which later commands follow.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
     }
     let run = match TrainOptions::read(&file) {
         Ok(run) => run,
-        // It may be another program's, or a later version's.
+        // Another program or a later version may have written the file.
         Err(error) => {
             let error = with_flags(&error.to_string());
             eprintln!("note: the run that made the model is not followed: {error}");
@@ -31,7 +31,7 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
     }
     let mut recorded = of_texts(run);
     if flags.template.is_some() && flags.chat_template.is_none() {
-        // The text is to be taken, not the template of the run.
+        // The flag's text replaces the chat template of the run, too.
         recorded.chat_template = None;
     }
     for note in differences(&flags, &recorded, &file) {
@@ -40,27 +40,27 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
     flags.or(recorded)
 }
 
-/// The model that the run in `dir` began with: `Some(None)` is the starter, `None` if no run made `dir`.
+/// The model that the run in `dir` began with: `Some(None)` is the starter; `None` if `dir` has no run.toml.
 pub fn began_as(dir: &Path) -> Option<Option<PathBuf>> {
     let run = TrainOptions::read(&dir.join(checkpoint::RUN_FILE)).ok()?;
     Some(run.model)
 }
 
-/// Of a run's options those that say how a model is talked to and judged.
+/// Of a run's options, those that decide how the model is prompted and judged.
 fn of_texts(run: TrainOptions) -> TrainOptions {
     let chat_template = run.chat_template.map(|choice| {
         let named = TrainConfig {
             chat_template: choice,
             ..TrainConfig::default()
         };
-        // A file's template is the model's own since.
+        // The run saved a file's template with the model, so the template is now the model's own.
         match named.template_choice() {
             TemplateChoice::File(_) => TemplateChoice::MODEL.to_owned(),
             _ => named.chat_template,
         }
     });
     TrainOptions {
-        // Supervised training has no use for it, and may have had any.
+        // Supervised training does not use beta, so its value means nothing.
         beta: run.beta.filter(|_| run.loss != Some(LossName::Sft)),
         template: run.template,
         chat_template,
@@ -74,7 +74,7 @@ fn of_texts(run: TrainOptions) -> TrainOptions {
     }
 }
 
-/// Where flags win over the run, and where the run differs from the defaults.
+/// Notes on the flags that override the run, and on the run's options that differ from the defaults.
 fn differences(flags: &TrainOptions, recorded: &TrainOptions, file: &Path) -> Vec<String> {
     let flags = TrainOptions {
         template: flags.template.as_deref().map(unescape),
@@ -102,15 +102,15 @@ fn differences(flags: &TrainOptions, recorded: &TrainOptions, file: &Path) -> Ve
     notes
 }
 
-/// Options by their names, those that are given.
+/// The given options by name.
 fn table(options: &TrainOptions) -> toml::Table {
-    // By way of text, which has 0.2 for the single that is nearest to it. Numbers, texts and names of choices:
-    // nothing that TOML could refuse.
+    // A detour over text: it shortens an f32 to 0.2, not to the f64 nearest to it. Numbers, texts and names of
+    // choices always have a form in TOML.
     let text = toml::to_string(options).unwrap_or_default();
     text.parse().unwrap_or_default()
 }
 
-/// A value on one line, a newline as flags take it.
+/// A value on one line; a newline appears as in flags, `\n`.
 fn show(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => format!("{text:?}"),

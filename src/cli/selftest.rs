@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-/// A line a check, and one for each of its first misses.
+/// Prints one line for a check, and one for each of its first misses.
 fn show(check: &Check) {
     const SHOWN: usize = 5;
     let verdict = match check.misses.len() {

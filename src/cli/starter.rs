@@ -14,7 +14,7 @@ macro_rules! file {
     };
 }
 
-/// Name of the starter in messages and as the stem of its output directory.
+/// The starter's name in messages and in the name of its output directory.
 pub const NAME: &str = "starter";
 
 /// A text of the starter's.
@@ -39,7 +39,7 @@ const RECIPE: Text = Text {
     text: include_str!("../../examples/starter/train.toml"),
 };
 
-/// The starter's config and tokenizer.
+/// The starter's config and tokenizer, without weights.
 pub fn outline() -> Result<Outline> {
     let config = Config::parse(file!("config.json"), Path::new("starter/config.json"))?;
     let tokenizer = file!("tokenizer.json");
@@ -47,7 +47,7 @@ pub fn outline() -> Result<Outline> {
     Ok(Outline::new(config, Some(tokenizer)))
 }
 
-/// Its weights.
+/// The starter's weights.
 pub fn weights(dims: &Dims) -> Result<Weights> {
     let origin = Path::new("starter/model.safetensors");
     Weights::parse(file!("model.safetensors"), origin, dims)
@@ -62,12 +62,12 @@ pub fn model() -> Result<Model> {
     })
 }
 
-/// Options that suit a model as small as this one; those of the user win.
+/// Options that suit such a small model; the user's options override them.
 pub fn recipe() -> Result<TrainOptions> {
     TrainOptions::parse(RECIPE.text, Path::new(RECIPE.path))
 }
 
-/// Two of the held-out prompts, to be answered before and after training.
+/// Two held-out prompts; the model answers them before and after training.
 pub const SHOWN_PROMPTS: [&str; 2] = [
     "What is the home of a camel?",
     "What day comes after Wednesday?",

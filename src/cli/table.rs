@@ -5,10 +5,10 @@ use gpt2_dpo::profile::{Row, Speed};
 
 use super::say;
 
-/// Rows that take less than this share of the time are summed up in a line.
+/// Rows below this share of the time are summed up in one line.
 const LEAST_SHARE: f64 = 0.002;
 
-/// What the device does at best.
+/// Prints the device's ceilings.
 pub fn ceilings(ceilings: &Ceilings) {
     let line = |name: &str, per_second: f64, unit: &str, what: &str| {
         say!("{name:8}{:9.1} {unit:8}  {what}", per_second * 1e-9);
@@ -25,7 +25,7 @@ pub fn ceilings(ceilings: &Ceilings) {
     }
 }
 
-/// The rows, the largest share first; `time` heads the column of a call's time.
+/// Prints the rows, the largest share first; `time` heads the column of the time per call.
 pub fn kernels(rows: &[Row], time: &str) {
     say!(
         "{:37} {:13} {:>5} {time:>9} {:>7} {:>6} {:10} {:>6}",
@@ -74,7 +74,7 @@ fn distance(row: &Row) -> String {
     row.distance.map_or_else(String::new, |d| format!(": {d}"))
 }
 
-/// A time in the unit that suits it.
+/// A time in a suitable unit.
 pub fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 1e-3 => format!("{:.1} µs", 1e6 * s),

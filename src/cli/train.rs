@@ -36,7 +36,7 @@ pub struct Args {
     options: OptionArgs,
 }
 
-/// The longest answer shown.
+/// The most tokens of an answer that is shown.
 const SHOWN_TOKENS: usize = 40;
 
 pub fn run(args: Args) -> Result<ExitCode> {
@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if let Some(file) = &args.config {
         options = options.or(TrainOptions::read(file)?);
     }
-    // The starter's recipe is for its own pairs; on the user's pairs the card's holds.
+    // The starter's recipe applies only to its own pairs; the user's pairs get the model card's defaults.
     if options.model.is_none() && options.data.is_none() {
         options = options.or(starter::recipe()?);
     }
@@ -123,7 +123,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Leaves the output's users the chat template that it is trained with, or says that they have another.
+/// Saves the chat template of the training with the output, or notes that the output keeps another one.
 fn leave_template(template: &Template, choice: TemplateChoice, tokenizer: &mut Tokenizer) {
     match template {
         Template::Chat { source, .. } if matches!(choice, TemplateChoice::File(_)) => {
@@ -156,7 +156,7 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
     })
 }
 
-/// Says what is trained where, and on what.
+/// Prints the device, the model, the data and the schedule of the run.
 fn introduce(engine: &dyn Engine, config: &TrainConfig, template: &Template, pairs: &Pairs) {
     say!("device  {}", engine.name());
     match &config.model {
@@ -173,7 +173,7 @@ fn introduce(engine: &dyn Engine, config: &TrainConfig, template: &Template, pai
     );
 }
 
-/// The output directory, taken for this run.
+/// Claims the output directory for this run.
 fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
     let out = config.out.clone().unwrap_or_else(|| {
         let model = config.model.as_deref();
@@ -185,7 +185,7 @@ fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
         let mut free = free.skip_while(|path| path.exists());
         free.next().unwrap_or_default() // the counter never ends
     });
-    // A run that failed would take the model that it began with along.
+    // A failed run deletes its output directory, which must not be the model that it began with.
     if let Some(model) = dir
         && let (Ok(model), Ok(target)) = (model.canonicalize(), out.canonicalize())
         && model == target
@@ -207,7 +207,7 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
     })
 }
 
-/// [`learn`], with each kernel timed on its own.
+/// [`learn`] with a separate time for each kernel.
 fn profiled(
     engine: &mut dyn Engine,
     config: &TrainConfig,
@@ -249,8 +249,8 @@ fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
     say!("note    each kernel ran alone to be timed: the run was slower for it");
 }
 
-/// The run itself. If it breaks off after good steps, the weights are kept as long as they are finite;
-/// otherwise nothing is.
+/// Trains. If the run breaks off after good steps, the weights are saved if they are finite; otherwise nothing
+/// is saved.
 fn learn(
     engine: &mut dyn Engine,
     config: &TrainConfig,
@@ -334,7 +334,7 @@ fn show_change(before: &Summary, after: &Summary) {
     }
 }
 
-/// Two of the starter's held-out prompts, answered by the model as it was and as it is.
+/// Prints the answers to two of the starter's held-out prompts, before and after training.
 fn show_answers(
     engine: &mut dyn Engine,
     outline: &Outline,
@@ -350,7 +350,7 @@ fn show_answers(
     Ok(())
 }
 
-/// Greedy answers of these weights to those prompts.
+/// The model's greedy answers to those prompts with these weights.
 fn answers(
     engine: &mut dyn Engine,
     outline: &Outline,

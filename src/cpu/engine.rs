@@ -11,12 +11,12 @@ use crate::kernel::{Bindings, Kernel, Slot};
 use crate::recording::{Recording, Step};
 use crate::target::{MatrixUnits, Precision, Target};
 
-/// The CPU as an [`Engine`]: kernels are their twins.
+/// The CPU as an [`Engine`]: it runs the kernels' twins.
 pub struct CpuEngine {
-    /// Empty once released, and while a step writes it.
+    /// The buffers; one is empty after its release, and while a step writes it.
     buffers: Vec<Pages>,
     held: Held,
-    /// When [`Engine::watch`] was called, and the runs since.
+    /// The time of the last [`Engine::watch`], and the runs since then.
     watch: Option<(Instant, Vec<Timing>)>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
@@ -37,8 +37,8 @@ impl CpuEngine {
         Self::with_max_binding(u32::MAX as usize)
     }
 
-    /// The same, refusing buffers above `bytes`, as a GPU with that limit would: it makes the model
-    /// split its weights.
+    /// A CPU device that refuses buffers above `bytes`, like a GPU with that limit. It makes the model split
+    /// its weights.
     pub fn with_max_binding(bytes: usize) -> Self {
         CpuEngine {
             buffers: Vec::new(),
@@ -72,7 +72,7 @@ impl CpuEngine {
         self
     }
 
-    /// The kernel whose twin runs for a step.
+    /// The kernel whose twin runs a step.
     fn kernel(&self, step: &Step) -> &'static Kernel {
         let rounds = |way: &&Kernel| {
             way.precision == Precision::Mixed && step.rate(way, &self.target).is_some()
@@ -99,7 +99,7 @@ impl CpuEngine {
 
     fn run_step(&mut self, step: &Step) {
         let kernel = self.kernel(step);
-        // Written buffers are taken out for the call, so that they can be borrowed beside the others.
+        // A written buffer is taken out for the call, so that it can be borrowed mutably beside the others.
         let bindings = &step.kernel.reflection().storage;
         let mut taken: Vec<Option<Pages>> = step
             .buffers()
@@ -175,13 +175,13 @@ impl Engine for CpuEngine {
     }
 
     fn recording(&self) -> Recording {
-        // Nothing takes the CPU for hung, and products in one piece are faster.
+        // No operating system stops long CPU work, and products in one piece are faster.
         Recording::with_max_step_flops(u64::MAX)
     }
 
     fn run(&mut self, recording: &Recording) -> Result<()> {
         let begin = Instant::now();
-        // Inside the pool, so that no step pays for handing its work to it.
+        // The steps run inside the thread pool, so that no step pays for entering it.
         rayon::scope(|_| {
             for step in &recording.steps {
                 self.run_step(step);

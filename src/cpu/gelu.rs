@@ -1,4 +1,4 @@
-//! GELU in GPT-2's tanh approximation, element by element.
+//! GELU in GPT-2's tanh approximation, elementwise.
 //!
 //! y = x/2 · (1 + tanh u), u = sqrt(2/π) · (x + 0.044715 x³)   (Hendrycks & Gimpel 2016, §2)
 //!

@@ -2,7 +2,7 @@
 
 use gemm_common::Parallelism;
 
-/// A matrix in a slice, with a stride for each of its two dimensions.
+/// A matrix in a slice, with one stride for each dimension.
 #[derive(Clone, Copy)]
 pub struct Operand<'a> {
     data: &'a [f32],
@@ -11,7 +11,7 @@ pub struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// Element (i, j) is `data[i * row + j * col]`. [`matmul`] checks that it is there.
+    /// The matrix whose element (i, j) is `data[i * row + j * col]`. [`matmul`] checks the bounds.
     pub fn new(data: &'a [f32], row: u32, col: u32) -> Self {
         Operand {
             data,
@@ -20,12 +20,12 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Rows are `row` apart, elements of a row side by side.
+    /// A row-major matrix: rows are `row` apart, and the elements of a row are adjacent.
     pub fn rows(data: &'a [f32], row: usize) -> Self {
         Operand { data, row, col: 1 }
     }
 
-    /// The same elements, rows and columns exchanged.
+    /// The transposed matrix on the same data.
     pub fn transposed(self) -> Self {
         Operand {
             data: self.data,
@@ -39,8 +39,8 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// c `[rows, cols]` (+)= a `[rows, inner]` · b `[inner, cols]` on all cores, rows of c being `c_row`
-/// apart. The order of the sums depends on the sizes alone, so that equal calls give equal bits.
+/// c `[rows, cols]` (+)= a `[rows, inner]` · b `[inner, cols]` on all cores; the rows of c are `c_row` apart.
+/// The order of the sums depends only on the sizes, so equal calls give equal bits.
 ///
 /// # Panics
 /// If a slice is shorter than its matrix, or rows of c overlap.
@@ -62,10 +62,10 @@ pub fn matmul(
     );
 }
 
-/// c (+)= scale · a · b as [`matmul`], on the calling thread: for loops that are parallel themselves.
+/// c (+)= scale · a · b, on the calling thread: a [`matmul`] for loops that are parallel themselves.
 ///
 /// # Panics
-/// As [`matmul`].
+/// Under the conditions of [`matmul`].
 pub fn matmul_here(
     sizes: [usize; 3],
     scale: f32,

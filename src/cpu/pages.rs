@@ -2,20 +2,20 @@
 
 use memmap2::MmapMut;
 
-/// 32-bit words straight from the operating system, zeros at first; pages never touched take nothing.
-/// Empty by default.
+/// 32-bit words straight from the operating system, zero at first. Pages that are never touched take no memory.
+/// The default has no words.
 #[derive(Default)]
 pub struct Pages(Option<MmapMut>);
 
 impl Pages {
-    /// So many zeros.
+    /// Maps `words` zeros.
     ///
     /// # Errors
-    /// What the operating system says if it has not so much.
+    /// The operating system's error if it lacks the memory.
     pub fn zeros(words: usize) -> std::io::Result<Pages> {
         let map = MmapMut::map_anon(size_of::<u32>() * words)?;
-        // Pages of 2 MiB: a 500th of the page faults, and weights are read in long strides. A system
-        // that refuses gives the usual ones.
+        // Pages of 2 MiB cause 1/500 of the page faults, and weights are read in long strides. A system that
+        // refuses keeps its usual page size.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Pages(Some(map)))

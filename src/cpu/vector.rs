@@ -1,25 +1,25 @@
-//! Arithmetic over slices in the widest vector instructions that the CPU has.
+//! Arithmetic over slices with the widest vector instructions of the CPU.
 //!
-//! A program is built for the oldest CPU of its kind. `#[multiversion]` compiles a function for newer
-//! ones beside it and calls the best that the CPU at hand has; only what is inlined into the function
-//! is compiled with it: loops, and `#[inline(always)]` helpers like those below. Sums run in `LANES`
-//! running sums whatever the width, so that the bits do not depend on the version.
+//! A program is built for the oldest CPU of its kind. `#[multiversion]` also compiles a function for newer CPUs
+//! and calls the best version for the CPU at hand. It compiles only code that is inlined into the function:
+//! loops, and `#[inline(always)]` helpers like those below. A sum always runs in `LANES` running sums, so
+//! that its bits do not depend on the version.
 
 use std::ops::Range;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// Elements that one task of a loop over elements takes: enough to pay for handing it out.
+/// The number of elements in one task of an elementwise loop, enough to outweigh the cost of a task.
 pub const CHUNK: usize = 4096;
 
-/// Rows that one task of a sum over rows takes.
+/// The number of rows in one task of a sum over rows.
 const ROWS: usize = 64;
 
-/// Running sums of one sum.
+/// The number of running sums of one sum.
 const LANES: usize = 16;
 
-/// Σ term over the elements of slices, as far as the shortest goes, in f64.
+/// Σ term over the elements of the slices, up to the shortest slice's length, in f64.
 #[inline(always)]
 pub fn sum<const N: usize>(of: [&[f32]; N], term: impl Fn([f32; N]) -> f64) -> f64 {
     let mut sums = [0.0_f64; LANES];
@@ -36,7 +36,7 @@ pub fn sum<const N: usize>(of: [&[f32]; N], term: impl Fn([f32; N]) -> f64) -> f
     sums.iter().sum()
 }
 
-/// The largest element; −∞ of none. NaNs are passed over.
+/// The largest element; −∞ of an empty slice. NaNs are ignored.
 #[inline(always)]
 pub fn max(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -67,8 +67,8 @@ pub fn add_rows(x: &[f32], sums: &mut [f64]) {
     }
 }
 
-/// `[len]`: what `add` adds to sums for each run of rows, run by run on all cores and then added up in
-/// the order of the rows.
+/// Sums `[len]` over rows. `add` adds a run of rows to its sums; the runs are summed on all cores and added up
+/// in row order.
 pub fn sum_rows(
     rows: usize,
     len: usize,
@@ -93,17 +93,17 @@ pub fn sum_rows(
 
 /// eˣ, within 1.1 units in the last place: 0 far below, ∞ far above, NaN of NaN.
 ///
-/// eˣ = 2ⁿ · eʳ with n the integer nearest to x/ln 2, and eʳ by its series, whose first term left out
-/// is below 1e-8 for |r| ≤ ln(2)/2.
+/// eˣ = 2ⁿ · eʳ, where n is the integer nearest to x/ln 2. eʳ is its series, whose first omitted term is
+/// below 1e-8 for |r| ≤ ln(2)/2.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // Beyond these the result is 0 or ∞. A comparison, unlike `clamp`, is one instruction.
+    // Beyond these bounds the result is 0 or ∞. A comparison is one instruction, unlike `clamp`.
     const LOWEST: f32 = -105.0;
     const HIGHEST: f32 = 89.0;
     // ln 2 as a sum of two f32.
     const LN_2_HIGH: f32 = std::f32::consts::LN_2;
     const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
-    // Adding 3·2²² leaves no bits for a fraction: the sum's last bits are the nearest integer.
+    // Adding 3·2²² leaves no bits for a fraction, so the last bits of the sum are the nearest integer.
     const ROUNDER: f32 = 12_582_912.0;
 
     let x = if x < LOWEST { LOWEST } else { x };
@@ -117,7 +117,7 @@ pub fn exp(x: f32) -> f32 {
         series = r.mul_add(series, coefficient);
     }
     let above_one = (r * r).mul_add(series, r); // eʳ − 1
-    // 2ⁿ in two factors: it may be too small or too large for one.
+    // 2ⁿ as two factors, because 2ⁿ alone may be too small or too large for an f32.
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
     let (half, other_half) = (n >> 1, n.wrapping_sub(n >> 1));
     power(half).mul_add(above_one, power(half)) * power(other_half)
@@ -127,7 +127,7 @@ pub fn exp(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// Distance from the true value in units of its last place as an f32.
+    /// The distance from the true value, in units of the value's last place as an f32.
     fn ulps(ours: f32, truth: f64) -> f64 {
         let rounded = truth as f32;
         let unit = f64::from(rounded.next_up()) - f64::from(rounded);

@@ -1,4 +1,4 @@
-//! What was found in a data set: read how, kept and dropped, cut, said once.
+//! What the reader found in a data set: the shapes of its records, pairs kept, dropped and cut.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,25 +14,25 @@ use super::selection::Reason;
 use super::source::Place;
 use crate::words::{counted, either};
 
-/// Places named of whatever is counted.
+/// The most places that a count lists.
 const PLACES: usize = 5;
 
 /// What a data set holds and what becomes of it. Counts of pairs, unless they say otherwise.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Audit {
-    /// The data, as it was named.
+    /// The name that the user gave for the data.
     pub data: String,
-    /// The files that it was read from.
+    /// The files that the data come from.
     pub files: Vec<String>,
-    /// How many records were read in which shape.
+    /// The number of records of each shape.
     pub read_as: BTreeMap<String, usize>,
-    /// Columns that say the pairs.
+    /// The columns that the pairs were read from.
     pub columns_used: BTreeSet<String>,
-    /// Columns that no shape uses, and that change no prompt.
+    /// The columns that no shape uses and that do not change a prompt.
     pub columns_ignored: BTreeSet<String>,
-    /// Records read.
+    /// The number of records read.
     pub records: usize,
-    /// Pairs to train or to evaluate on.
+    /// Pairs for training or evaluation.
     pub kept: usize,
     /// Records left out, by reason.
     pub dropped: BTreeMap<Reason, Named>,
@@ -44,37 +44,37 @@ pub struct Audit {
     pub prompt_tokens: Counts,
     /// Tokens of each chosen response before its budget, end-of-text included.
     pub chosen_tokens: Counts,
-    /// The same of the rejected ones.
+    /// Tokens of each rejected response before its budget, end-of-text included.
     pub rejected_tokens: Counts,
     /// What the budgets cut.
     pub cut: Cut,
     /// Special tokens spelled out in records.
     pub special_tokens: SpelledOut,
-    /// Pairs with a response that has no end-of-text at all.
+    /// Pairs with a response that has no end-of-text token.
     pub without_end: usize,
     /// Pairs of which `boundary` decides ids; `null` if that was not looked at.
     pub boundary_matters: Option<usize>,
     /// Whether the longer response is the chosen one.
     pub length_bias: LengthBias,
-    /// Pairs that came before, id by id.
+    /// Pairs that repeat an earlier pair, id by id.
     pub duplicates: Named,
-    /// Pairs that came before the other way round: the same two responses, swapped.
+    /// Pairs that repeat an earlier pair with the two responses swapped.
     pub contradictions: Named,
-    /// Different prompts.
+    /// The number of different prompts.
     pub prompts: usize,
 }
 
-/// Records of one kind.
+/// A count of records, with the first few of them.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Named {
-    /// How many.
+    /// The number of records.
     pub count: usize,
-    /// Where the first ones are, and what is wrong with those that cannot be used.
+    /// Where the first records are; for records that cannot be used, also what is wrong with them.
     pub first: Vec<String>,
 }
 
 impl Named {
-    /// One more.
+    /// Counts one more record; `detail` is listed if it is among the first.
     pub fn add(&mut self, detail: impl fmt::Display) {
         self.count += 1;
         if self.first.len() < PLACES {
@@ -83,50 +83,50 @@ impl Named {
     }
 }
 
-/// What the budgets cut, in pairs or responses.
+/// What the budgets cut, in prompts or responses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cut {
     /// `max_prompt_tokens`.
     pub max_prompt_tokens: usize,
     /// `max_response_tokens`.
     pub max_response_tokens: usize,
-    /// Prompts over their budget.
+    /// Prompts longer than their budget.
     pub prompts: usize,
-    /// Chosen responses over theirs.
+    /// Chosen responses longer than their budget.
     pub chosen: usize,
-    /// Rejected responses over theirs.
+    /// Rejected responses longer than their budget.
     pub rejected: usize,
-    /// Chosen responses whose end-of-text is cut.
+    /// Chosen responses whose end-of-text token is cut.
     pub chosen_ends: usize,
-    /// Rejected responses whose end-of-text is cut.
+    /// Rejected responses whose end-of-text token is cut.
     pub rejected_ends: usize,
 }
 
 /// Special tokens spelled out in records.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SpelledOut {
-    /// Pairs with such tokens.
+    /// Pairs with spelled-out special tokens.
     pub pairs: usize,
-    /// Such tokens.
+    /// The number of spelled-out special tokens.
     pub tokens: usize,
     /// Whether they are read as tokens (`allow_special_tokens`) or as text.
     pub as_tokens: bool,
 }
 
-/// Whether the longer response is the chosen one, by tokens before the budgets.
+/// Whether the chosen response tends to be the longer one, by tokens before the budgets.
 #[derive(Clone, Debug, Default)]
 pub struct LengthBias {
     /// Pairs whose chosen response is the longer one.
     pub chosen_longer: usize,
-    /// Pairs whose responses have as many tokens.
+    /// Pairs whose responses have equally many tokens.
     pub equal: usize,
     /// Pairs whose rejected response is the longer one.
     pub rejected_longer: usize,
 }
 
 impl LengthBias {
-    /// The accuracy of the better of two guesses, "the longer one" and "the shorter one"; a draw counts half.
-    /// `None` over no pairs.
+    /// The accuracy of the better of two guesses, "the longer response is chosen" and "the shorter response is
+    /// chosen". A draw counts half. `None` if there are no pairs.
     pub fn accuracy(&self) -> Option<f64> {
         let pairs = self.chosen_longer + self.equal + self.rejected_longer;
         let longer = (self.chosen_longer as f64 + 0.5 * self.equal as f64) / pairs as f64;
@@ -134,7 +134,7 @@ impl LengthBias {
     }
 }
 
-/// With what a guess scores that knows nothing else.
+/// Writes the counts and the accuracy of a guess by length alone.
 impl Serialize for LengthBias {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("LengthBias", 4)?;
@@ -164,12 +164,12 @@ impl Counts {
         *self.0.entry(tokens).or_default() += 1;
     }
 
-    /// How many were counted.
+    /// The number of counted items.
     pub fn total(&self) -> usize {
         self.0.values().sum()
     }
 
-    /// The least number of tokens that a share `q` of them does not exceed; `None` over none.
+    /// The least number of tokens that at least the share `q` of the items does not exceed; `None` without items.
     pub fn quantile(&self, q: f64) -> Option<usize> {
         let rank = ((q * self.total() as f64).ceil() as usize).max(1);
         let mut below = 0;
@@ -186,7 +186,7 @@ impl Counts {
     }
 }
 
-/// As a summary: the whole distribution would be thousands of numbers.
+/// Writes a summary: the whole distribution has thousands of numbers.
 impl Serialize for Counts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -212,7 +212,7 @@ impl Serialize for Counts {
 pub(super) struct Auditor {
     pub audit: Audit,
     prompts: HashSet<u128>,
-    /// Where each pair came first.
+    /// The place of each pair's first occurrence.
     pairs: HashMap<u128, Place>,
 }
 
@@ -239,7 +239,7 @@ impl Auditor {
         }
     }
 
-    /// A pair that is taken.
+    /// Counts a pair that is taken.
     pub fn keep(&mut self, encoded: &Encoded) {
         let Encoded { example, facts } = encoded;
         let audit = &mut self.audit;
@@ -306,12 +306,12 @@ impl Auditor {
         }
     }
 
-    /// A record that is left out; `detail` says where it is, or what is wrong with it.
+    /// Counts a record that is left out; `detail` says where it is, or what is wrong with it.
     pub fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
         self.audit.drop(reason, detail);
     }
 
-    /// The same for records that are known by their places alone.
+    /// Counts records that are left out and of which only the places are known.
     pub fn drop_all(&mut self, reason: Reason, places: &[Place]) {
         for place in places {
             self.drop(reason, place);
@@ -320,20 +320,20 @@ impl Auditor {
 }
 
 impl Audit {
-    /// A record that is left out; `detail` says where it is, or what is wrong with it.
+    /// Counts a record that is left out; `detail` says where it is, or what is wrong with it.
     pub(super) fn drop(&mut self, reason: Reason, detail: impl fmt::Display) {
         self.dropped.entry(reason).or_default().add(detail);
     }
 
-    /// How many records were left out for this reason.
+    /// The number of records that were left out for `reason`.
     pub fn dropped(&self, reason: Reason) -> usize {
         self.dropped.get(&reason).map_or(0, |drops| drops.count)
     }
 
-    /// What a user has to know of before training, a line each.
+    /// What a user must know before training, one line each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        // A column may be read in some records and not needed in others.
+        // A column may be read in some records and ignored in others.
         let ignored = self.columns_ignored.difference(&self.columns_used);
         let names: Vec<&str> = ignored.map(String::as_str).collect();
         if !names.is_empty() {

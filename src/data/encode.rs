@@ -1,4 +1,4 @@
-//! One record → the token ids of a pair, budgets applied.
+//! Turns one record into the token ids of a pair and applies the budgets.
 
 use super::Codec;
 use super::encoded::{Encoded, Facts, Lengths, Side, Sides, Specials};
@@ -11,13 +11,13 @@ use super::source::{Place, Raw};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
-/// What becomes of a record that is in order.
+/// The result of a valid record.
 pub(super) enum Outcome {
     /// A pair to train on.
     Pair(Box<Encoded>),
-    /// A pair that teaches nothing.
+    /// A pair that is left out because it teaches nothing.
     Dropped(Reason),
-    /// A completion with a label: its other side is in another record.
+    /// A labelled completion: another record has the other side of its pair.
     Side(Box<Side>),
 }
 
@@ -34,16 +34,16 @@ pub(super) struct Encoder<'a> {
     reading: Reading,
 }
 
-/// Ids before the budgets.
+/// Token ids before the budgets.
 struct Ids {
     prompt: Vec<u32>,
-    /// The prompt alone, where its end may depend on the responses.
+    /// The ids of the prompt tokenized alone; `None` where `prompt` does not depend on the responses.
     alone: Option<Vec<u32>>,
-    /// Chosen, then rejected; a demonstration has no second.
+    /// Chosen, then rejected; a demonstration has only the first.
     answers: Vec<Vec<u32>>,
 }
 
-/// Why a record cannot be used: its own fault, or the tokenizer's.
+/// Why a record cannot be used: the record is at fault, or the tokenizer failed.
 enum Fault {
     Record(Problem),
     Tokenizer(Error),
@@ -101,7 +101,7 @@ impl<'a> Encoder<'a> {
         Looked { place, outcome }
     }
 
-    /// The pair of two labelled completions; it stands where the later one does.
+    /// Makes a pair of two labelled completions. Its place is that of the later one.
     pub fn sides(&self, sides: Sides) -> Looked {
         let Sides { chosen, rejected } = sides;
         let place = chosen.place.clone().max(rejected.place);
@@ -182,7 +182,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// A pair of texts that answer the same conversation.
+    /// Makes a pair of two responses to one conversation.
     fn pair(
         &self,
         conversation: &[Message],
@@ -197,7 +197,7 @@ impl<'a> Encoder<'a> {
         self.finish(ids, place, Facts { specials, ..facts })
     }
 
-    /// The ids of a conversation and its answers, and what special tokens were spelled out in them.
+    /// The ids of a conversation and its responses, and the special tokens spelled out in them.
     fn tokenize(
         &self,
         conversation: &[Message],
@@ -233,7 +233,7 @@ impl<'a> Encoder<'a> {
                 Boundary::Apart => Boundary::Joined,
                 Boundary::Joined => Boundary::Apart,
             };
-            // Where the other way cannot be taken at all, it differs too.
+            // A boundary that fails on this record counts as different.
             let other = self.ids(tokenizer, prompt, &wholes, other);
             let same = |other: Ids| other.prompt == ids.prompt && other.answers == ids.answers;
             specials.boundary_differs = Some(!other.is_ok_and(same));
@@ -241,7 +241,7 @@ impl<'a> Encoder<'a> {
         Ok((ids, specials))
     }
 
-    /// The prompt without the space at its end, if that is to begin the response.
+    /// The prompt without its last space, if the options give that space to the response.
     fn before_answer<'t>(&self, prompt: &'t str) -> Result<&'t str, Problem> {
         if !self.options.response_prefix_space {
             return Ok(prompt);
@@ -299,8 +299,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// `ids` with the end-of-text token behind them, unless it is there already or the template
-    /// writes its own.
+    /// Appends the end-of-text token to `ids`, unless the ids end with it already or the template
+    /// writes its own end.
     fn ended(&self, mut ids: Vec<u32>) -> Vec<u32> {
         if let (Some(end), true) = (self.codec.end.id, self.codec.template.wants_end())
             && !ids.is_empty()
@@ -363,12 +363,12 @@ impl<'a> Encoder<'a> {
         Ok(Outcome::Pair(Box::new(Encoded { example, facts })))
     }
 
-    /// Where a response's last token is that ends a text.
+    /// The position of the last token of a response that ends a text.
     fn end_of(&self, ids: &[u32]) -> Option<usize> {
         ids.iter().rposition(|id| self.codec.end.stops.contains(id))
     }
 
-    /// Cuts a prompt to its budget. What the tokenizer puts before a text stays there.
+    /// Cuts a prompt to its budget. Tokens that the tokenizer puts before every text stay.
     fn cut_prompt(&self, prompt: &mut Vec<u32>) {
         let max = self.options.max_prompt_tokens;
         if prompt.len() > max {
@@ -426,7 +426,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// How many ids two texts have in common at their beginning.
+/// The length of the common beginning of two lists of ids.
 fn common(one: &[u32], other: &[u32]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }

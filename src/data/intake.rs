@@ -1,4 +1,4 @@
-//! Takes in a file's records one by one, in its order: pairs are kept, counted or left out.
+//! Takes in a file's records in their order: keeps a pair, counts it, or leaves it out.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use super::{Dataset, Example};
 use crate::error::{Error, Result};
 use crate::words::counted;
 
-/// Errors named of a file without a usable pair.
+/// The most errors that a message lists for a file without a usable pair.
 const NAMED: usize = 3;
 
-/// What has been taken in so far.
+/// The pairs and counts of the records so far.
 pub(super) struct Intake<'a> {
     encoder: &'a Encoder<'a>,
     selector: Selector<'a>,
@@ -33,13 +33,13 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// True once no further pair can be taken.
+    /// True if no further pair can be taken.
     pub fn is_full(&self) -> bool {
         self.selector.is_full()
     }
 
     /// # Errors
-    /// That of a record that cannot be used, unless those are skipped.
+    /// The error of a record that cannot be used, unless such records are skipped.
     pub fn take(&mut self, looked: Looked) -> Result<()> {
         self.auditor.audit.records += 1;
         match looked.outcome {
@@ -55,7 +55,7 @@ impl<'a> Intake<'a> {
         match looked.outcome {
             Ok(Outcome::Pair(encoded)) => self.pair(*encoded),
             Ok(Outcome::Dropped(reason)) => self.auditor.drop(reason, &looked.place),
-            // Two sides make a pair.
+            // Encoder::sides returns a pair, never a single side.
             Ok(Outcome::Side(_)) => {}
             Err(error) if self.encoder.options.skip_bad_records && is_the_records(&error) => {
                 self.auditor.drop(Reason::BadRecord, error);
@@ -77,9 +77,9 @@ impl<'a> Intake<'a> {
     }
 
     /// # Errors
-    /// `Error::File` if no pair was taken; `Error::Option` for an option that nothing could act on.
+    /// `Error::File` if no pair was taken; `Error::Option` for an option that applied to no record.
     pub fn finish(mut self, files: &[PathBuf]) -> Result<Dataset> {
-        // Behind the last pair that is taken there may be others for them.
+        // A full intake stops reading early, so unread records may still hold the missing sides.
         if !self.is_full() {
             self.auditor
                 .drop_all(Reason::Unpaired, &self.waiting.left());
@@ -104,12 +104,12 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// False for what no record is to blame for: an option, or the tokenizer.
+/// True if the record is at fault; false if an option or the tokenizer is.
 fn is_the_records(error: &Error) -> bool {
     matches!(error, Error::Data { .. })
 }
 
-/// A record's error with the option that would leave the record out.
+/// Adds to a record's error the option that leaves such records out.
 fn or_skip(error: Error) -> Error {
     match error {
         Error::Data {
@@ -127,7 +127,7 @@ fn or_skip(error: Error) -> Error {
     }
 }
 
-/// Why a file gives no pair at all.
+/// The error of a file without a usable pair.
 fn nothing_left(audit: &Audit) -> Error {
     let file = Path::new(&audit.data);
     if audit.records == 0 {

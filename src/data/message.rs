@@ -1,23 +1,23 @@
-//! What is said in a conversation, and by whom.
+//! The messages of a conversation and their roles.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Who says a message.
+/// The speaker of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Who says how to answer.
+    /// The instructions for the assistant.
     System,
-    /// Who asks.
+    /// The person who asks.
     User,
-    /// Who answers.
+    /// The model, which answers.
     Assistant,
 }
 
 impl Role {
-    /// Its name in chat templates and in files.
+    /// The role's name in chat templates and in files.
     pub fn name(self) -> &'static str {
         match self {
             Role::System => "system",
@@ -36,20 +36,20 @@ impl fmt::Display for Role {
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// By whom.
+    /// The speaker.
     pub role: Role,
-    /// What.
+    /// The text.
     pub content: String,
 }
 
 impl Message {
-    /// From its parts.
+    /// A message of this role and content.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         let content = content.into();
         Message { role, content }
     }
 
-    /// What a user says.
+    /// A user's message.
     pub fn user(content: impl Into<String>) -> Self {
         Message::new(Role::User, content)
     }

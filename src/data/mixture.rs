@@ -1,4 +1,4 @@
-//! Several data sets as one: held-out prompts, weights.
+//! Joins several data sets into one: held-out prompts and weights.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -6,15 +6,15 @@ use std::collections::HashSet;
 use super::{Dataset, shuffled};
 use crate::error::{Error, Result};
 
-/// The most times that a pair is taken.
+/// The largest weight of a data set.
 const MAX_WEIGHT: f64 = 1000.0;
 
-/// Streams of the seed that no epoch's order uses.
+/// ChaCha streams of the seed for the two draws below; no epoch's order uses them.
 const EVAL_STREAM: u64 = u64::MAX;
 const WEIGHT_STREAM: u64 = u64::MAX - 1;
 
-/// Takes the pairs of about `fraction` of all prompts out, as held-out pairs: no prompt is on both sides. Which
-/// ones is fixed by `seed`.
+/// Moves the pairs of some prompts out of `parts`, about `fraction` of all pairs, as held-out pairs. All
+/// pairs of a prompt stay on one side. `seed` fixes which prompts are held out.
 ///
 /// # Errors
 /// [`Error::Option`] naming `eval_fraction` if either side would be empty.
@@ -62,8 +62,8 @@ pub fn hold_out(parts: &mut [Dataset], fraction: f64, seed: u64) -> Result<Datas
     Ok(Dataset::of(names.join(" and "), out))
 }
 
-/// Takes each pair of a data set as often as its weight says: 2 is twice, 0.5 is half of the pairs, drawn by
-/// `seed`. Copies stand one after another.
+/// Takes each pair as often as the weight of its data set says: 2 takes each pair twice, 0.5 takes half of
+/// the pairs, which `seed` draws. Copies of a pair follow one another.
 ///
 /// # Errors
 /// [`Error::Option`] naming `data_weights` for a weight above 1000, or if no pair is left at all.
@@ -98,7 +98,7 @@ pub fn weigh(parts: &mut [Dataset], weights: &[f64], seed: u64) -> Result<()> {
     }
 }
 
-/// All pairs of these, one data set after another.
+/// The pairs of all `parts`, one data set after another.
 pub fn joined(parts: Vec<Dataset>) -> Dataset {
     let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
     let examples = parts.into_iter().flat_map(|part| part.examples).collect();

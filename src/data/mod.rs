@@ -1,12 +1,12 @@
-//! Files of preference pairs → token ids, under budgets.
+//! Reads files of preference pairs into token ids and applies the token budgets.
 //!
-//! 1. `source`: a file, folder or stream (JSON lines, a JSON array, parquet, compressed or not) is cut into
-//!    records, a bounded chunk at a time.
-//! 2. `record`: a record says a conversation and two answers, in any of the accepted shapes.
-//! 3. `template`: conversation and answers become texts.
-//! 4. `encode`: texts become ids; budgets cut them.
-//! 5. `selection`: which pairs are taken; [`mixture`]: several data sets as one. `audit`: what there is to say
-//!    about all of it.
+//! 1. `source` cuts a file, folder or stream (JSON lines, a JSON array, parquet, compressed or not) into
+//!    records. It holds one bounded chunk at a time.
+//! 2. `record` parses a record of any accepted shape into a conversation and two responses.
+//! 3. `template` renders conversation and responses as texts.
+//! 4. `encode` tokenizes the texts and cuts the ids to the budgets.
+//! 5. `selection` chooses the pairs that are taken, [`mixture`] joins several data sets into one, and `audit`
+//!    counts what was found.
 
 mod audit;
 mod encode;
@@ -44,26 +44,26 @@ use crate::tokenizer::{EndOfText, Tokenizer};
 
 /// What turns the texts of records into a model's ids.
 pub struct Codec<'a> {
-    /// `None`: only records of ids can be read.
+    /// `None`: only records of token ids can be read.
     pub tokenizer: Option<&'a Tokenizer>,
-    /// What ends a response.
+    /// The tokens that end a response.
     pub end: &'a EndOfText,
-    /// What conversations are put into.
+    /// The template that renders conversations.
     pub template: &'a Template,
-    /// Ids lie below this.
+    /// The size of the vocabulary: every id is below it.
     pub vocab_size: usize,
-    /// Positions that the model has.
+    /// The number of positions that the model has.
     pub n_positions: usize,
 }
 
 /// The usable pairs of a data set, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Dataset {
-    /// What it was named, for messages.
+    /// The name that the user gave; messages show it.
     pub name: String,
-    /// Never empty when read.
+    /// The pairs; [`read`] never returns an empty list.
     pub examples: Vec<Example>,
-    /// What was found while it was read.
+    /// What the reader found in the files.
     pub audit: Audit,
 }
 
@@ -71,18 +71,18 @@ pub struct Dataset {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if a file cannot be read; [`Error::Data`] with the place where it is broken, or of the first
-/// record that cannot be used, unless those are skipped; [`Error::File`] if no pair is left or the
-/// tokenizer fails; [`Error::Option`] for options that leave nothing or that nothing could act on.
+/// [`Error::Io`] if a file cannot be read; [`Error::Data`] with the place of a broken file, or of the first
+/// record that cannot be used, unless such records are skipped; [`Error::File`] if no pair is left or the
+/// tokenizer fails; [`Error::Option`] for options that leave no token, or that apply to no record.
 pub fn read(source: Source, codec: &Codec, options: &Options) -> Result<Dataset> {
     read_next(source, codec, options, &mut Seen::default())
 }
 
-/// [`read`] for one of several data sets, of which `seen` knows the earlier ones.
+/// [`read`] for one of several data sets; `seen` holds the pairs of the earlier ones.
 ///
 /// # Errors
 ///
-/// As there.
+/// The errors of [`read`].
 pub fn read_next(
     mut source: Source,
     codec: &Codec,
@@ -97,7 +97,7 @@ pub fn read_next(
     {
         let looked: Vec<_> = chunk.into_par_iter().map(|raw| encoder.read(raw)).collect();
         for looked in looked {
-            // What stands behind the last pair that is taken is none of a run's business.
+            // The run ignores records behind the last pair that it takes, and their errors.
             if intake.is_full() {
                 break;
             }
@@ -108,7 +108,7 @@ pub fn read_next(
 }
 
 impl Dataset {
-    /// A data set made by a program, without anything to say about it.
+    /// A data set that a program made; its audit is empty.
     pub fn of(name: impl Into<String>, examples: Vec<Example>) -> Dataset {
         Dataset {
             name: name.into(),

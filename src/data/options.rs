@@ -1,4 +1,4 @@
-//! What a user can choose about how records become examples.
+//! The user's options for turning records into examples.
 
 use super::record::Columns;
 use crate::config::choices;
@@ -28,26 +28,26 @@ choices! {
 /// How the records of a file become examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Of the prompt. A begin token that the tokenizer puts before texts counts, and stays.
+    /// The budget of a prompt. A begin token that the tokenizer puts before texts counts, and always stays.
     pub max_prompt_tokens: usize,
-    /// Of each response, which keeps its beginning. The end-of-text token counts, and is left out
-    /// where it does not fit.
+    /// The budget of each response; the beginning of a response stays. The end-of-text token counts, and is
+    /// left out if it does not fit.
     pub max_response_tokens: usize,
-    /// What a prompt over its budget keeps.
+    /// Which end of a prompt longer than its budget stays.
     pub truncation: Truncation,
-    /// How prompt and response meet.
+    /// How the ids of prompt and response meet.
     pub boundary: Boundary,
-    /// The space that ends the prompt goes to the response's first token.
+    /// The space at the end of the prompt becomes part of the response's first token.
     pub response_prefix_space: bool,
-    /// Special tokens spelled out in a record become their ids; otherwise they are text.
+    /// Special tokens spelled out in a record become their ids; otherwise they are read as text.
     pub allow_special_tokens: bool,
-    /// Which columns of a file have another name than the usual one.
+    /// The columns that have other names than the usual ones.
     pub columns: Columns,
-    /// Records without a rejected response are read too: for supervised training.
+    /// Also read records without a rejected response, for supervised training.
     pub demonstrations: bool,
     /// Leave out records that cannot be used, and count them, instead of stopping at the first.
     pub skip_bad_records: bool,
-    /// Look, too, how many pairs the other [`Boundary`] would give other ids.
+    /// Also count the pairs whose ids differ under the other [`Boundary`].
     pub compare_boundaries: bool,
     /// Which of the usable pairs are taken.
     pub selection: Selection,
@@ -56,20 +56,20 @@ pub struct Options {
 /// Which of a file's usable pairs are taken.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
-    /// Pairs passed over at the beginning.
+    /// The number of pairs to pass over at the beginning.
     pub skip: usize,
-    /// Pairs taken at most; `None` = all.
+    /// The most pairs to take; `None` takes all.
     pub limit: Option<usize>,
     /// Leave out pairs whose scores are equal.
     pub drop_ties: bool,
-    /// Leave out pairs whose chosen score is not at least this much above the rejected one's.
+    /// Leave out pairs whose chosen score exceeds the rejected score by less than this.
     pub min_score_margin: Option<f64>,
-    /// Leave out pairs that came before, id by id.
+    /// Leave out pairs that repeat an earlier pair, id by id.
     pub dedupe: bool,
 }
 
 impl Options {
-    /// A text that somebody typed, for a template: its special tokens marked as text, unless they are tokens.
+    /// Prepares a user's text for a template: marks its special tokens as text, unless they are to become ids.
     pub(super) fn typed<'t>(&self, tokenizer: &Tokenizer, text: &'t str) -> Guarded<'t> {
         let guarded = tokenizer.guard(text);
         match self.allow_special_tokens {
@@ -81,7 +81,7 @@ impl Options {
         }
     }
 
-    /// The ids of what a template made of such texts.
+    /// Tokenizes `rendered`, which a template made of texts from [`Options::typed`].
     pub(super) fn encode(&self, tokenizer: &Tokenizer, rendered: &str) -> Result<Vec<u32>> {
         match self.allow_special_tokens {
             true => tokenizer.encode(rendered),
@@ -90,7 +90,7 @@ impl Options {
     }
 
     /// # Errors
-    /// [`Error::Option`] for a budget that leaves nothing.
+    /// [`Error::Option`] for a budget of 0.
     pub(super) fn check(&self) -> Result<()> {
         for (option, budget) in [
             ("max_prompt_tokens", self.max_prompt_tokens),

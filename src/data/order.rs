@@ -3,8 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A permutation of `0..len`, fixed by `seed` and `epoch`: the same on every platform, and,
-/// because the shuffle is written out here, with every version of every library.
+/// A permutation of `0..len`, fixed by `seed` and `epoch`. It is the same on every platform and with every
+/// version of every library, because the shuffle is written out here.
 pub fn shuffled(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(epoch);
@@ -15,8 +15,8 @@ pub fn shuffled(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
-/// Uniform in `0..n`. The numbers above the last multiple of `n` would favour small results, so
-/// they are drawn again.
+/// Uniform in `0..n`. Numbers above the last multiple of `n` would favour small results, so such a
+/// number is drawn again.
 fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     let end = u64::MAX - u64::MAX % n;
     loop {

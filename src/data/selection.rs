@@ -1,4 +1,4 @@
-//! Which of the usable pairs are taken.
+//! Chooses which of the usable pairs are taken.
 
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
@@ -18,28 +18,28 @@ use crate::words::counted;
 pub enum Reason {
     /// A response has no text.
     BlankResponse,
-    /// Both responses are the same.
+    /// Both responses are equal.
     EqualResponses,
-    /// The responses differ only behind the cut.
+    /// The responses differ only in tokens that the budget cuts.
     EqualUnderBudget,
     /// Both responses have the same score.
     ScoreTie,
-    /// The record itself says that none of its answers is better.
+    /// The record says that none of its responses is better.
     NoneBetter,
-    /// The chosen response's score is too little above the rejected one's.
+    /// The chosen score exceeds the rejected score by too little.
     ScoreMargin,
-    /// The same pair came before.
+    /// An equal pair came before.
     Duplicate,
-    /// No completion of the other label answers the same prompt.
+    /// The file has no completion of the other label for the same prompt.
     Unpaired,
-    /// A completion that is labelled bad is nothing to imitate.
+    /// The completion is labelled bad, so there is nothing to imitate.
     LabelledBad,
     /// The record cannot be used.
     BadRecord,
 }
 
 impl Reason {
-    /// So many were left out, and why.
+    /// A sentence with the number of records left out and the reason.
     pub fn words(self, count: usize) -> String {
         let (noun, why) = match self {
             Reason::BlankResponse => ("pair", "a response is empty"),
@@ -63,18 +63,18 @@ impl Reason {
     }
 }
 
-/// The pairs that came before, in this data set and in those before it, for [`Selection::dedupe`].
+/// The pairs of this data set and the data sets before it so far, for [`Selection::dedupe`].
 #[derive(Default)]
 pub struct Seen(HashSet<u128>);
 
-/// Goes over a file's pairs one by one and says which are taken.
+/// Decides for a file's pairs, one by one, whether each is taken.
 pub(super) struct Selector<'a> {
     selection: &'a Selection,
     seen: &'a mut Seen,
     passed: usize,
     taken: usize,
     scored: bool,
-    /// Pairs without the scores that an option asks for.
+    /// The number of pairs without the scores that an option needs.
     pub unscored: usize,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// True once no further pair can be taken.
+    /// True if no further pair can be taken.
     pub fn is_full(&self) -> bool {
         self.selection
             .limit
@@ -129,7 +129,7 @@ impl<'a> Selector<'a> {
         Ok(true)
     }
 
-    /// Refuses options that nothing in the file could act on.
+    /// Refuses an option on scores if no pair of the file has scores.
     pub fn check(&self) -> Result<()> {
         let asked = [
             ("drop_ties", self.selection.drop_ties),
@@ -153,16 +153,16 @@ impl<'a> Selector<'a> {
 /// Labelled completions that wait for one of the other label.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// By conversation; all those of an entry have one label, in the file's order.
+    /// Completions by conversation. All completions of an entry have one label and are in the file's order.
     sides: HashMap<String, Vec<Side>>,
 }
 
 impl Waiting {
-    /// The side that waited longest for this one, which otherwise waits too.
+    /// The pair of `side` and the completion that waited longest for it; `None` if `side` itself must wait.
     pub fn partner(&mut self, side: Side) -> Option<Sides> {
         let mut key = String::new();
         for message in &side.conversation {
-            // Lengths make the key of different turns differ whatever they hold.
+            // The lengths make the keys of different conversations differ, whatever the contents are.
             key += &format!(
                 "{:?} {} {}",
                 message.role,
@@ -193,7 +193,7 @@ impl Waiting {
         }
     }
 
-    /// Where those are that found none, in the file's order.
+    /// The places of the completions that found no partner, in the file's order.
     pub fn left(self) -> Vec<Place> {
         let mut places: Vec<Place> = self
             .sides

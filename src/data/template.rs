@@ -1,4 +1,4 @@
-//! A conversation → the text of a prompt, and an answer → the text behind it.
+//! Renders a conversation as the text of a prompt, and a response as the text behind it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,23 @@ use crate::chat_template::ChatTemplate;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
-/// The card's template: what a user message becomes, with the place for the answer behind it.
+/// The model card's template: the text that a user message becomes, up to where the response begins.
 pub const DEFAULT_TEMPLATE: &str = "User: {prompt}\nAssistant: ";
 
-/// Where the user's text goes in a template.
+/// The part of a template that the user's text replaces.
 const PLACEHOLDER: &str = "{prompt}";
 
-/// What conversations are put into.
+/// The form into which conversations are rendered.
 pub enum Template {
-    /// A text with `{prompt}` in it, for each user message.
+    /// A text with `{prompt}` in it; each user message fills one copy.
     Text(String),
-    /// A Jinja template for whole conversations, as transformers' `apply_chat_template` takes it.
+    /// A Jinja template for whole conversations, as transformers' `apply_chat_template` uses.
     Chat {
-        /// The template, ready to render.
+        /// The parsed template.
         template: Box<ChatTemplate>,
-        /// Its text, to be kept with the model.
+        /// The template's text, which is saved with the model.
         source: String,
-        /// The file that it came from.
+        /// The file that holds the template.
         origin: PathBuf,
     },
 }
@@ -41,7 +41,7 @@ impl fmt::Display for Template {
 }
 
 impl Template {
-    /// A template from the text that each user message becomes.
+    /// A template from a text; each user message replaces its `{prompt}`.
     ///
     /// # Errors
     /// [`Error::Option`] naming `template`, without a place for the prompt in it.
@@ -56,10 +56,10 @@ impl Template {
         Ok(Template::Text(template.to_owned()))
     }
 
-    /// A model's own chat template; `None` if it has none.
+    /// The chat template of the model itself; `None` if the model has none.
     ///
     /// # Errors
-    /// [`Error::File`] if it is no template.
+    /// [`Error::File`] if the file is not a valid template.
     pub fn of_model(tokenizer: &Tokenizer) -> Result<Option<Template>> {
         let Some(own) = tokenizer.chat_template(false)? else {
             return Ok(None);
@@ -68,10 +68,10 @@ impl Template {
         Template::chat(own.text, &origin, Some(tokenizer)).map(Some)
     }
 
-    /// A chat template with the special tokens of a tokenizer; `origin` is the file that it came from.
+    /// A chat template with the special tokens of a tokenizer; `origin` is the file that holds it.
     ///
     /// # Errors
-    /// [`Error::File`] if it is no template.
+    /// [`Error::File`] if the text is not a valid template.
     pub fn chat(source: &str, origin: &Path, tokenizer: Option<&Tokenizer>) -> Result<Template> {
         let named = tokenizer.map_or(&[][..], Tokenizer::named_tokens).iter();
         let specials = named.map(|token| (token.name.to_string(), token.text.clone()));
@@ -82,8 +82,8 @@ impl Template {
         })
     }
 
-    /// The ids of the prompt that a lone message of a user becomes, as a model that was trained under `options`
-    /// is to continue it.
+    /// The prompt ids of a conversation with one user message, as a model that was trained under `options`
+    /// continues them.
     ///
     /// # Errors
     /// [`Error::Option`] naming `message` for one that the template refuses; what the tokenizer says.
@@ -106,12 +106,12 @@ impl Template {
         Ok([self.begin(tokenizer), &ids].concat())
     }
 
-    /// True if a prompt is taken as it stands, so that one that is written out already is left alone.
+    /// True if the template leaves a prompt as it is, so a prompt that is already formatted stays unchanged.
     pub(super) fn is_verbatim(&self) -> bool {
         matches!(self, Template::Text(text) if text == PLACEHOLDER)
     }
 
-    /// What the tokenizer puts before a text; a chat template writes that itself.
+    /// The tokens that the tokenizer puts before a text; none for a chat template, which writes them itself.
     pub(super) fn begin<'a>(&self, tokenizer: &'a Tokenizer) -> &'a [u32] {
         match self {
             Template::Text(_) => tokenizer.begin(),
@@ -119,7 +119,7 @@ impl Template {
         }
     }
 
-    /// What the tokenizer puts behind a text; a chat template writes that itself.
+    /// The tokens that the tokenizer puts behind a text; none for a chat template, which writes them itself.
     pub(super) fn end<'a>(&self, tokenizer: &'a Tokenizer) -> &'a [u32] {
         match self {
             Template::Text(_) => tokenizer.end(),
@@ -127,7 +127,7 @@ impl Template {
         }
     }
 
-    /// The prompt's text, the place for the answer at its end.
+    /// The text of the prompt, up to where the response begins.
     pub(super) fn prompt(&self, conversation: &[Message]) -> Result<String, Problem> {
         match self {
             Template::Text(template) => written_out(conversation, template),
@@ -137,8 +137,8 @@ impl Template {
         }
     }
 
-    /// The text of the whole: the prompt, which [`Template::prompt`] made of `conversation`, and the
-    /// answer as the template writes it behind. A chat template may render the prompt differently there.
+    /// The text of prompt and response together. `prompt` is what [`Template::prompt`] made of `conversation`.
+    /// A chat template may render the prompt otherwise once the response follows.
     pub(super) fn whole(
         &self,
         conversation: &[Message],
@@ -157,7 +157,7 @@ impl Template {
         }
     }
 
-    /// True if the end-of-text token is put behind an answer: a chat template writes its own.
+    /// True if the end-of-text token is appended to a response; a chat template writes its own end.
     pub(super) fn wants_end(&self) -> bool {
         matches!(self, Template::Text(_))
     }
@@ -166,14 +166,14 @@ impl Template {
 const CHAT_HELP: &str = "the model's chat template refuses this conversation: remove the record, \
      or take the card's template with `.chat_template` card";
 
-/// The prompt's text: the system message and a newline, if there is one; for every exchange
-/// before the last the filled template, the answer and a newline; at the end the template
-/// filled with the last user message.
+/// The text of the prompt. It begins with the system message and a newline, if there is a system message.
+/// For each exchange before the last follow the filled template, the answer and a newline. It ends with the
+/// template filled with the last user message.
 ///
 /// # Errors
 ///
-/// The messages must be an optional system message, then user and assistant in turn, the
-/// user's being last; and no user message may be blank.
+/// A problem unless the messages are an optional system message, then user and assistant in turn, the user's
+/// last; and if a user message is blank.
 fn written_out(messages: &[Message], template: &str) -> Result<String, Problem> {
     let turns = match messages {
         [first, rest @ ..] if first.role == Role::System => rest,

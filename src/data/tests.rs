@@ -61,7 +61,7 @@ fn ids(text: &str) -> Vec<u32> {
     tiny().encode(text).unwrap()
 }
 
-/// A record with these responses for each pair.
+/// One record for each pair of responses.
 fn pairs(responses: &[[&str; 2]]) -> String {
     let lines = responses.iter().map(|[chosen, rejected]| {
         json!({"prompt": "p", "chosen": chosen, "rejected": rejected}).to_string()
@@ -98,7 +98,7 @@ fn budgets_keep_the_prompts_end_and_the_responses_beginning() {
     };
     let prompt = ids("User: xyz\nAssistant: ");
 
-    // The end of text counts into the budget.
+    // The end-of-text token counts into the budget.
     let (example, cut) = at(prompt.len(), 4);
     assert_eq!(example.prompt, prompt);
     assert_eq!(example.chosen, ids("abcd"));
@@ -118,7 +118,7 @@ fn budgets_keep_the_prompts_end_and_the_responses_beginning() {
     let dataset = parsed(text, &first).unwrap();
     assert_eq!(dataset.examples[0].prompt, prompt[..5]);
 
-    // Under three tokens the responses are equal.
+    // Cut to three tokens, the responses are equal.
     let error = parsed(text, &options(5, 3)).unwrap_err().to_string();
     assert!(
         error.contains("1 pair dropped: the responses differ only behind `.max_response_tokens`"),
@@ -153,7 +153,7 @@ fn special_tokens_in_data_are_text_unless_allowed() {
         "{note}"
     );
 
-    // Read as a token it is not doubled.
+    // If the text's end-of-text is read as a token, no second one is appended.
     let allowed = Options {
         allow_special_tokens: true,
         ..options(40, 40)
@@ -238,7 +238,7 @@ fn a_pair_must_fit_the_models_positions() {
         let ids = vec![1; response];
         format!(r#"{{"prompt_ids": [1, 2], "chosen_ids": {ids:?}, "rejected_ids": [2]}}"#)
     };
-    // 2 + 63 - 1 = 64, all the positions there are.
+    // 2 + 63 - 1 = 64, which is the number of positions.
     assert!(parsed(&record(63), &options(2, 64)).is_ok());
     let error = parsed(&record(64), &options(2, 64))
         .unwrap_err()
@@ -309,10 +309,10 @@ fn skip_and_limit_take_usable_pairs_in_order() {
         )
     };
     assert_eq!(chosen(&with(0, Some(2)).unwrap()), ["a", "c"]);
-    // What comes behind the first two is another two: no pair is in both.
+    // `skip: 2` takes the next two pairs, so that no pair is in both selections.
     assert_eq!(chosen(&with(2, Some(2)).unwrap()), ["d", "e"]);
     assert_eq!(chosen(&with(3, None).unwrap()), ["e"]);
-    // What stands behind the last pair that is taken is not looked at.
+    // Records behind the last pair that is taken are not read.
     let spoilt = format!("{text}\nnot JSON");
     let selection = Selection {
         limit: Some(4),
@@ -379,7 +379,7 @@ fn scores_and_repetitions_leave_pairs_out() {
     assert_eq!(chosen(&once), ["a", "b", "c"]);
     assert_eq!(once.audit.dropped(Reason::Duplicate), 1);
 
-    // An option that nothing in the file can act on is refused.
+    // An option is refused if no record has what it acts on.
     let selection = Selection {
         drop_ties: true,
         ..Selection::default()
@@ -424,7 +424,7 @@ fn repetitions_contradictions_and_lengths_are_counted() {
         (bias.chosen_longer, bias.equal, bias.rejected_longer),
         (2, 1, 1)
     );
-    // 2 right, one a draw, of four.
+    // Of four pairs the guess is right for two, and one is a draw.
     assert_eq!(bias.accuracy(), Some(0.625));
     assert_eq!(audit.chosen_tokens.quantile(1.0), Some(3));
     assert_eq!(audit.chosen_tokens.quantile(0.5), Some(2));
@@ -510,7 +510,7 @@ fn numbered(count: usize, prompts: usize) -> Dataset {
 
 #[test]
 fn held_out_prompts_are_not_trained_on() {
-    // The second has the first's prompts, too.
+    // The second data set has the same prompts as the first.
     let parts = || [numbered(60, 20), numbered(40, 20)];
     let held_out = |seed| {
         let mut train = parts();
@@ -525,7 +525,7 @@ fn held_out_prompts_are_not_trained_on() {
     };
     assert_eq!(held_out(13), held_out(13));
     assert_ne!(held_out(13), held_out(14));
-    // All pairs answer one prompt: there is nothing to divide.
+    // All pairs have one prompt, so they cannot be divided.
     assert!(mixture::hold_out(&mut [numbered(10, 1)], 0.5, 13).is_err());
 }
 
@@ -578,13 +578,13 @@ fn what_an_earlier_data_set_has_is_left_out_of_a_later_one() {
         chosen(&read(&[["a", "x"], ["b", "x"], ["c", "x"]])),
         ["a", "b"]
     );
-    // The limit counts what is new.
+    // `limit` counts only pairs that are new.
     let later = read(&[["a", "x"], ["d", "x"], ["b", "x"], ["e", "x"]]);
     assert_eq!(chosen(&later), ["d", "e"]);
     assert_eq!(later.audit.dropped(Reason::Duplicate), 2);
 }
 
-/// The starter's tokenizer with a fixture's changes.
+/// The starter's tokenizer with the changes of a fixture.
 fn changed(case: &Value) -> Tokenizer {
     let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter/tokenizer.json");
     let mut json: Value = serde_json::from_slice(&fs::read(starter).unwrap()).unwrap();
@@ -598,7 +598,7 @@ fn changed(case: &Value) -> Tokenizer {
     Tokenizer::load(dir.path()).unwrap()
 }
 
-/// `tests/pairs/make_fixtures.py` made the ids, joined ones by TRL's own trainer.
+/// `tests/pairs/make_fixtures.py` made the ids; TRL's own trainer made the joined ones.
 #[test]
 fn ids_are_those_of_trl() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pairs/expected.json");
@@ -642,7 +642,7 @@ fn the_templates_space_can_begin_the_response() {
     assert_eq!(example.prompt, ids("User: p\nAssistant:"));
     assert_eq!(example.chosen, [ids(" hello"), vec![EOS]].concat());
 
-    // Where there is none to give, the option is refused.
+    // If the prompt does not end in a space, the option is refused.
     let template = Template::text("{prompt}\n").unwrap();
     let source = Source::text(&text, Path::new("pairs"));
     let error = read_with(source, Some(&tiny()), &template, &spaced).unwrap_err();
@@ -671,7 +671,7 @@ fn a_begin_token_stays_where_a_prompt_is_cut() {
 
 #[test]
 fn a_prompt_is_one_whatever_its_responses_take_of_it() {
-    // Joined, the space at the prompt's end goes to "A", and stays before a line break.
+    // Joined, "A" takes the space at the prompt's end; a line break leaves it to the prompt.
     let text = pairs(&[["A sum", "B"], ["\nA sum", "\n\nBad"]]);
     let joined = Options {
         boundary: Boundary::Joined,

@@ -97,7 +97,7 @@ def render(template, messages, tools, prompt):
             [messages], tools=tools, chat_template=template, add_generation_prompt=prompt, **SPECIALS)
         return rendered[0]
     except jinja2.exceptions.TemplateError as error:
-        # The base class itself is what raise_exception raises.
+        # Of the exception classes, raise_exception raises exactly the base class.
         return {"raises": str(error)} if type(error) is jinja2.exceptions.TemplateError else None
     except Exception:
         return None

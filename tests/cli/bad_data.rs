@@ -75,7 +75,7 @@ fn empty_prompts_and_responses() {
             json!({"prompt": prompt, "chosen": chosen, "rejected": rejected}).to_string()
         };
         refuses_line_3(&record(blank, "b", "c"), &["prompt", "empty"]);
-        // Data sets of the hub have some: they end no run.
+        // Many data sets of the hub have such records, so they do not end a run.
         let sandbox = Sandbox::new();
         let good = starter_lines("train.jsonl", 2);
         let blanks = [record("a", blank, "c"), record("a", "b", blank)].join("\n");
@@ -98,7 +98,7 @@ fn ids_outside_the_vocabulary() {
     }
 }
 
-/// The starter has 128 positions. A response's last token is predicted and never read.
+/// The starter has 128 positions. The last token of a response is predicted and never read.
 #[test]
 fn lengths_beyond_the_positions() {
     let record = |prompt: usize, response: usize| {
@@ -144,7 +144,7 @@ fn pairs_all_equal() {
     let record = json!({"prompt": "a", "chosen": "b", "rejected": "b"});
     sandbox.write("bad.jsonl", jsonl([record.clone(), record]));
     sandbox.refuses("--data bad.jsonl", &["bad.jsonl", "2", "equal"]);
-    // Equal once cut to the budget.
+    // These responses are equal after the cut to the budget.
     sandbox.write(
         "cut.jsonl",
         r#"{"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [2, 4]}"#,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::models::{Stored, edit_config, edit_tensors, untrained};
 use crate::sandbox::Sandbox;
 
-/// Every command that loads a model must refuse one spoilt like this.
+/// Every command that loads a model must refuse a model after `spoil`.
 #[track_caller]
 fn refuses_model(spoil: impl FnOnce(&Path), fragments: &[&str]) {
     let sandbox = Sandbox::new();

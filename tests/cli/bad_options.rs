@@ -1,4 +1,4 @@
-//! Options that cannot be used, and the help that says how they can.
+//! Options that cannot be used, and their help.
 
 use crate::sandbox::{Sandbox, steps};
 
@@ -96,7 +96,7 @@ fn names_that_are_none() {
     assert_ne!(sandbox.run("").code, Some(0));
 }
 
-/// The card's recipe.
+/// The defaults are the model card's recipe.
 #[test]
 fn help_shows_every_option_with_its_default() {
     let sandbox = Sandbox::new();
@@ -130,11 +130,11 @@ fn help_shows_every_option_with_its_default() {
         let entry = entry.join(" ");
         assert!(entry.contains(&format!("[default: {default}]")), "{entry}");
     }
-    // What these do when they are not given stands in their description.
+    // The descriptions of these options say what happens without them.
     for option in ["config", "model", "data", "eval-data", "out", "cache-dir"] {
         entry(&help, option);
     }
-    // And every option of a run is one of the help's.
+    // Every option in a run.toml is in the help.
     sandbox.train("--data d.jsonl --out out").ok();
     let run: toml::Table = String::from_utf8(sandbox.read("out/run.toml"))
         .unwrap()
@@ -146,7 +146,7 @@ fn help_shows_every_option_with_its_default() {
     }
 }
 
-/// What the help says of an option.
+/// The help text of an option.
 #[track_caller]
 fn entry<'a>(help: &'a str, option: &str) -> &'a str {
     let is_this = |entry: &&str| {

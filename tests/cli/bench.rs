@@ -1,11 +1,11 @@
-//! `bench`: the table, the JSON, and that a device as slow as software Vulkan comes to an end.
+//! `bench`: the table, the JSON, and that it ends in reasonable time even on software Vulkan.
 
 use serde_json::Value;
 
 use crate::models::untrained;
 use crate::sandbox::{GPU, Ran, Sandbox};
 
-/// A model in which every kernel is done in no time.
+/// A model so small that every kernel takes almost no time.
 const TINY: &str = "--model tiny --batch-size 2 --gradient-accumulation-steps 2 \
      --max-prompt-tokens 9 --max-response-tokens 5 --steps 3 --seconds-per-kernel 0";
 
@@ -41,19 +41,19 @@ fn a_whole_report(device: &str) {
         positive(&speed["gbytes"]);
         positive(&speed["of_ceiling"]);
         assert!(!row["shape"].as_array().unwrap().is_empty(), "{row}");
-        // The CPU engine is the twins: nothing to compare.
+        // The CPU engine runs the twins themselves, so there is no distance.
         assert_eq!(row["distance"].is_null(), device == "cpu", "{row}");
         shares += positive(&speed["share"]);
     }
     assert!((shares - 1.0).abs() < 1e-9, "{shares}");
 
-    // Two layers, two micro-batches, a product of each kind for each of four matrices and the head.
+    // Two layers, two micro-batches, and a product of each kind for four matrices and the head.
     let calls = |kernel: &str| -> f64 {
         let of_kernel = rows.iter().filter(|row| row["kernel"] == kernel);
         of_kernel.map(|row| positive(&row["calls"])).sum()
     };
     assert_eq!(calls("linear/backward_weight"), 2.0 * (2.0 * 4.0 + 1.0));
-    // One of the four goes on through GELU.
+    // One of the four input gradients continues through GELU.
     assert_eq!(calls("linear/backward_input"), 2.0 * (2.0 * 3.0 + 1.0));
     assert_eq!(calls("linear/backward_input_gelu"), 2.0 * 2.0);
     assert_eq!(calls("attention/forward"), 2.0 * 2.0);

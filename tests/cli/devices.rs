@@ -1,4 +1,4 @@
-//! Devices: what there is, that they agree, and weights split to fit one.
+//! Devices: the list, their agreement, and weights split to fit a device.
 
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::target::Precision;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::models::untrained;
 use crate::sandbox::{GPU, LN_2, Row, Sandbox, assert_same_losses, number, numbers, steps};
 
-/// Trains so that the losses move; a device that is not there fails the test.
+/// Trains so that the losses change; the test fails if the device does not exist.
 fn train_on(sandbox: &Sandbox, device: &str, out: &str, options: &str) -> Vec<Row> {
     let options = format!("--device {device} --batch-size 2 --epochs 2 {options}");
     let rows = sandbox.metrics_of(out, &options);
@@ -71,7 +71,7 @@ fn mixed_precision_runs_on_the_cpu_and_where_there_are_matrix_units() {
     }
 }
 
-/// `wte` has 1.5 MiB.
+/// `wte` takes 1.5 MiB.
 #[test]
 fn weights_above_the_binding_limit_are_split() {
     let sandbox = Sandbox::new();
@@ -146,7 +146,7 @@ fn selftest_has_a_line_a_check_and_a_verdict() {
     }
 }
 
-/// A model that no device binds is a line of its own, and the rest is looked at all the same.
+/// A model that no device binds gives one line, and the other checks still run.
 #[test]
 fn selftest_says_what_does_not_fit() {
     let command = format!("selftest --device {GPU} --model gpt2 --max-binding-mib 1");
@@ -219,7 +219,7 @@ fn adapters_of_one_name_go_by_their_index() {
     ran.refused(&both);
     let sandbox = sandbox.with_env("WGPU_ADAPTER_NAME", "llvmpipe");
     sandbox.run("train --plan").refused(&both);
-    // An index, and any other word of the user's, is stronger.
+    // An index or a name in --device overrides the environment variable.
     sandbox.run("train --plan --device 1 --no-autotune").ok();
     let cpu = sandbox.run("train --plan --device cpu").ok();
     assert!(cpu.stdout.contains("device  CPU"), "{cpu:?}");

@@ -1,5 +1,5 @@
-//! What was once lost without a word: parts of prompts, ends of texts, templates, begin tokens. Each is used
-//! with the right value, or said, as a user sees it.
+//! Parts of the input that were once lost silently: parts of prompts, ends of texts, templates, begin tokens. Each is
+//! now used with the right value, or reported, as a user sees it.
 
 mod budgets;
 mod followed;
@@ -15,7 +15,7 @@ mod tokens;
 const OK: &str =
     r#"{"prompt":"What does a frog say?","chosen":"A frog says croak.","rejected":"Croak."}"#;
 
-/// The same with further keys, which may be what JSON has no value for.
+/// [`OK`] with further keys, whose values JSON may lack, like NaN.
 fn ok_and(keys: &str) -> String {
     format!("{},{keys}}}", OK.strip_suffix('}').unwrap())
 }

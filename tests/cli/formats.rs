@@ -1,4 +1,4 @@
-//! The shapes of data and models that train.
+//! The formats of data and models that train.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::sandbox::{Sandbox, jsonl, numbers, starter_records, steps, without_sp
 
 const PAIRS: usize = 4;
 
-/// Trains on this data in place of the usual four pairs; every number must come out equal.
+/// Trains on this data in place of the usual four pairs; every number must be equal.
 fn assert_trains_as_text_does(sandbox: &Sandbox, content: impl AsRef<[u8]>, options: &str) {
     let run = |out: &str, options: &str| {
         let options = format!("--eval-data d.jsonl --learning-rate 1e-3 --overwrite {options}");
@@ -56,7 +56,7 @@ fn lists_of_messages() {
             "rejected": [assistant(text_of(r, "rejected"))],
         })
     };
-    // The conversation twice, as UltraFeedback has it.
+    // The conversation is in both lists, as in UltraFeedback.
     let whole = |r: &Value| {
         json!({
             "prompt": r["prompt"],

@@ -14,7 +14,7 @@ use hub_server::HubServer;
 const MODEL: &str = "openai-community/gpt2";
 const DATA: &str = "HuggingFaceH4/ultrafeedback_binarized";
 
-/// The data set's own, cut to what says where its splits are.
+/// The card of the data set, reduced to the part about its splits.
 const CARD: &str = "---\nlicense: mit\nconfigs:\n- config_name: default\n  data_files:\n\
     \x20 - split: train_prefs\n    path: data/train_prefs-*\n\
     \x20 - split: test_prefs\n    path: data/test_prefs-*\n\
@@ -49,7 +49,7 @@ fn hub() -> HubServer {
     server
 }
 
-/// A sandbox that asks this hub, and keeps what it gets.
+/// A sandbox that uses this hub and caches its files.
 fn online(server: &HubServer) -> Sandbox {
     Sandbox::new()
         .with_env("HF_HUB_OFFLINE", "0")
@@ -57,7 +57,7 @@ fn online(server: &HubServer) -> Sandbox {
         .with_env("HF_TOKEN", "")
 }
 
-/// The card's run with these options.
+/// The run of the README with these options.
 fn card(sandbox: &Sandbox, options: &str) -> Ran {
     sandbox.train(&format!(
         "--model {MODEL} --data {DATA}:train_prefs --eval-data {DATA}:test_prefs --limit 4 --eval-limit 2 {options}"
@@ -99,7 +99,7 @@ fn the_cards_run_begins_with_nothing_but_a_connection() {
         "{asked:?}"
     );
 
-    // All of it is kept: nothing is asked, and the bytes are the same.
+    // Everything is cached: nothing is requested, and the bytes are the same.
     let offline = sandbox.with_env("HF_HUB_OFFLINE", "1");
     card(&offline, &format!("--out again {run}")).ok();
     assert_eq!(server.take_seen().len(), 0);
@@ -129,14 +129,14 @@ fn gpt2_by_its_first_name() {
         .train("--model gpt2 --data d.jsonl --out out --max-steps 1")
         .ok();
     assert!(ran.stderr.contains("gpt2: commit "), "{ran:?}");
-    // A folder of that name comes first.
+    // A local folder of that name takes precedence.
     let here = Sandbox::new();
     here.starter("gpt2");
     here.train("--model gpt2 --data d.jsonl --out out --max-steps 1")
         .ok();
 }
 
-/// The run must end with exit code 1 before anything is written.
+/// The run must end with exit code 1 before it writes anything.
 #[track_caller]
 fn fails(sandbox: &Sandbox, options: &str, fragments: &[&str]) {
     let ran = sandbox.train(&format!("--out out {options}"));

@@ -1,4 +1,4 @@
-//! `inspect`: what training would do with data, and what is wrong with it.
+//! `inspect`: what training would do with the data, and what is wrong with the data.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn record(prompt: &str, chosen: &str, rejected: &str) -> Value {
     json!({"prompt": prompt, "chosen": chosen, "rejected": rejected})
 }
 
-/// What `inspect --json` says; nothing may stand on stderr.
+/// The output of `inspect --json`; stderr must be empty.
 #[track_caller]
 fn inspected(sandbox: &Sandbox, options: &str) -> Value {
     let ran = sandbox.run(&format!("inspect --json {options}")).ok();
@@ -25,7 +25,7 @@ fn starter(sandbox: &Sandbox) -> Tokenizer {
     Tokenizer::load(&sandbox.starter("starter")).unwrap()
 }
 
-/// What findings are about, in their order.
+/// The keywords of the findings, in their order.
 fn abouts(found: &Value) -> Vec<&str> {
     let findings = found["findings"].as_array().unwrap();
     findings
@@ -43,7 +43,7 @@ fn finding<'a>(found: &'a Value, about: &str) -> &'a Value {
 
 const SHORT: [&str; 2] = ["Yes, it is.", "No."];
 
-/// Nine records, each but the first with something to say about it.
+/// Nine records; every record but the first gives a finding.
 fn troubled() -> String {
     let [good, bad] = SHORT;
     let long = "word ".repeat(30);
@@ -182,7 +182,7 @@ fn all_is_counted_and_named_by_its_line() {
         assert!(has("what", what) && has("advice", advice), "{finding:#?}");
     }
 
-    // As training leaves it in its folder.
+    // The report that training leaves in its folder.
     sandbox
         .train(&format!("--data {options} --skip-bad-records --out out"))
         .ok();
@@ -269,7 +269,7 @@ fn pairs_token_by_token() {
         "{space}"
     );
 
-    // The space moves to the response; nothing is lone, and the boundaries agree.
+    // The space moves to the response, so no space is lone, and the boundaries agree.
     let moved = inspected(&sandbox, "d.jsonl --response-prefix-space");
     assert_eq!(moved["lone_space"], Value::Null);
     assert_eq!(moved["train"][0]["boundary_matters"], 0);
@@ -293,7 +293,7 @@ fn demonstrations_have_no_other_side_and_rejected_ones_no_score() {
     );
     let found = inspected(&sandbox, "sft.jsonl --loss sft");
     assert_eq!(found["examples"][0]["rejected"], json!([]));
-    // Of a pair the chosen response alone is imitated.
+    // Supervised training imitates only the chosen response of a pair.
     assert_eq!(found["examples"][1]["rejected"], json!([]));
     assert_eq!(found["examples"][1]["chosen"][0]["scored"], true);
     let text = sandbox.run("inspect sft.jsonl --loss sft").ok().stdout;
@@ -326,7 +326,7 @@ fn held_out_prompts_that_are_trained_on_are_named() {
     );
     assert_eq!(found["eval"]["kept"], 2);
 
-    // Training says the same, on stderr.
+    // Training prints the same on stderr.
     let ran = sandbox
         .train("--data d.jsonl --eval-data e.jsonl --out out")
         .ok();
@@ -368,7 +368,7 @@ fn the_text_fits_a_terminal_and_says_whose_tokens_it_counts() {
     assert!(run("").contains(starters));
     assert!(!run("--tokenizer model").contains(starters));
 
-    // A tokenizer needs nothing beside it.
+    // A tokenizer folder needs no other files.
     let mut alone = inspected(&sandbox, "d.jsonl --tokenizer model");
     fs::remove_file(sandbox.path("model/config.json")).unwrap();
     fs::remove_file(sandbox.path("model/model.safetensors")).unwrap();
@@ -377,7 +377,7 @@ fn the_text_fits_a_terminal_and_says_whose_tokens_it_counts() {
     assert_eq!(without, alone);
 }
 
-/// Lines of the starter's held-out pairs whose labels are swapped.
+/// Lines of the starter's held-out pairs whose labels the test swaps.
 const SWAPPED: [usize; 3] = [5, 11, 20];
 
 #[test]
@@ -407,10 +407,10 @@ fn swapped_labels_are_among_the_first_that_a_model_ranks_the_other_way() {
     assert!(strengths.is_sorted_by(|a, b| a >= b), "{strengths:?}");
 }
 
-/// Elements without an end.
+/// HTML elements without an end tag.
 const VOID: [&str; 3] = ["!doctype", "meta", "wbr"];
 
-/// Every element ends, in order, and nothing that is no tag looks like one.
+/// Every element ends, in the right order, and no text looks like a tag.
 #[track_caller]
 fn assert_well_formed(page: &str) {
     let mut open: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! What of a model's folder comes through a training as it was.
+//! The parts of a model's folder that a training leaves unchanged.
 
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn a_bare_model_is_saved_as_the_language_model_that_it_becomes() {
 fn a_head_in_place_of_the_embedding_changes_nothing() {
     let sandbox = Sandbox::new();
     sandbox.starter("usual");
-    // As `safetensors.torch.save_model` names it.
+    // `safetensors.torch.save_model` uses this name.
     let model = sandbox.starter("model");
     edit_tensors(&model, |tensors| {
         let wte = tensors.remove("transformer.wte.weight").unwrap();

@@ -1,4 +1,4 @@
-//! The program as its users run it: arguments in, files, text and exit codes out.
+//! The program as its users run it: arguments go in; files, text and exit codes come out.
 
 mod bad_data;
 mod bad_models;

@@ -1,4 +1,4 @@
-//! Models made for a test, and models spoilt for one.
+//! Makes models for a test, and damages models for a test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ pub fn untrained(sandbox: &Sandbox, name: &str, vocab_size: usize, n_embd: usize
     untrained_with_positions(sandbox, name, 128, vocab_size, n_embd);
 }
 
-/// The same for texts of that many tokens.
+/// [`untrained`] for texts of up to `n_positions` tokens.
 pub fn untrained_with_positions(
     sandbox: &Sandbox,
     name: &str,
@@ -39,7 +39,7 @@ pub fn untrained_with_positions(
     checkpoint::save(&dir, &Config::new(&dims, Some(0)), &weights).unwrap();
 }
 
-/// A tensor as a file has it.
+/// A tensor as it is stored in a file.
 #[derive(Clone)]
 pub struct Stored {
     pub dtype: Dtype,

@@ -1,4 +1,4 @@
-//! The output folder: whose it is, and what it holds when a run breaks off.
+//! The output folder: which folders a run may use, and what a failed run leaves.
 
 use gpt2_dpo::checkpoint::Model;
 
@@ -24,7 +24,7 @@ fn an_earlier_run_is_replaced_only_on_demand() {
         .train("--data d.jsonl --out out")
         .refused(&["out", "--overwrite"]);
     assert_eq!(contents(&sandbox, "out"), before);
-    // What is wrong is found before anything is replaced.
+    // A bad option is found before the folder is replaced.
     for options in [
         "--data absent.jsonl",
         "--data d.jsonl --batch-size 0",
@@ -154,7 +154,7 @@ fn nan_before_the_first_good_step_leaves_nothing() {
     let sandbox = Sandbox::new();
     for (options, step) in [
         ("--beta 1e38", "step 1"),
-        // Here it is the update that overflows.
+        // Here the update overflows.
         ("--learning-rate 1e39", "step 1"),
         ("--learning-rate 1e30 --weight-decay 1e30", "step 1"),
     ] {

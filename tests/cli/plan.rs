@@ -1,4 +1,4 @@
-//! `train --plan`: what a run would take, before it takes anything.
+//! `train --plan`: the memory that a run would take, before it takes any.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use crate::models::{untrained, untrained_with_positions};
 use crate::sandbox::{GPU, Sandbox};
 
-/// Buffers and MiB of each row of the table.
+/// The number of buffers and the MiB in each row of the table.
 fn table(stdout: &str) -> BTreeMap<String, (usize, f64)> {
     let rows = stdout.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -23,7 +23,7 @@ fn a_plan_lists_every_kind_of_buffer_and_leaves_nothing_behind() {
     let sandbox = Sandbox::new();
     let model = sandbox.starter("model");
     let before = sandbox.list(".");
-    // Weights are not even read.
+    // The plan does not even read the weights.
     fs::write(model.join("model.safetensors"), "").unwrap();
     let options = "--plan --model model --data d.jsonl --eval-data e.jsonl --cache-dir cache";
     for device in ["cpu", GPU] {
@@ -92,7 +92,7 @@ fn a_plan_says_how_tensors_are_split() {
     assert!(split.contains("the vocabulary matrix in 2,"), "{split}");
 }
 
-/// What cannot be trained cannot be planned, for the same reason: here positions of 1.1 MiB.
+/// A plan is refused for the same reason as the training: here the positions take 1.1 MiB.
 #[test]
 fn a_plan_refuses_what_training_refuses() {
     let sandbox = Sandbox::new();

@@ -1,4 +1,4 @@
-//! `train --profile`: the same run, a table and a trace.
+//! `train --profile`: the same run with a table and a trace.
 
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn a_profiled_run_is_the_same_run() {
     }
 }
 
-/// Whole events, one after the other, named as the table names them.
+/// The events are complete, follow one another, and have the names of the table.
 #[track_caller]
 fn check_trace(trace: &Value) {
     let events = trace["traceEvents"].as_array().unwrap();

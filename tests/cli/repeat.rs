@@ -1,4 +1,4 @@
-//! The same run again: by its run.toml, with equal options, through the cache of the reference.
+//! Repeated runs: by run.toml, with equal options, and through the reference cache.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::sandbox::{
     GPU, LN_2, Sandbox, assert_same_losses, evals, number, numbers, steps, without_speeds,
 };
 
-/// Weights byte for byte, and metrics but for the speeds.
+/// Compares weights byte by byte, and metrics without the speeds.
 #[track_caller]
 fn assert_same_run(sandbox: &Sandbox, ours: &str, theirs: &str) {
     let weights = |out: &str| sandbox.read(&format!("{out}/model.safetensors"));
@@ -111,7 +111,7 @@ fn the_reference_is_the_same_from_the_cache_and_on_the_fly() {
     assert_same_run(&sandbox, "cached", "again");
     assert_eq!(sandbox.list("cache"), kept);
 
-    // Other weights have other log-probs.
+    // A reference with other weights has other log-probs, and a cache file of its own.
     run("tuned", "--model cached");
     assert_eq!(sandbox.list("cache").len(), 4);
 }
@@ -120,7 +120,7 @@ fn the_reference_is_the_same_from_the_cache_and_on_the_fly() {
 fn a_second_run_takes_the_reference_from_the_cache() {
     let sandbox = Sandbox::new();
     sandbox.metrics_of("first", "");
-    // Whole and finite, but of another model.
+    // The cache file is whole and finite, but belongs to another model.
     for file in sandbox.list("cache") {
         let path = sandbox.path("cache").join(file);
         let dir = sandbox.path("doctored");
@@ -192,8 +192,8 @@ fn a_cache_that_cannot_be_written_does_not_stop_a_run() {
     assert!(sandbox.exists("out/model.safetensors"));
 }
 
-/// What was measured is kept beside the reference: the second run measures nothing, and its numbers are the
-/// first one's.
+/// The measurements are cached beside the reference: the second run measures nothing, and its numbers equal those
+/// of the first.
 #[test]
 fn a_second_run_measures_nothing() {
     let sandbox = Sandbox::new();

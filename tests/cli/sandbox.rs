@@ -1,4 +1,4 @@
-//! A folder to run the program in, and what a run leaves.
+//! A temporary folder in which a test runs the program, and helpers for the results.
 
 use std::fmt;
 use std::fs;
@@ -10,11 +10,11 @@ use gpt2_dpo::config::TrainOptions;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-/// The built-in starter's files, as the repository has them.
+/// The built-in starter's files in the repository.
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/starter");
 
-/// The first adapter of `devices`: a GPU, or software Vulkan, which every machine can have. A test that
-/// needs it fails without it.
+/// The first adapter of `devices`: a GPU, or software Vulkan, which every machine can have. A test that needs it
+/// fails without it.
 pub const GPU: &str = "0";
 
 pub const LN_2: f64 = std::f64::consts::LN_2;
@@ -29,7 +29,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Holds `d.jsonl` with six of the starter's pairs and `e.jsonl` with four held-out ones.
+    /// A sandbox with six of the starter's pairs in `d.jsonl` and four held-out ones in `e.jsonl`.
     pub fn new() -> Sandbox {
         let sandbox = Sandbox {
             dir: TempDir::new().unwrap(),
@@ -40,7 +40,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// The same, the program running with this in its environment.
+    /// The sandbox with this variable in the program's environment.
     pub fn with_env(mut self, name: &'static str, value: impl Into<String>) -> Sandbox {
         self.env.push((name, value.into()));
         self
@@ -62,7 +62,7 @@ impl Sandbox {
         self.path(name).exists()
     }
 
-    /// Names in a folder, sorted.
+    /// The names in a folder, sorted.
     pub fn list(&self, name: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(name)).unwrap();
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -71,7 +71,7 @@ impl Sandbox {
         names
     }
 
-    /// Puts a copy of the starter's model folder here.
+    /// Copies the starter's model folder into the sandbox.
     pub fn starter(&self, name: &str) -> PathBuf {
         let dir = self.path(name);
         fs::create_dir_all(&dir).unwrap();
@@ -81,7 +81,7 @@ impl Sandbox {
         dir
     }
 
-    /// Runs the program with these arguments, between which there is white space.
+    /// Runs the program with these arguments, separated by white space.
     pub fn run(&self, args: &str) -> Ran {
         self.run_with(&args.split_whitespace().collect::<Vec<_>>())
     }
@@ -91,7 +91,7 @@ impl Sandbox {
         Ran::of(args, self.command(args).output().unwrap())
     }
 
-    /// Runs the program with these arguments and this on its standard input.
+    /// Runs the program with these arguments and `input` on its standard input.
     pub fn run_fed(&self, args: &str, input: &[u8]) -> Ran {
         let args: Vec<&str> = args.split_whitespace().collect();
         let mut command = self.command(&args);
@@ -111,24 +111,24 @@ impl Sandbox {
             .current_dir(self.dir.path())
             .env("XDG_RUNTIME_DIR", self.dir.path()) // some drivers complain where there is none
             .env("XDG_CACHE_HOME", self.dir.path().join("user-cache"))
-            // What Mesa compiled serves the other tests too.
+            // All tests share Mesa's cache of compiled shaders.
             .env("MESA_SHADER_CACHE_DIR", env!("CARGO_TARGET_TMPDIR"))
             .env_remove("RUST_BACKTRACE")
-            // A name that is no path is looked for on the hub: not in a test that has not asked for one.
+            // Names that are no path would be looked up on the hub, unless a test asks for that.
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", self.dir.path().join("hf"))
             .envs(self.env.iter().cloned());
         command
     }
 
-    /// `train` with these options: on the CPU, with the cache in `cache`, unless they say otherwise.
+    /// `train` with these options; by default on the CPU, with the reference cache in `cache`.
     pub fn train(&self, options: &str) -> Ran {
         let mut args = vec!["train"];
         args.extend(options.split_whitespace());
         if !args.contains(&"--device") {
             args.extend(["--device", "cpu"]);
         }
-        // Measuring compiles every variant, which takes software adapters a while: `repeat.rs` has a test.
+        // Measuring compiles every variant, which is slow on software adapters. `repeat.rs` tests it.
         if args.windows(2).any(|pair| pair == ["--device", GPU]) {
             args.push("--no-autotune");
         }
@@ -139,7 +139,7 @@ impl Sandbox {
         self.run_with(&args)
     }
 
-    /// `train` on `d.jsonl` and `e.jsonl` into `out`, a pair a step; returns its metrics.
+    /// `train` on `d.jsonl` and `e.jsonl` into `out` with one pair a step; returns the metrics.
     pub fn metrics_of(&self, out: &str, options: &str) -> Vec<Row> {
         let mut all = format!("--out {out} {options}");
         for (option, value) in [
@@ -181,7 +181,7 @@ pub fn starter_lines(file: &str, count: usize) -> String {
         .collect()
 }
 
-/// The records of those lines.
+/// The records in those lines.
 pub fn starter_records(file: &str, count: usize) -> Vec<Value> {
     let lines = starter_lines(file, count);
     lines
@@ -190,7 +190,7 @@ pub fn starter_records(file: &str, count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// Records as a file has them, one a line.
+/// The records as JSONL.
 pub fn jsonl(records: impl IntoIterator<Item = Value>) -> String {
     records.into_iter().map(|r| format!("{r}\n")).collect()
 }
@@ -243,13 +243,13 @@ impl Ran {
         self
     }
 
-    /// It must have failed with an error that names each of these, says what to do, and is no panic.
+    /// The run must have failed with an error that names each of these and has a help, and must not have panicked.
     #[track_caller]
     pub fn refused(&self, fragments: &[&str]) {
         let text = &self.stderr;
         assert!(self.code.is_some_and(|code| code != 0), "{self:?}");
         assert!(text.contains("error: "), "{self:?}");
-        // What clap refuses, it refuses in its own words.
+        // clap writes its own errors.
         let says_what_to_do = text.contains("\n  help: ") || text.contains("try '--help'");
         assert!(says_what_to_do, "no help: {self:?}");
         for panic in ["panicked", "backtrace"] {
@@ -286,7 +286,7 @@ pub fn evals(rows: &[Row]) -> Vec<Row> {
     rows.iter().filter(is_eval).cloned().collect()
 }
 
-/// The rows without what depends on the time.
+/// The rows without the speeds, which depend on the time.
 pub fn without_speeds(mut rows: Vec<Row>) -> Vec<Row> {
     for row in &mut rows {
         row.remove("pairs_per_second");
@@ -295,7 +295,7 @@ pub fn without_speeds(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-/// Every loss of two runs, of steps and evaluations, must be equal but for `bound`.
+/// Every loss of steps and evaluations must be equal in two runs, up to `bound`.
 #[track_caller]
 pub fn assert_same_losses(ours: &[Row], theirs: &[Row], bound: f64) {
     let losses = |rows: &[Row]| {
@@ -308,7 +308,7 @@ pub fn assert_same_losses(ours: &[Row], theirs: &[Row], bound: f64) {
     assert_near(&losses(ours), &losses(theirs), bound);
 }
 
-/// Equal numbers but for `bound`; NaN is not near anything.
+/// The numbers must be equal up to `bound`; NaN never is.
 #[track_caller]
 pub fn assert_near(ours: &[f64], theirs: &[f64], bound: f64) {
     let near = |(a, b): (&f64, &f64)| (a - b).abs() <= bound;

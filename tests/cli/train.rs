@@ -1,4 +1,4 @@
-//! What a training run prints and writes, and that its options do what they say.
+//! The output of a training run, and the effect of its options.
 
 use safetensors::tensor::Dtype;
 
@@ -42,7 +42,7 @@ fn without_arguments_it_trains_the_starter_and_shows_what_changed() {
     assert_eq!((answers("before:"), answers("after:")), (2, 2), "{ending}");
     assert_eq!(ran.stderr, "", "no progress bar where there is no terminal");
 
-    // Its run.toml holds the starter's recipe too.
+    // The run.toml also holds the options of the starter's recipe.
     sandbox
         .run(&format!("train --config {out}/run.toml --out again"))
         .ok();
@@ -112,7 +112,7 @@ fn metrics_have_a_row_a_step_and_a_row_an_evaluation() {
     for name in ["accuracies", "margins", "chosen", "rejected"] {
         assert_eq!(number(start, &format!("eval_rewards/{name}")), 0.0);
     }
-    // The last of all steps is evaluated once, though it is due twice.
+    // The last step is evaluated once, although two rules ask for it.
     let rows = sandbox.metrics_of("due-twice", "--batch-size 2 --eval-steps 3");
     assert_eq!(numbers(&evals(&rows), "step"), [0.0, 3.0]);
 }
@@ -128,7 +128,7 @@ fn a_step_counts_the_time_of_its_own_work() {
     assert!(last < 20.0 * median, "{speeds:?}, the last {last}");
 }
 
-/// With a learning rate of 0 the model never changes, and each pair's log-prob tells it apart.
+/// With a learning rate of 0 the model never changes, so a pair's log-prob identifies the pair.
 #[test]
 fn the_seed_decides_the_order_unless_it_is_the_files() {
     let sandbox = Sandbox::new();
@@ -153,7 +153,7 @@ fn the_seed_decides_the_order_unless_it_is_the_files() {
         assert_eq!(sorted(epoch.to_vec()), sorted(file.clone()));
     }
 
-    // File order is the order of the lines.
+    // The files' order is the order of the lines.
     let mut lines: Vec<String> = starter_lines("train.jsonl", 6)
         .lines()
         .map(str::to_owned)
@@ -181,8 +181,8 @@ fn the_schedule_is_seen_in_the_learning_rate() {
         let options = format!("--max-steps 4 --learning-rate 3e-4 {options}");
         numbers(&steps(&sandbox.metrics_of(out, &options)), "learning_rate")
     };
-    // As transformers counts: the rate reaches its peak after the warm-up and would be 0 at the
-    // step after the last.
+    // As in transformers: the rate reaches its peak after the warm-up and would be 0 at the step after the
+    // last.
     let linear = rates("linear", "--lr-scheduler linear --warmup-steps 1");
     assert_near(&linear, &[0.0, 3e-4, 2e-4, 1e-4], 1e-12);
     let constant = rates("constant", "--warmup-steps 2");
@@ -224,7 +224,7 @@ fn accumulation_equals_one_larger_batch() {
     }
 }
 
-/// A step of one pair has that pair's gradient, not half of it.
+/// A step of one pair has the gradient of that pair, not half of it.
 #[test]
 fn a_last_short_step_is_a_mean_over_its_own_pairs() {
     let sandbox = Sandbox::new();
@@ -269,7 +269,7 @@ fn supervised_training_has_no_rewards() {
     let rows = steps(&rows);
     let losses = numbers(&rows, "loss");
     assert!(losses[4] < losses[0], "{losses:?}");
-    // The mean over the response's tokens.
+    // The loss is the mean over the response's tokens.
     let per_token: Vec<f64> = numbers(&rows, "logps/chosen")
         .iter()
         .map(|l| -l / 4.0)

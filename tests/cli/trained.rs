@@ -1,4 +1,4 @@
-//! What a trained model is good for: `eval` and `generate`.
+//! `eval` and `generate` on a trained model.
 
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn eval_says_what_training_said_at_its_end() {
         number(&last, "eval_rewards/margins").abs() > 0.1,
         "it moved: {last:?}"
     );
-    // Whatever the batch size.
+    // The batch size does not matter.
     for batch_size in [1, 4] {
         let row = evaluate(
             &sandbox,
@@ -113,7 +113,7 @@ fn eval_refuses_what_does_not_fit() {
 
 const PROMPT: &str = r"User: What day comes after Wednesday?\nAssistant: ";
 
-/// What `generate` prints for that prompt with these options.
+/// The output of `generate` for that prompt with these options.
 fn generate(sandbox: &Sandbox, options: &str) -> String {
     let mut args = vec!["generate", "--prompt", PROMPT, "--device", "cpu"];
     args.extend(options.split_whitespace());
@@ -127,7 +127,7 @@ fn generate_answers_and_repeats_itself() {
     let greedy = generate(&sandbox, "--model out");
     assert!(greedy.contains("Thursday"), "{greedy}");
     assert_eq!(generate(&sandbox, "--model out"), greedy);
-    // The shell's own newline says the same as \n.
+    // A real newline means the same as \n.
     let prompt = PROMPT.replace("\\n", "\n");
     let args = [
         "generate", "--model", "out", "--device", "cpu", "--prompt", &prompt,

@@ -1,8 +1,8 @@
-//! A Hugging Face Hub on 127.0.0.1 for tests: the paths, headers and redirects of the real one, a second
-//! port in the role of the host that large files are redirected to, and whatever failures a test orders.
+//! A Hugging Face Hub on 127.0.0.1 for tests: it has the paths, headers and redirects of the real one, a second
+//! port as the host of large files, and any failures that a test orders.
 //!
-//! Every request is kept, so that a test can say what was asked, how many bytes went out, and which host
-//! saw the token.
+//! The server keeps every request, so that a test can check what was requested, how many bytes were sent, and
+//! which host received the token.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Files with these extensions are in LFS, as the hub's `.gitattributes` has it.
+/// Files with these extensions are in LFS, as in the hub's `.gitattributes`.
 const LFS: [&str; 4] = ["safetensors", "parquet", "gz", "bin"];
 
-/// Which of the two ports a request came to.
+/// The port that received a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
     Hub,
@@ -29,27 +29,27 @@ pub enum Host {
     Cdn,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub host: Host,
     pub method: String,
-    /// With the query.
+    /// The path with its query.
     pub path: String,
-    /// The first byte asked for by a `Range`.
+    /// The first requested byte of a `Range` header.
     pub begin: Option<usize>,
-    /// What stands behind `Bearer` in `Authorization`.
+    /// The text behind `Bearer` in the `Authorization` header.
     pub token: Option<String>,
-    /// Bytes of the answer's body that were sent.
+    /// The number of bytes sent of the answer's body.
     pub sent: usize,
 }
 
-/// What goes wrong with requests whose path contains `path`.
+/// A failure of requests whose path contains `path`.
 #[derive(Debug, Clone)]
 pub struct Trouble {
     path: String,
     what: Wrong,
-    /// How many requests it still happens to.
+    /// The number of further requests that fail.
     times: usize,
 }
 
@@ -63,7 +63,7 @@ enum Wrong {
 
 #[derive(Default)]
 struct State {
-    /// By `models/ID` or `datasets/ID`.
+    /// Repositories by `models/ID` or `datasets/ID`.
     repositories: BTreeMap<String, Repository>,
     troubles: Vec<Trouble>,
     seen: Vec<Seen>,
@@ -71,7 +71,7 @@ struct State {
 
 #[derive(Default, Clone)]
 struct Repository {
-    /// By commit; the last is what `main` is at.
+    /// The commits with their files; `main` is the last one.
     commits: Vec<(String, Files)>,
     /// The token that may read the files.
     gate: Option<String>,
@@ -105,7 +105,7 @@ impl HubServer {
                     }
                     let state = state.clone();
                     std::thread::spawn(move || {
-                        // A client that goes away is no failure of the server.
+                        // A client that closes its connection is no failure of the server.
                         let _ = serve(stream.unwrap(), host, ports[1], &state);
                     });
                 }
@@ -120,7 +120,7 @@ impl HubServer {
         }
     }
 
-    /// For `HF_ENDPOINT`.
+    /// The server's address, for `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[0])
     }
@@ -135,7 +135,7 @@ impl HubServer {
         self.push(format!("datasets/{id}"), files)
     }
 
-    /// A model with the files of a folder, without those of its subfolders.
+    /// Adds a model with the files of a folder, without its subfolders.
     pub fn model_folder(&self, id: &str, folder: &Path) -> String {
         let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
         let files = files.filter(|file| file.path().is_file()).map(|file| {
@@ -185,17 +185,17 @@ impl HubServer {
         self.trouble(path, times, Wrong::Status { status, headers });
     }
 
-    /// The next `times` bodies of LFS files whose path contains `path` end after so many bytes.
+    /// The next `times` bodies of LFS files whose path contains `path` end after `after` bytes.
     pub fn cut(&self, path: &str, times: usize, after: usize) {
         self.trouble(path, times, Wrong::Cut { after });
     }
 
-    /// The next `times` bodies of such files have one bit turned.
+    /// The next `times` bodies of LFS files whose path contains `path` have one flipped bit.
     pub fn damage(&self, path: &str, times: usize) {
         self.trouble(path, times, Wrong::Damage);
     }
 
-    /// The next `times` requests for a range of such files get the whole.
+    /// The next `times` range requests for LFS files whose path contains `path` get the whole file.
     pub fn ignore_range(&self, path: &str, times: usize) {
         self.trouble(path, times, Wrong::IgnoreRange);
     }
@@ -219,7 +219,7 @@ impl Drop for HubServer {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
         for port in self.ports {
-            // Wakes the thread that waits for one.
+            // A connection wakes the thread that waits for one.
             let _ = TcpStream::connect(("127.0.0.1", port));
         }
         for thread in self.threads.drain(..) {
@@ -324,7 +324,7 @@ fn serve(stream: TcpStream, host: Host, cdn: u16, state: &Mutex<State>) -> std::
     stream.write_all(&answer.body)
 }
 
-/// The trouble that this request has, counted down; `is_body` where it asks for an LFS file's contents.
+/// The failure of this request, if one is left; `is_body` is true for the contents of an LFS file.
 fn take_trouble(
     troubles: &mut [Trouble],
     path: &str,
@@ -343,7 +343,7 @@ fn take_trouble(
     Some(trouble.what.clone())
 }
 
-/// What the hub itself answers.
+/// The answer of the hub itself.
 fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let path = path.replace("%2F", "/").replace("%20", " ");
@@ -369,7 +369,7 @@ fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
     let may_see =
         |repository: &&Repository| !repository.is_private || repository.gate.as_deref() == token;
     let Some(repository) = repository.filter(may_see) else {
-        // As the real hub has it: whoever is not known shall not learn which repositories exist.
+        // The real hub does not tell unknown users which repositories exist.
         return match token {
             None => Answer::error(401, "RepoNotFound", "Repository not found"),
             Some("hf_wrong") => {
@@ -430,7 +430,7 @@ fn hub(state: &State, path: &str, token: Option<&str>, cdn: u16) -> Answer {
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
-/// What the second host has: any LFS file by its repository, commit and name.
+/// The answer of the second host: the contents of an LFS file, by repository, commit and name.
 fn contents(state: &State, path: &str) -> Answer {
     let path = path.split('?').next().unwrap_or_default();
     for (key, repository) in &state.repositories {

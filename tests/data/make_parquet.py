@@ -48,7 +48,7 @@ PAIRS = [
     pair(3, "Count.", "one two " * 40, "one " * 60, (float("nan"), float("-inf"))),
     pair(4, "Count.", "one two " * 40, "one", (10.0, 0.1)),
 ]
-# Lists that are empty, missing, or hold nothing.
+# Lists that are empty, missing, or have only null items.
 PAIRS[2].update(messages=[], rejected=None)
 PAIRS[4]["messages"] = [None, {"content": None, "role": "user"}]
 
@@ -93,7 +93,7 @@ def types():
         "seconds": (pa.timestamp("s"), [NOON.replace(microsecond=0), None, None]),
         "millis": (pa.timestamp("ms"), [NOON, None, datetime.datetime(1969, 12, 31, 23, 59, 59)]),
         "micros": (pa.timestamp("us", tz="UTC"), [NOON.replace(tzinfo=UTC), None, None]),
-        # 2**63 - 1 nanoseconds, the last that there is.
+        # 2**63 - 1 nanoseconds, the largest timestamp.
         "nanos": (pa.timestamp("ns"), [pa.scalar(2**63 - 1, pa.timestamp("ns")), None, NOON]),
         "no_calendar": (pa.timestamp("us"), [pa.scalar(2**63 - 1, pa.timestamp("us")), None, None]),
         "utf8_bytes": (pa.binary(), [b"text", None, b""]),
@@ -114,7 +114,7 @@ def types():
     }
 
 
-# What JSON has no value for is named, as the reader marks it.
+# Values that JSON cannot express get a name, as the reader marks them.
 UNREADABLE = {
     ("decimal_long", 0): "a decimal of more than 38 digits",
     ("binary", 0): "binary data, not UTF-8",
@@ -153,7 +153,7 @@ def plain(value):
 
 
 def write_json(name, rows):
-    # NaN and Infinity are written as such: the reader has to know them in JSON, too.
+    # NaN and Infinity stay as they are: the reader must also accept them in JSON.
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     (HERE / f"{name}.json").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -197,7 +197,7 @@ def make_types():
         for field, (_, values) in zip(fields, columns.values())
     ]
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-    # Bytes without the arrow schema, which tells an old reader nothing.
+    # Without the arrow schema, of which old readers know nothing.
     pq.write_table(table, HERE / "types.parquet", store_schema=False)
     rows = []
     for at in range(3):

@@ -148,7 +148,7 @@ def main():
         for name, record in CONVERSATION.items()
     ]
     for name, record in UNPAIRED.items():
-        # What TRL gives is a record of ours: it is read back.
+        # TRL's result is itself a record: the test reads it back.
         rows = unpair_preference_dataset(Dataset.from_list([record])).to_list()
         cases += [{"name": f"{name}, {row['label']}", "record": row, "trl": row} for row in rows]
     versions = {name: version(name) for name in ("trl", "datasets", "transformers")}

@@ -31,10 +31,10 @@ VOCAB, POSITIONS = 331, 48
 BETA, LR, STEPS, MAX_NORM = 0.1, 1e-4, 10, 1.0
 BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01
 GREEDY_PAIR, GREEDY_TOKENS = 3, 16
-# Every weight moves by this share of its own spread from the policy to the reference.
+# Between policy and reference, every weight moves by this share of its own spread.
 REFERENCE_SHIFT = 0.5
 
-# Tokens of (prompt, chosen, rejected). Pair 4 fills the last position.
+# The numbers of tokens of (prompt, chosen, rejected). Pair 4 fills the last position.
 LENGTHS = [(5, 11, 7), (1, 9, 4), (13, 1, 6), (7, 3, 29), (17, 31, 5), (9, 2, 3), (11, 8, 15)]
 
 NOTES = [
@@ -82,7 +82,7 @@ def make_pairs(generator):
 
     keys = ("prompt_ids", "chosen_ids", "rejected_ids")
     pairs = [dict(zip(keys, map(draw, lengths))) for lengths in LENGTHS]
-    # Repeated tokens, inside a sequence and across the two responses.
+    # Repeated tokens, within a sequence and across the two responses.
     pairs[5] = {"prompt_ids": [7] * 9, "chosen_ids": [7, 7], "rejected_ids": [7, 7, 12]}
     # The first and the last id, at the ends of prompt and responses.
     first, last = 0, VOCAB - 1

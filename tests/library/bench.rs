@@ -1,4 +1,4 @@
-//! A device that computes something wrong is told so by the bench, and gets no time for it.
+//! The bench recognizes a device that computes wrong results and reports no time for them.
 
 use crate::common;
 use gpt2_dpo::bench::{self, Options};
@@ -23,7 +23,7 @@ fn a_wrong_kernel_gets_no_time() {
         seconds_per_kernel: 0.0,
     };
     let mut gpu = common::gpu_with(OpenOptions::default());
-    // One element of one layernorm's output, and by little.
+    // Changes one element of each layernorm's output a little.
     let mut spoil = |gpu: &mut dyn Engine, rec: &Recording| {
         gpu.run(rec)?;
         for step in &rec.steps {
@@ -41,7 +41,7 @@ fn a_wrong_kernel_gets_no_time() {
         wrong, ["layernorm/forward"; 2],
         "of the layers and of the head"
     );
-    // They stand first, and the others share the time.
+    // The wrong kernels come first, and the others share the time.
     assert!(report.kernels[..2].iter().all(|row| row.speed.is_none()));
     let speeds = report.kernels.iter().filter_map(|row| row.speed.as_ref());
     let shares: f64 = speeds.map(|speed| speed.share).sum();

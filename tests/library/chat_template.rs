@@ -1,5 +1,5 @@
-//! Chat templates against transformers' renderings of the same ones, as `make_fixtures.py` recorded them; and
-//! what a template or a conversation that cannot be used is told.
+//! Chat templates against transformers' renderings, which `make_fixtures.py` recorded, and the errors for
+//! templates and conversations that cannot be used.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ struct Conversation {
     tools: bool,
 }
 
-/// What transformers made of a conversation.
+/// The rendering by transformers.
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(untagged)]
 enum Rendering {
@@ -53,7 +53,7 @@ fn expected() -> Expected {
     serde_json::from_str(&fs::read_to_string(folder().join("expected.json")).unwrap()).unwrap()
 }
 
-/// What the template renders, or that it does not.
+/// Our rendering, or the failure in the fixture's form.
 fn rendering(
     expected: &Expected,
     source: &str,
@@ -89,7 +89,7 @@ fn templates_render_what_transformers_renders() {
     }
 }
 
-/// One construct, operator, filter, test or method each.
+/// Each snippet tests one construct, operator, filter, test or method.
 #[test]
 fn snippets_render_what_transformers_renders() {
     let expected = expected();
@@ -129,7 +129,7 @@ fn said(source: &str) -> Refusal {
     template(source).render(&messages, false).unwrap_err()
 }
 
-/// A template that cannot be used is told where and why, and what else there is.
+/// The error for an unusable template says where and why, and names the alternative.
 #[test]
 fn an_unusable_template_is_refused_by_file_line_and_reason() {
     for (source, line, reason) in [
@@ -198,7 +198,7 @@ fn an_unusable_template_is_refused_by_file_line_and_reason() {
     }
 }
 
-/// Brackets without end do not use up the stack.
+/// Endless brackets do not overflow the stack.
 #[test]
 fn a_template_nested_too_deep_is_refused() {
     for (begin, end) in [
@@ -293,7 +293,7 @@ fn a_failure_names_the_line_and_the_cause() {
     }
 }
 
-/// Loops, recursion and growth without end stop with the reason, on a thread with a small stack.
+/// Endless loops, recursion and growth stop with the reason, on a thread with a small stack.
 #[test]
 fn a_template_without_an_end_is_stopped() {
     let work = || {
@@ -344,7 +344,7 @@ fn a_template_without_an_end_is_stopped() {
     thread.spawn(work).unwrap().join().unwrap();
 }
 
-/// A name that no conversation has is not silently another thing.
+/// A name that no conversation has does not silently mean something else.
 #[test]
 fn messages_are_anything_that_serializes() {
     #[derive(serde::Serialize)]

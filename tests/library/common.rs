@@ -1,4 +1,4 @@
-//! What the integration tests share; each of them uses its part.
+//! Helpers that the integration tests share; each test binary uses some of them.
 #![allow(dead_code)]
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
 use gpt2_dpo::target::{MatrixUnits, Precision};
 
-/// Every runtime check on, WebGPU's default limits.
+/// Every runtime check, and WebGPU's default limits.
 pub const CHECKED: OpenOptions = OpenOptions {
     checked: true,
     ask: Ask::Defaults,
@@ -24,7 +24,7 @@ pub const CHECKED: OpenOptions = OpenOptions {
     measure: false,
 };
 
-/// As users have it, but with everything that the adapter offers.
+/// The options of users, with everything that the adapter offers.
 pub fn everything() -> OpenOptions {
     OpenOptions {
         ask: Ask::Everything,
@@ -32,7 +32,7 @@ pub fn everything() -> OpenOptions {
     }
 }
 
-/// A GPU opened so. A test that needs one fails without one: software Vulkan counts.
+/// A GPU with every check. The test fails if there is none; software Vulkan counts.
 pub fn gpu() -> GpuEngine {
     gpu_with(CHECKED)
 }
@@ -48,8 +48,8 @@ pub fn gpu_with(options: OpenOptions) -> GpuEngine {
     adapters.open(0, options).expect("the adapter opens")
 }
 
-/// A GPU whose matrix units are of these shapes, opened for mixed precision, and the bound that its
-/// products are held to; `None`, said so that no test runner hides it, where there is no such adapter.
+/// A GPU with matrix units of these shapes, opened for mixed precision, and the bound on its products. `None` if
+/// there is no such adapter; then it prints a line that no test runner hides.
 pub fn mixed_gpu(
     test: &str,
     has: fn(MatrixUnits) -> bool,
@@ -80,13 +80,13 @@ pub fn model() -> Model {
     Model::load(&dir).unwrap()
 }
 
-/// Its seven pairs.
+/// The seven pairs of the golden fixture.
 pub fn pairs(model: &Model) -> Dataset {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pairs.jsonl");
     read(&path, &model.outline)
 }
 
-/// The pairs of a file under the card's recipe.
+/// The pairs of a file, read with the model card's recipe.
 pub fn read(path: &Path, outline: &Outline) -> Dataset {
     let options = TrainConfig::default().data_options().unwrap();
     let template = Template::text(DEFAULT_TEMPLATE).unwrap();
@@ -98,7 +98,7 @@ pub fn read(path: &Path, outline: &Outline) -> Dataset {
     .unwrap()
 }
 
-/// The names of all variants in f32.
+/// The names of all f32 variants.
 pub fn variants() -> BTreeSet<&'static str> {
     let mut names: BTreeSet<&str> = OPS
         .iter()
@@ -108,7 +108,7 @@ pub fn variants() -> BTreeSet<&'static str> {
     names
 }
 
-/// ‖ours − theirs‖ / ‖theirs‖; NaN if either has one.
+/// ‖ours − theirs‖ / ‖theirs‖; NaN if either has a NaN.
 pub fn relative_l2(ours: &[f32], theirs: &[f32]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let squares = |f: &dyn Fn(usize) -> f64| (0..ours.len()).map(|i| f(i).powi(2)).sum::<f64>();
@@ -116,7 +116,7 @@ pub fn relative_l2(ours: &[f32], theirs: &[f32]) -> f64 {
     (error / squares(&|i| f64::from(theirs[i]))).sqrt()
 }
 
-/// max |ours − theirs|; NaN if either has one.
+/// max |ours − theirs|; NaN if either has a NaN.
 pub fn max_abs(ours: &[f32], theirs: &[f32]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let mut worst = 0.0_f64;

@@ -1,4 +1,4 @@
-//! The whole model against PyTorch: log-probs, loss, every gradient, parameters after ten AdamW steps.
+//! Compares the whole model with PyTorch: log-probs, loss, every gradient, and parameters after ten AdamW steps.
 //! The fixtures are float64 results of tests/golden/make_fixtures.py.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use gpt2_dpo::model::{Layout, params};
 use gpt2_dpo::ops::adamw::Settings;
 use safetensors::SafeTensors;
 
-/// Bounds of the issue of record, in f32 against float64.
+/// The bounds of f32 results against the float64 fixtures.
 const LOGP_ABS: f64 = 1e-5;
 const LOSS_ABS: f64 = 1e-6;
 const RELATIVE_L2: f64 = 1e-5;
@@ -86,7 +86,7 @@ impl Golden {
     }
 }
 
-/// Everything of one model against the fixture on one device, micro-batches of `batch` pairs.
+/// Compares everything of one model with the fixture, on one device, in micro-batches of `batch` pairs.
 fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
     let golden = Golden::load();
     let dims = golden.config.dims;
@@ -176,7 +176,7 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
     greedy(&golden, engine);
 }
 
-/// The supervised loss and its gradients.
+/// Compares the supervised loss and its gradients.
 fn supervised(golden: &Golden, layout: &Layout, engine: &mut dyn Engine, batch: usize) {
     let optimizer = Optimizer {
         adamw: Settings::DEFAULT,
@@ -205,7 +205,7 @@ fn supervised(golden: &Golden, layout: &Layout, engine: &mut dyn Engine, batch: 
     assert!(error <= LOSS_ABS, "supervised loss: {error}");
 }
 
-/// The tokens that greedy generation continues a prompt with.
+/// Compares the tokens of a greedy continuation.
 fn greedy(golden: &Golden, engine: &mut dyn Engine) {
     let dims = golden.config.dims;
     let prompt = &golden.examples[golden.number("/greedy/pair") as usize].prompt;
@@ -245,9 +245,9 @@ fn after_training(golden: &Golden, ours: &[Vec<f32>]) {
         all_ours.extend(&ours);
         all_theirs.extend(&theirs);
         if param.name.ends_with("attn.c_attn.bias") {
-            // The softmax does not see the keys' bias: its gradient is 0, what is left of it in any
-            // f32 is rounding, and Adam makes steps of up to the learning rate of that. The steps
-            // are bounded; the queries' and values' thirds are compared as every other tensor is.
+            // The softmax does not depend on the keys' bias, so its gradient is 0. An f32 leaves rounding errors in
+            // it, and from these Adam makes steps of up to the learning rate. The test bounds those steps. The
+            // queries' and values' thirds are compared like every other tensor.
             let keys = dims.n_embd..2 * dims.n_embd;
             let bound = golden.number("/settings/lr") * 10.0;
             let drift = max_abs(&ours[keys.clone()], &theirs[keys.clone()]);
@@ -270,10 +270,10 @@ fn after_training(golden: &Golden, ours: &[Vec<f32>]) {
     assert!(error <= RELATIVE_L2, "all parameters: {error}");
 }
 
-/// No tensor of the fixture is as large.
+/// Larger than any tensor of the fixture.
 const WHOLE: usize = 128 << 20;
 
-/// The vocabulary of 331 rows takes three shards, and every matrix several.
+/// With these shards the vocabulary of 331 rows takes three shards, and every matrix several.
 const SMALL_SHARDS: usize = 128 * 48 * 4;
 
 #[test]
@@ -296,7 +296,7 @@ fn gpu() {
     check(&mut common::gpu(), 7, WHOLE);
 }
 
-/// As users run it: no runtime checks, the adapter's own limits.
+/// The engine as users run it: no runtime checks, the adapter's own limits.
 #[test]
 fn gpu_unchecked() {
     check(&mut common::gpu_with(OpenOptions::default()), 3, WHOLE);
@@ -312,7 +312,7 @@ fn gpu_with_split_weights() {
     check(&mut common::gpu(), 2, SMALL_SHARDS);
 }
 
-/// Each variant of the kernels that have several.
+/// Each named variant of the kernels.
 #[test]
 fn gpu_variants() {
     for name in common::variants() {

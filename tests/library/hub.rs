@@ -1,5 +1,4 @@
-//! Models and data sets by their ids, against a hub on this computer: what is asked, what is kept, and
-//! what is said when something is wrong.
+//! Models and data sets by their ids, against a hub on this computer: the requests, the cache, and the errors.
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,7 +14,7 @@ use tempfile::TempDir;
 const MODEL: &str = "lab/tiny";
 const DATA: &str = "lab/pairs";
 
-/// A hub, an empty cache, and the way from one to the other.
+/// A hub, an empty cache, and the settings that connect them.
 struct World {
     server: HubServer,
     cache: TempDir,
@@ -40,7 +39,7 @@ impl World {
         }
     }
 
-    /// With the model that most tests ask for.
+    /// A hub with the model that most tests use.
     fn with_model() -> Self {
         let world = World::new();
         world.server.model(MODEL, &model_files(1));
@@ -61,7 +60,7 @@ impl World {
         hub::model(MODEL, &self.settings, &mut |_| ())
     }
 
-    /// The names of a split's files, without what is before the commit.
+    /// The names of a split's files, without the path up to the commit.
     fn data(&self, text: &str) -> Result<Vec<String>, Error> {
         self.data_and_notes(text).0
     }
@@ -85,7 +84,7 @@ impl World {
         )
     }
 
-    /// A failure's kind and text, with `HUB` for the server's address and `CACHE` for the cache's path.
+    /// A failure's kind and text; `HUB` replaces the server's address and `CACHE` the cache's path.
     fn failure<T>(&self, result: Result<T, Error>) -> (Option<Fault>, String) {
         let error = result.err().expect("a failure");
         let fault = match &error {
@@ -107,7 +106,7 @@ impl World {
         assert_eq!((found, all.as_str()), (Some(fault), text));
     }
 
-    /// All files of the cache by their path in it.
+    /// The paths of all files in the cache.
     fn kept(&self) -> Vec<String> {
         let mut kept = Vec::new();
         let mut folders = vec![self.cache.path().to_owned()];
@@ -128,7 +127,7 @@ impl World {
     }
 }
 
-/// Bytes without a pattern, the same each time.
+/// Pseudo-random bytes, the same for the same seed.
 fn noise(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     let next = |_| {
@@ -364,7 +363,7 @@ fn offline_the_cache_is_all_there_is() {
 fn where_nobody_answers_the_cache_stands_in_and_says_so() {
     let mut world = World::with_model();
     let folder = world.model().unwrap();
-    // A port that was free a moment ago.
+    // A port that was free a moment ago, so nothing answers there.
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -522,7 +521,7 @@ fn the_token_goes_to_the_hub_alone() {
     );
 }
 
-/// The test before this one in a process whose environment has a token: the client looks there by itself.
+/// Runs the test before this one in a process with a token in its environment, where the client also looks.
 #[test]
 fn a_token_that_the_settings_do_not_have_is_not_sent() {
     let status = Command::new(std::env::current_exe().unwrap())
@@ -845,7 +844,7 @@ fn offline_a_split_is_whole_or_refused() {
         )
     );
 
-    // As another program leaves it: no listing, and one shard of two.
+    // A cache that another program left: no listing, and one shard of two.
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let repository = world.cache.path().join("datasets--lab--other");
     let data = repository.join("snapshots").join(commit).join("data");

@@ -10,22 +10,22 @@ use gpt2_dpo::ops::grad_norm::Norm;
 use gpt2_dpo::ops::{dpo, head};
 use gpt2_dpo::recording::Recording;
 
-/// The most that a loss or a slope may be off, relative to itself.
+/// The largest relative error of a loss or a slope.
 const BOUND: f64 = 1e-6;
-/// What is smaller than this may come out as anything between it and 0.
+/// A smaller result may be anything between itself and 0.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
-/// A power of two, so that no product rounds.
+/// A power of two, so that products with it are exact.
 const BETA: f32 = 0.125;
 
-/// On the first GPU with WebGPU's defaults and every check, with all that it has and no check, and on
-/// the CPU.
+/// Runs a test on the CPU, on the first GPU with WebGPU's defaults and every check, and on the same GPU with
+/// everything that it offers and no check.
 fn on_every_engine(test: impl Fn(&mut dyn Engine)) {
     test(&mut CpuEngine::new());
     test(&mut common::gpu_with(common::CHECKED));
     test(&mut common::gpu_with(common::everything()));
 }
 
-/// What the kernels make of one margin.
+/// The kernel's results for one margin.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     margin: f32,
@@ -34,7 +34,7 @@ struct Outcome {
     slopes: [f32; 2],
 }
 
-/// Pairs of responses of one token, of which the chosen one's gain makes the margin.
+/// The outcomes of pairs with responses of one token; the chosen token's gain sets the margin.
 fn outcomes(engine: &mut dyn Engine, margins: &[f32]) -> Vec<Outcome> {
     let count = margins.len();
     let pairs: Vec<u32> = (0..count as u32)
@@ -126,7 +126,7 @@ fn margins_far_out() {
                 "-{margin}"
             );
         }
-        // A model that has broken must not look like one that has learnt.
+        // A broken model must not look like a model that has learnt.
         let broken = outcomes(engine, &[f32::NAN])[0];
         let [chosen, rejected] = broken.slopes;
         let all = [broken.loss, broken.margin, chosen, rejected];
@@ -134,7 +134,7 @@ fn margins_far_out() {
     });
 }
 
-/// The log-prob of the higher of two logits that are `gaps` apart.
+/// The log-probs of the higher of two logits, for each gap between the two.
 fn logps(engine: &mut dyn Engine, gaps: &[f32]) -> Vec<f32> {
     const STRIDE: usize = 8;
     let rows = gaps.len();
@@ -164,8 +164,8 @@ fn logps(engine: &mut dyn Engine, gaps: &[f32]) -> Vec<f32> {
     engine.read_f32(logps).unwrap()
 }
 
-/// The sum of exp rounds near 1, and with it the log-prob near 0: by half a unit in the last place of 1
-/// where the sum lies below 2. Drivers' log must add little to that.
+/// Near 1 the sum of exp rounds by up to half a unit in the last place of 1, if it is below 2, and so does a
+/// log-prob near 0. The driver's log must add little to that.
 #[test]
 fn a_log_prob_near_0_is_right_to_the_rounding_of_1() {
     let gaps: Vec<f32> = (0..=3000).map(|i| i as f32 * 0.01).collect();

@@ -1,6 +1,6 @@
-//! Mixed precision: what is rounded and what is not, and a loss scale that finds its place and costs
-//! no more than the steps that it must. On the CPU engine, whose twins round as matrix units do; and on
-//! a GPU with matrix units, beside it.
+//! Mixed precision: which operands are rounded, and how the loss scale finds its value with no more skipped
+//! steps than necessary. The tests run on the CPU engine, whose twins round as matrix units do, and on a GPU
+//! with matrix units, if there is one.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn mixed_cpu() -> CpuEngine {
     CpuEngine::new().with_precision(Precision::Mixed)
 }
 
-/// x `[rows, ins]` · w `[ins, outs]`, from the engine.
+/// x `[rows, ins]` · w `[ins, outs]` on the engine.
 fn product(
     engine: &mut dyn Engine,
     [rows, ins, outs]: [usize; 3],
@@ -56,7 +56,7 @@ fn product(
     engine.read_f32(y).unwrap()
 }
 
-/// The same by the definition.
+/// The same product by its definition in f64, with operands rounded by `round`.
 fn formula([rows, ins, outs]: [usize; 3], x: &[f32], w: &[f32], round: fn(f32) -> f32) -> Vec<f32> {
     let term = |i: usize, j: usize, k: usize| {
         f64::from(round(x[i * ins + k])) * f64::from(round(w[k * outs + j]))
@@ -86,7 +86,7 @@ fn operands_are_rounded_and_sums_are_not() {
     assert!(relative_l2(&product(&mut CpuEngine::new(), shape, &x, &w), &exact) < 5e-7);
 }
 
-/// Matrix units take rows of four; what has others stays in f32, on every device.
+/// Matrix units take rows of four elements. A product with other rows stays in f32, on every device.
 #[test]
 fn what_does_not_fit_is_not_rounded() {
     let shape = [5, 200, 9];
@@ -104,7 +104,7 @@ fn what_f16_cannot_hold_is_infinite_and_not_clamped() {
     assert_eq!(y, [f32::INFINITY; 4]);
 }
 
-/// A model in supervised training on four pairs, the same ones at every step.
+/// A model in supervised training on the same four pairs at every step.
 struct Bench {
     engine: Box<dyn Engine>,
     learner: Learner,
@@ -169,8 +169,8 @@ impl Bench {
     }
 }
 
-/// Far too large a scale halves step by step, at no other cost, until the gradient fits; the first step
-/// taken is then, to the bit, the first of a run that began with that scale.
+/// A scale that is far too large halves at every step, with no other effect, until the gradient fits. The first
+/// step that is taken then equals, bit for bit, the first step of a run that began with that scale.
 fn backs_off_and_recovers(make: &mut dyn FnMut() -> Box<dyn Engine>) {
     let start = model().weights;
     let initial = 2.0_f32.powi(40);
@@ -203,7 +203,7 @@ fn backs_off_and_recovers(make: &mut dyn FnMut() -> Box<dyn Engine>) {
     assert_eq!(report.broken, None);
     assert_eq!(report.grad_norm, taken.grad_norm);
     assert!(direct.weights() == bench.weights());
-    // On from there.
+    // Training continues normally from here.
     let losses: Vec<f64> = (0..10)
         .map(|_| Objective::Sft.summary(&bench.step().pairs).loss)
         .collect();
@@ -224,7 +224,7 @@ fn the_scale_backs_off_and_recovers_on_matrix_units() {
     }
 }
 
-/// The scale is not to blame for a NaN in the weights: a few steps at scale 1 show it.
+/// A NaN in the weights is not the scale's fault: a few steps at scale 1 show that.
 #[test]
 fn what_no_scale_helps_against_ends_for_good() {
     let mut weights = model().weights;
@@ -252,7 +252,7 @@ fn config(precision: Precision, cache: &Path) -> TrainConfig {
     }
 }
 
-/// Weights and rows of metrics of a run, without what depends on the clock.
+/// The weights and the rows of metrics of a run, without fields that depend on the clock.
 fn train(
     engine: &mut dyn Engine,
     config: &TrainConfig,
@@ -296,7 +296,7 @@ fn a_mixed_run_learns_as_one_in_f32_does() {
     println!("losses: {off}");
     assert!((1e-9..1e-3).contains(&off), "{off}");
     assert!(mixed.0.tensors != exact.0.tensors);
-    // Policy and reference are rounded alike, and the reference is not taken from the f32 run's cache.
+    // Policy and reference are rounded alike, and the f32 run's cached reference is not used.
     assert_eq!(mixed.1[0]["eval_rewards/ties"], 1.0);
     for row in &mixed.1 {
         assert_eq!(row.get("loss_scale").is_some(), row.get("loss").is_some());

@@ -1,5 +1,5 @@
-//! Every kernel on a GPU against its CPU twin, over each op's awkward shapes. One test an op, made
-//! from the registry; and one for each shape of matrix units.
+//! Every kernel on a GPU against its CPU twin, on each op's awkward shapes. The registry gives one test for each
+//! op, and there is one for each shape of matrix units.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use gpt2_dpo::ops::case::{Distance, distance};
 use gpt2_dpo::ops::{OPS, Op};
 use gpt2_dpo::target::{MatrixUnits, Precision};
 
-/// With WebGPU's defaults and every check; and with all that the adapter has, and no check.
+/// Compares with WebGPU's defaults and every check, and with everything that the adapter offers and no check.
 fn gpu_equals_twin(op: &str) {
     let op = OPS.iter().find(|o| o.name == op).unwrap();
     for variant in op.variants(Precision::F32) {
@@ -43,7 +43,7 @@ fn equals_twin(
         println!("{name}: {d:?}");
         assert!(d.within(bound), "{name}: {d:?}");
     }
-    // No case is too awkward for all of them: each variant ran.
+    // Each variant must run on at least one case.
     let ways = op.kernels.iter().flat_map(|kernel| kernel.ways());
     for way in ways.filter(|way| way.variant == variant && !variant.is_empty()) {
         assert!(

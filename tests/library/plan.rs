@@ -1,4 +1,4 @@
-//! The plan of a run against what the run takes, and micro-batches made smaller until they fit.
+//! The plan of a run against the memory that the run takes, and micro-batches that are halved until they fit.
 
 use crate::common::{model, pairs, relative_l2};
 use gpt2_dpo::buffer::Buffer;
@@ -12,13 +12,13 @@ use gpt2_dpo::recording::Recording;
 use gpt2_dpo::train::{Event, Inputs, Run};
 use gpt2_dpo::{Error, Result};
 
-/// The CPU engine with memory for `room` bytes, weighing what it holds.
+/// The CPU engine with memory for `room` bytes; it counts the bytes and buffers that it holds.
 struct Scale {
     engine: CpuEngine,
     room: usize,
     buffers: usize,
     bytes: usize,
-    /// Bytes, and buffers, when they were most.
+    /// The largest number of bytes at a time, and of buffers.
     most: (usize, usize),
 }
 
@@ -79,7 +79,7 @@ impl Engine for Scale {
     }
 }
 
-/// Two steps over the seven pairs; nothing is kept on disk.
+/// Two steps over the seven pairs, without a reference cache on disk.
 fn config(batch_size: usize, accumulation: usize) -> TrainConfig {
     TrainConfig {
         batch_size,
@@ -103,7 +103,7 @@ fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
     .unwrap()
 }
 
-/// Losses of the steps, and notes.
+/// The losses of the steps, and the notes.
 fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec<String>)> {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
@@ -123,7 +123,7 @@ fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec
     Ok((losses, notes))
 }
 
-/// Nothing is made but what was planned: not in the loop either.
+/// A run creates exactly the planned buffers, and none in the training loop.
 #[test]
 fn a_run_takes_what_the_plan_says() {
     let cache = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ fn a_run_takes_what_the_plan_says() {
                 assert_eq!(plan.vocabulary_shards > 1, max_binding < 1 << 30);
                 bytes.push((plan.bytes(), plan.checkpointed_bytes));
             }
-            // What is said of the other way is true of it.
+            // The plan's number for the other setting of checkpointing is correct.
             assert_eq!(bytes[0].1, Some(bytes[1].0));
             assert_eq!(bytes[1].1, None);
             assert!(bytes[1].0 < bytes[0].0);
@@ -158,7 +158,7 @@ fn a_run_takes_what_the_plan_says() {
     }
 }
 
-/// The optimizer's step stays the same, so its numbers do but for rounding.
+/// The optimizer step has the same pairs, so its numbers agree up to rounding.
 #[test]
 fn a_micro_batch_that_does_not_fit_is_halved() {
     let (whole, notes) = train(&mut CpuEngine::new(), &config(6, 1)).unwrap();
@@ -175,7 +175,7 @@ fn a_micro_batch_that_does_not_fit_is_halved() {
         assert!(notes[0].contains(expected), "{notes:?}");
         let error = relative_l2(&losses, &whole);
         assert!(error <= 1e-6, "{error}");
-        // What was made before something did not fit has been given back.
+        // Buffers made before the failure have been released.
         assert!(scale.most.0 <= room);
     }
 }
@@ -207,7 +207,7 @@ const GPT2: Dims = Dims {
     epsilon: 1e-5,
 };
 
-/// As many pairs of that many tokens.
+/// A data set of `count` pairs with prompts and responses of these lengths.
 fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
     let example = |line| {
         Example::new(
@@ -220,7 +220,7 @@ fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
     Dataset::of("made-up.jsonl", (0..count).map(example).collect())
 }
 
-/// A dispatch has at most 65535 workgroups, and a binding at most 128 MiB.
+/// A dispatch has at most 65535 workgroups, and a binding has at most 128 MiB.
 #[test]
 fn a_micro_batch_above_a_limit_of_the_api_is_halved() {
     let paper = Planner::new(128 << 20, usize::MAX);
@@ -244,7 +244,7 @@ fn a_micro_batch_above_a_limit_of_the_api_is_halved() {
     assert!(plan.note.unwrap().contains("8 of 25 pairs"));
 }
 
-/// Counted by hand: padded to 50304 rows, and 7.1 million parameters a layer.
+/// Counted by hand: the vocabulary is padded to 50304 rows, and a layer has 7.1 million parameters.
 #[test]
 fn the_recipe_at_124m() {
     let paper = Planner::new(128 << 20, usize::MAX);
@@ -258,18 +258,18 @@ fn the_recipe_at_124m() {
     assert_eq!(of(Kind::Reference).buffers, 0);
     assert_eq!(plan.vocabulary_shards, 2);
     assert_eq!(plan.split_matrices, 0);
-    // A row keeps ten times its width in each layer, and twelve times its width once: GELU's output and the
+    // A row keeps ten times its width in each layer, and twelve times its width once: the output of GELU and the
     // gradient of its input, a layernorm's output, the last residual, and two gradients.
     let (rows, heads) = (4 * 224, 12);
     let kept = 12 * (10 * 768 + heads) + 12 * 768 + 2 + heads;
     assert_eq!(of(Kind::Activations).bytes, 4 * rows * kept);
-    // Checkpointed, a row keeps its width in each layer, and the rest of one layer.
+    // Checkpointed, a row keeps its width in each layer, and the other activations of one layer.
     let saved = 4 * rows * 11 * (9 * 768 + heads);
     assert_eq!(plan.checkpointed_bytes, Some(plan.bytes() - saved));
 }
 
-/// A device that binds 8 MiB: 2688 rows of the vocabulary, and not the 9 MiB of the feed-forward
-/// layers' matrices.
+/// A device that binds 8 MiB holds 2688 rows of the vocabulary, and not the feed-forward layers' matrices of
+/// 9 MiB.
 #[test]
 fn what_is_split() {
     let paper = Planner::new(8 << 20, usize::MAX);

@@ -1,5 +1,5 @@
-//! The shared-prefix stream against separate forwards: each response behind its own copy of the prompt.
-//! Log-probs and every gradient agree to rounding, on the CPU engine and on a GPU.
+//! The shared-prefix stream against separate forward passes, in which each response has its own copy of the
+//! prompt. Log-probs and every gradient agree to rounding, on the CPU engine and on a GPU.
 
 use crate::common::{self, max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
@@ -52,7 +52,7 @@ fn examples() -> Vec<Example> {
         .collect()
 }
 
-/// The same pairs, each as two sequences with a prompt of their own.
+/// The same pairs, each as two sequences with their own copies of the prompt.
 fn separate(examples: &[Example]) -> Stream {
     let sequences: Vec<Example> = examples
         .iter()

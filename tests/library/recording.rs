@@ -1,5 +1,5 @@
-//! Recordings of full-size models, without a device: no step is so much work that an operating system
-//! could take the GPU for hung, and every buffer fits WebGPU's default binding.
+//! Recordings of full-size models, without a device: no step is so long that an operating system would reset the
+//! GPU, and every buffer fits WebGPU's default binding.
 
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::data::{self, Example};
@@ -25,10 +25,10 @@ const PUBLISHED: [(&str, usize, usize, usize); 5] = [
     ("gpt2-xl", 48, 25, 1600),
 ];
 
-/// Tokens of prompt, chosen and rejected response of each pair: the card's micro-batch.
+/// Tokens of prompt, chosen and rejected response of each pair: the model card's micro-batch.
 const CARD: [[usize; 3]; 4] = [[96, 64, 64]; 4];
 
-/// Forward and backward over one micro-batch.
+/// Records the forward and backward pass of one micro-batch.
 fn record(
     (n_layer, n_head, n_embd): (usize, usize, usize),
     pairs: &[[usize; 3]],
@@ -82,7 +82,7 @@ fn no_step_of_a_published_model_is_too_much_work() {
     }
 }
 
-/// Attention grows with the square of the length: the longest pair that the largest model takes.
+/// Attention grows with the square of the length, so this uses the longest pair that the largest model takes.
 #[test]
 fn long_sequences_are_cut_into_steps() {
     let pair = [512, 513, 513];
@@ -97,7 +97,7 @@ fn long_sequences_are_cut_into_steps() {
         let steps = steps.filter(|step| step.kernel.entry == entry);
         steps.map(|step| step.flops).collect()
     };
-    // (query, key) pairs: each part among itself, each response with the prompt.
+    // The (query, key) pairs: within each part, and between each response and the prompt.
     let links = 3 * (512 * 513 / 2) + 2 * 512 * 512;
     for (entry, products) in [
         ("forward", 2),

@@ -1,5 +1,5 @@
-//! The registry is whole: every op has its files, every kernel its mirrored params and a case that
-//! runs it; and the comparator that holds devices to the twins lets nothing wrong pass.
+//! The registry is complete: every op has its files, and every kernel has mirrored params and a case that runs
+//! it. And the comparison of devices with twins lets no wrong result pass.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn params_match_the_shaders() {
             .map(|m| (&m.name[..], m.offset as usize, &m.scalar[..]))
             .collect();
         assert_eq!(fields, members, "{name}");
-        // WGSL may round the whole up.
+        // WGSL may round the size of the struct up.
         let span = shader.params_size as usize;
         assert!(
             (size..size + 16).contains(&span),
@@ -54,7 +54,7 @@ fn files_are_the_registry() {
     assert_eq!(ops.len(), OPS.len(), "an op is listed twice");
     let mut shaders = stems("shaders", "wgsl");
     assert!(ops.is_subset(&shaders));
-    // The others are files of variants; `sources_are_all_shaders` sees to it that no file is left over.
+    // The other files belong to variants; `sources_are_all_shaders` checks that no file is left over.
     shaders.retain(|stem| !ops.iter().any(|op| stem.starts_with(&format!("{op}_"))));
     assert_eq!(shaders, ops);
     for (folder, helpers) in [
@@ -70,8 +70,8 @@ fn files_are_the_registry() {
     }
 }
 
-/// What identifies the kernels has to name all of them: a file is a source, or begins one that another
-/// ends.
+/// The identity of the kernels must cover every file. A file is a source, or the beginning of a source that ends
+/// with another file.
 #[test]
 fn sources_are_all_shaders() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
@@ -108,7 +108,7 @@ fn variants_take_what_their_kernels_take() {
                 assert_eq!(pass.source, way.source, "{name}: a file a variant");
                 let ours = pass.reflection();
                 assert_eq!(ours.params, theirs.params, "{name}");
-                // Found by name, read or written as there; partial results are the engine's.
+                // The base kernel has each binding, with equal access; the engine provides the partial sums.
                 for binding in ours.storage.iter().filter(|b| b.name != PARTIALS) {
                     let same = |b: &&StorageBinding| b.name == binding.name;
                     let base = theirs.storage.iter().find(same);
@@ -154,7 +154,7 @@ fn cases_run_every_kernel_and_compare_what_it_wrote() {
             assert!(outcome.broken.is_empty(), "{name}: {:?}", outcome.broken);
             assert!(!outcome.outputs.is_empty(), "{name} compares nothing");
             for (i, output) in outcome.outputs.iter().enumerate() {
-                // Two outputs of nothing but poison would be equal.
+                // Two outputs of nothing but poison would compare as equal.
                 let written = |v: &&f32| v.to_bits() != poison;
                 assert!(
                     output.iter().any(|v| written(&v)),
@@ -171,7 +171,7 @@ fn cases_run_every_kernel_and_compare_what_it_wrote() {
     }
 }
 
-/// What an output holds until a kernel writes it.
+/// The bits of an output before a kernel writes it.
 fn poison() -> u32 {
     let unwritten = Case::new("unwritten".into())
         .output(1)
@@ -180,7 +180,7 @@ fn poison() -> u32 {
     unwritten.outputs[0][0].to_bits()
 }
 
-/// Two outputs as a case leaves them.
+/// Two outputs of a case.
 fn outputs() -> Vec<Vec<f32>> {
     vec![vec![1.0, -2.0, 0.0, 3.0, 0.5], vec![1e-3, 2e-3]]
 }
@@ -189,7 +189,7 @@ fn passes(ours: &[Vec<f32>], reference: &[Vec<f32>]) -> bool {
     distance(ours, reference).within(&Distance::BOUND)
 }
 
-/// Outputs with one element changed, for each element in turn.
+/// The outputs with one element changed, for each element in turn.
 fn each_changed(change: impl Fn(f32) -> f32) -> impl Iterator<Item = Vec<Vec<f32>>> {
     [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 1)]
         .into_iter()
@@ -215,7 +215,7 @@ fn comparator_sees_one_wrong_element() {
         assert!(!passes(&wrong, &outputs()), "{wrong:?}");
         assert!(!passes(&outputs(), &wrong), "{wrong:?} as the reference");
     }
-    // Among many right ones the L2 norm alone would not see it.
+    // Among many right elements the L2 norm alone would miss a wrong one.
     let right = vec![1.0_f32; 1 << 20];
     let mut wrong = right.clone();
     wrong[12345] += 1e-4;
@@ -278,13 +278,13 @@ fn comparator_sees_a_changed_length_and_a_missing_output() {
 fn comparator_sees_zeros_on_either_side() {
     assert!(!passes(&[vec![0.0, 1e-30]], &[vec![0.0, 0.0]]));
     assert!(!passes(&[vec![0.0, 0.0]], &[vec![0.0, 1e-30]]));
-    // An output that is all zeros is not excused by its neighbours.
+    // An output of zeros fails, whatever the other outputs are.
     let mut zeros = outputs();
     zeros[1] = vec![0.0; 2];
     assert!(!passes(&zeros, &outputs()));
 }
 
-/// What a case of y `[1, count]` = x `[1, 1]` · w `[1, count]` says it broke, w and y having 3 elements.
+/// The report of a case of y `[1, count]` = x `[1, 1]` · w `[1, count]` on what it broke; w and y have 3 elements.
 fn broken(case: Case, count: usize) -> Vec<String> {
     let case = case.record(move |rec, b| {
         let op = linear::Forward {

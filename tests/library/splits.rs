@@ -1,5 +1,5 @@
-//! Tensors of real width on a device that binds 16 MiB at most: `wte` and every large matrix is split, and
-//! training comes out as it does in one piece on the CPU.
+//! Tensors of real width on a device that binds at most 16 MiB: `wte` and every large matrix is split, and
+//! training gives the results of whole tensors on the CPU.
 
 use crate::common::{self, relative_l2};
 use gpt2_dpo::checkpoint::{self, Weights};
@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 const MAX_BINDING_BYTES: usize = 16 << 20;
 
-/// gpt2-large's widths.
+/// The widths of gpt2-large.
 const DIMS: Dims = Dims {
     vocab_size: 3500,
     n_positions: 32,
@@ -43,7 +43,7 @@ fn pairs() -> Dataset {
     Dataset::of("made up", examples.collect())
 }
 
-/// Losses, and the weights at the end.
+/// The losses of the steps, and the final weights.
 fn train(engine: &mut dyn Engine) -> (Vec<f32>, Weights) {
     let out = tempfile::tempdir().unwrap();
     let config = TrainConfig {
@@ -77,7 +77,7 @@ fn sixteen_mib_bindings_split_most_and_change_nothing() {
     let layout = Layout::new(&DIMS, MAX_BINDING_BYTES, 11).unwrap();
     assert_eq!(layout.vocabulary_strides().count(), 2);
     let whole = Layout::new(&DIMS, usize::MAX, 11).unwrap();
-    // wte and three of the four matrices of the block.
+    // wte and three of the block's four matrices are split.
     assert!(layout.shard_lengths().count() >= whole.shard_lengths().count() + 4);
 
     let narrow = OpenOptions {
@@ -92,13 +92,13 @@ fn sixteen_mib_bindings_split_most_and_change_nothing() {
     let tensors = gpu.1.tensors.iter().zip(&cpu.1.tensors);
     let table = params::table(&DIMS);
     for (param, ((ours, theirs), start)) in table.iter().zip(tensors.zip(&start.tensors)) {
-        // The gradient of the keys' bias is 0 but for rounding, which Adam takes for a direction.
+        // The gradient of the keys' bias is 0 but for rounding, which Adam turns into full steps.
         if !param.role.is_matrix() {
             continue;
         }
         let moved =
             |values: &[f32]| -> Vec<f32> { values.iter().zip(start).map(|(v, s)| v - s).collect() };
-        // Adam's first steps tell only the sign of a gradient: the smallest may go astray.
+        // Adam's first steps depend only on a gradient's sign, which rounding decides for the smallest gradients.
         let error = relative_l2(&moved(ours), &moved(theirs));
         assert!(error <= 0.02, "{}: {error}", param.name);
     }

@@ -1,4 +1,4 @@
-//! Preference pairs as a stream of rows: a small example by hand, and what must hold of any.
+//! Preference pairs as a stream of rows: a small example by hand, and properties of every stream.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ fn example(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> Example {
     )
 }
 
-/// The second pair has a prompt and a chosen response of one token each.
+/// In the second pair, prompt and chosen response have one token each.
 fn by_hand() -> [Example; 2] {
     [
         example(&[5, 6], &[7, 8, 9], &[7, 4]),
@@ -25,7 +25,7 @@ fn by_hand() -> [Example; 2] {
     ]
 }
 
-/// Pairs of many sizes, with prompts and responses down to one token.
+/// Pairs of many sizes; some prompts and responses have one token.
 fn many() -> Vec<Example> {
     let tokens = |count: usize, seed: usize| -> Vec<u32> {
         (0..count)
@@ -114,10 +114,10 @@ fn tiles_begin_anew_in_each_part_and_after_so_many_rows() {
     let prompt_and_chosen = [[0, 32], [32, 40], [40, 72]];
     let rejected = [[72, 104], [104, 136], [136, 142]];
     assert_eq!(cuts(0..142), [prompt_and_chosen, rejected].concat());
-    // As in generation: what is before the first row does not move the cuts.
+    // As in generation: rows before the first one do not move the cuts.
     assert_eq!(cuts(5..38), [[5, 32], [32, 38]]);
     assert_eq!(cuts(141..142), [[141, 142]]);
-    // Every variant of a kernel takes the same tiles, and the columns of a head in the same groups.
+    // Every variant of a kernel uses the same tiles, and the same groups of a head's columns.
     for kernel in attention::KERNELS {
         for variant in kernel.variants {
             let sizes = |kernel: &Kernel| ["TILE_ROWS", "GROUP_COLS"].map(|n| kernel.constant(n));
@@ -205,7 +205,7 @@ fn uses_sort_the_rows_by_what_they_read() {
     }
 }
 
-/// A key row's `query_end` and a query row's keys say the same, and it is the mask's meaning.
+/// The `query_end` of key rows and the keys of query rows describe the same mask, which is the documented one.
 #[test]
 fn spans_are_the_shared_prefix_mask() {
     for sides in [Sides::Both, Sides::Chosen] {
@@ -251,7 +251,7 @@ fn head_rows_read_what_a_causal_model_would() {
         let [start, middle, end] = stream.pairs[pair].map(|r| r as usize);
         for (heads, response) in [(start..middle, &e.chosen), (middle..end, &e.rejected)] {
             assert_eq!(stream.targets[heads.clone()], response[..]);
-            // What each head row's stream row attends to, itself at the end, is the text so far.
+            // The keys of a head row's stream row, itself last, are the text so far.
             let whole = [&e.prompt[..], response].concat();
             for (i, head) in heads.enumerate() {
                 let row = stream.sources[head] as usize;
@@ -305,7 +305,7 @@ fn extent_holds_every_micro_batch() {
     for sides in [Sides::Both, Sides::Chosen] {
         for batch_size in [1, 2, 5, examples.len(), examples.len() + 3] {
             let extent = Extent::of(&examples, batch_size, sides);
-            // Any start and stride: neighbours, and examples far apart.
+            // Any start and stride: adjacent examples, and examples far apart.
             for start in 0..examples.len() {
                 for stride in 1..8 {
                     let batch = examples.iter().skip(start).step_by(stride).take(batch_size);
@@ -318,7 +318,7 @@ fn extent_holds_every_micro_batch() {
                     }
                 }
             }
-            // Not by far: the longest examples together reach the head rows exactly.
+            // The extent is tight: the longest examples together have exactly its head rows.
             let mut longest = examples.clone();
             longest.sort_by_key(|e| {
                 std::cmp::Reverse(

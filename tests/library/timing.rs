@@ -1,4 +1,4 @@
-//! Running by the clock: what was timed computes what an ordinary run computes, and the times can be.
+//! Timed runs compute the results of ordinary runs, and their times are plausible.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use gpt2_dpo::recording::Recording;
 const SIDE: usize = 256;
 const COUNT: usize = SIDE * SIDE;
 
-/// y = x · x, then y += the product of x's first row with itself a few times: each step needs the one
+/// y = x · x, then y += the product of x's first row with itself, a few times. Each step depends on the one
 /// before.
 fn steps(engine: &mut dyn Engine) -> (Recording, Buffer) {
     let x: Vec<f32> = (0..COUNT).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
@@ -79,7 +79,7 @@ fn timed_runs_compute_the_same_on_a_gpu_without_timestamps() {
     timed_runs_compute_the_same(&mut gpu);
 }
 
-/// More passes than one set of queries holds.
+/// More passes than fit into one query set.
 #[test]
 fn a_gpu_times_thousands_of_steps() {
     let mut gpu = common::gpu_with(OpenOptions::default());

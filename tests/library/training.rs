@@ -1,4 +1,5 @@
-//! Whole training runs through the library: what must not change, and what must, on both engines.
+//! Whole training runs through the library, on both engines: changes that must not alter the results, and
+//! changes that must.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use gpt2_dpo::model::Layout;
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::train::{Inputs, Run};
 
-/// Two epochs of steps of 2 × 2 pairs, the last of each epoch a short one.
+/// Two epochs of steps of 2 × 2 pairs; the last step of each epoch is shorter.
 fn config(cache: &Path) -> TrainConfig {
     TrainConfig {
         batch_size: 2,
@@ -30,7 +31,7 @@ fn config(cache: &Path) -> TrainConfig {
     }
 }
 
-/// Weights and metrics of a run; the metrics without what depends on the clock.
+/// The weights and metrics of a run; the metrics without fields that depend on the clock.
 fn train(engine: &mut dyn Engine, config: &TrainConfig) -> (Weights, Vec<serde_json::Value>) {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
@@ -83,7 +84,7 @@ fn two_runs_are_identical_on_a_gpu() {
     two_runs_are_identical(&|| Box::new(common::gpu_with(OpenOptions::default())));
 }
 
-/// Loss of every optimizer step.
+/// The loss of every optimizer step.
 fn losses(rows: &[serde_json::Value]) -> Vec<f32> {
     let losses = rows.iter().filter_map(|row| row.get("loss"));
     losses.map(|loss| loss.as_f64().unwrap() as f32).collect()
@@ -138,7 +139,7 @@ fn checkpointing_changes_no_bit_on_the_cpu() {
     checkpointing_changes_no_bit(&|| Box::new(CpuEngine::new()));
 }
 
-/// With split weights too.
+/// Also with split weights.
 #[test]
 fn checkpointing_changes_no_bit_on_a_gpu() {
     checkpointing_changes_no_bit(&|| Box::new(common::gpu()));
@@ -149,7 +150,7 @@ fn checkpointing_changes_no_bit_on_a_gpu() {
     checkpointing_changes_no_bit(&|| Box::new(common::gpu_with(split.clone())));
 }
 
-/// A GPU that seems so slow that every step which can be cut is cut as small as it goes.
+/// A GPU that seems so slow that every step is cut as small as possible.
 struct Slow(GpuEngine);
 
 impl Engine for Slow {
@@ -198,7 +199,7 @@ impl Engine for Slow {
     }
 }
 
-/// How steps are cut follows from measured time, and must not show in what a run learns.
+/// Measured times decide how steps are cut, and must not change what a run learns.
 #[test]
 fn how_steps_are_cut_changes_no_bit_on_a_gpu() {
     for variant in common::variants() {
@@ -227,8 +228,8 @@ fn a_gpu_trains_as_the_cpu_does() {
     assert!(error <= 1e-5, "losses: {error}");
 }
 
-/// Metrics of each pair, scored in batches in this order against references that are off by a known
-/// amount.
+/// The metrics of each pair, scored in this order in batches of `batch` against references that are off by a
+/// known amount.
 fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
     let model = model();
     let mut examples = pairs(&model).examples;
@@ -311,7 +312,7 @@ fn swapping_chosen_and_rejected_flips_the_margin() {
     assert!(error <= 1e-6, "{error}");
 }
 
-/// The log-probs of the starter's pairs `order`, taken in this order by batches of `batch`.
+/// The log-probs of the starter's pairs `order`, computed in this order in batches of `batch`.
 fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<u32>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/starter");
     let model = Model::load(&dir).unwrap();
@@ -335,8 +336,8 @@ fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<
     by_pair
 }
 
-/// For the starter's first `count` pairs; bit for bit, so that a cached reference ties exactly with a
-/// policy that has not moved, whatever pairs it meets in its batch.
+/// Scores the starter's first `count` pairs and compares bit for bit: a cached reference must tie exactly with an
+/// unchanged policy, whatever other pairs are in its batch.
 fn log_probs_do_not_depend_on_the_batch(engine: &mut dyn Engine, count: usize) {
     let in_order: Vec<usize> = (0..count).collect();
     let plain = log_probs(engine, &in_order, 4);
@@ -355,7 +356,7 @@ fn log_probs_do_not_depend_on_the_batch_on_the_cpu() {
     log_probs_do_not_depend_on_the_batch(&mut CpuEngine::new(), 160);
 }
 
-/// The adapter's own variant of each kernel over all pairs, the others over a few.
+/// All pairs with the adapter's own choice of variants, a few pairs with each other variant.
 #[test]
 fn log_probs_do_not_depend_on_the_batch_on_a_gpu() {
     for (variant, count) in [

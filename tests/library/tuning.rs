@@ -1,5 +1,5 @@
-//! How an engine picks among the variants of a kernel: by rating, by measuring, from what was measured
-//! before; never one that is wrong.
+//! How an engine chooses among the variants of a kernel: by rating, by measuring, or from an earlier
+//! measurement; and never a variant with wrong results.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use gpt2_dpo::recording::{Grid, Recording};
 use gpt2_dpo::target::Precision;
 use tempfile::TempDir;
 
-/// A shader that doubles, in the words given.
+/// A shader that doubles its input with the given expression.
 macro_rules! doubling {
     ($value:literal) => {
         concat!(
@@ -62,7 +62,7 @@ const fn kernel(
 }
 
 static WRONG: Kernel = kernel(doubling!("2.1 * x[id.x]"), "wrong", &[], |_, _, _| Some(9));
-/// No device takes such workgroups: making the pipeline fails.
+/// No device allows workgroups of this size, so creating the pipeline fails.
 static TOO_LARGE: Kernel = kernel(
     "struct Params { count: u32 }
     @group(0) @binding(0) var<uniform> params: Params;
@@ -87,7 +87,7 @@ static DOUBLE: Kernel = kernel(
     |_, _, _| Some(1),
 );
 
-/// Doubles some numbers; true if they are doubled.
+/// Doubles some numbers with the kernel; true if the results are right.
 fn doubles(engine: &mut GpuEngine) -> bool {
     let engine: &mut dyn Engine = engine;
     let values = [1.0_f32, -2.5, 3e7, 0.125];
@@ -172,7 +172,7 @@ fn measuring_leaves_out_what_is_wrong_and_says_so_once() {
         assert!(entry["milliseconds"][right].as_f64().unwrap() > 0.0);
     }
 
-    // The next run takes it from there: nothing is measured, nothing said.
+    // The next run reads the file: it measures nothing and notes nothing.
     let identity = engine.identity();
     let mut engine = tuned(&path);
     assert!(doubles(&mut engine));
@@ -180,7 +180,7 @@ fn measuring_leaves_out_what_is_wrong_and_says_so_once() {
     assert!(engine.notes().is_empty());
     assert_eq!(engine.identity(), identity);
 
-    // Nor is what was wrong taken where nothing is to be measured, though it rates highest.
+    // The wrong variant is not taken either where nothing is measured, although it rates highest.
     let mut engine = common::gpu_with(OpenOptions {
         tuning: Some(path),
         ..OpenOptions::default()
@@ -204,7 +204,7 @@ fn the_table_decides_and_without_it_all_is_measured_anew() {
         assert!(doubles(&mut engine));
         assert_eq!(chosen(&engine), other);
     }
-    // A name of an earlier version, half a file, no file.
+    // A variant's name of an earlier version, then half a file.
     for spoilt in [
         &text.replace("\"variant\": \"", "\"variant\": \"un"),
         &text[..20],
@@ -248,7 +248,7 @@ fn measuring_leaves_buffers_as_they_were() {
     assert_eq!(engine.read_f32(y).unwrap(), [10.0, 7.0], "run once");
 }
 
-/// Runs the kernel over x, y being 7 before; what comes out.
+/// Runs the kernel on x; y holds 7 before. Returns y.
 fn doubled(engine: &mut GpuEngine, x: f32) -> gpt2_dpo::Result<f32> {
     let engine: &mut dyn Engine = engine;
     let x = engine.upload("x", &[x]).unwrap();
@@ -259,7 +259,7 @@ fn doubled(engine: &mut GpuEngine, x: f32) -> gpt2_dpo::Result<f32> {
     Ok(engine.read_f32(y)?[0])
 }
 
-/// A gradient that overflowed is no fault of the variants; and what changes nothing shows none.
+/// A gradient that overflowed is no fault of the variants, and data that change nothing show no fault.
 #[test]
 fn data_that_tell_nothing_decide_nothing() {
     let dir = TempDir::new().unwrap();

@@ -154,7 +154,7 @@ def folder_ids(tokenizer, record):
     typed = record["prompt"][0]["content"]
     if "<|" not in typed:
         return apart_ids(tokenizer, record)
-    # The message alone without its special tokens, between what the template writes around it.
+    # Tokenizes the message without its special tokens, and the template's text around it separately.
     ids = apart_ids(tokenizer, {**record, "prompt": [{"role": "user", "content": "\0"}]})
     mark = tokenizer("\0", add_special_tokens=False)["input_ids"]
     assert len(mark) == 1 and ids["prompt"].count(mark[0]) == 1
@@ -203,7 +203,7 @@ def main():
             tokenizer = AutoTokenizer.from_pretrained(folder)
         theirs = dict(record)
         if isinstance(record["prompt"], str):
-            # TRL has no template for plain text: the prompt is given as the card writes it.
+            # TRL has no template for plain text, so the prompt has the form of the card's template.
             theirs["prompt"] = CARD.replace("{prompt}", record["prompt"])
         changes = {
             "added_tokens": tokenizer_json["added_tokens"],

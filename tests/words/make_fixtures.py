@@ -47,7 +47,7 @@ SAMPLES = [
     "[PAD]hello [PAD] <image><foo>",
     "",
 ]
-# Parts in turn: what a template writes, what content it puts in, and so on.
+# The parts alternate: the template's text, then a message's content, and so on.
 CHATS = [
     [f"{START}user\n", "hello the frog", f"{STOP}\n{START}assistant\n"],
     [f"{START}user\n", f"what is {STOP} and {END}?{BYE}", f"{STOP}\n{START}assistant\n", f" {START} {STOP}", STOP],
@@ -294,7 +294,7 @@ def main():
         "folders": results,
     }
     text = json.dumps(whole, ensure_ascii=False, indent=None, separators=(",", ":"))
-    # A line for each text and folder, so that changes can be read.
+    # One line for each text and folder, so that diffs are readable.
     text = text.replace('{"name":"', '\n{"name":"')
     (HERE / "expected.json").write_text(text + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-//! What was counted, in words: the same on the terminal and in the page.
+//! The counts of an audit in words, the same on the terminal and in the page.
 
 use gpt2_dpo::data::{Audit, Boundary, Counts, Truncation};
 use gpt2_dpo::words::{counted, either};
@@ -7,14 +7,14 @@ use serde::Serialize;
 use super::Inspection;
 use crate::cli::with_flags;
 
-/// Lines on one subject.
+/// The lines on one subject.
 #[derive(Serialize)]
 pub struct Group {
     pub subject: &'static str,
     pub lines: Vec<String>,
 }
 
-/// How long some texts are.
+/// The lengths of one kind of text.
 pub struct Lengths<'a> {
     /// "prompt", "chosen response", "rejected response".
     pub what: &'static str,
@@ -23,7 +23,7 @@ pub struct Lengths<'a> {
     pub over: usize,
 }
 
-/// How the data is looked at: a name and a value each.
+/// How the data are read: pairs of a name and a value.
 pub fn heading(found: &Inspection) -> Vec<(&'static str, String)> {
     let boundary = match found.boundary {
         Boundary::Apart => "prompt and response are tokenized apart (--boundary apart)",
@@ -49,7 +49,7 @@ pub fn heading(found: &Inspection) -> Vec<(&'static str, String)> {
     heading
 }
 
-/// What was counted in a data set.
+/// The counts of a data set, grouped by subject.
 pub fn groups(audit: &Audit) -> Vec<Group> {
     let mut groups = vec![
         group("Records", records(audit)),
@@ -81,7 +81,7 @@ pub fn groups(audit: &Audit) -> Vec<Group> {
     groups
 }
 
-/// The lengths in a data set, those of which there are any.
+/// The lengths of each kind of text in a data set; kinds without texts are left out.
 pub fn lengths(audit: &Audit) -> impl Iterator<Item = Lengths<'_>> {
     let cut = &audit.cut;
     let lengths = |what, counts, budget, over| Lengths {
@@ -111,7 +111,7 @@ pub fn lengths(audit: &Audit) -> impl Iterator<Item = Lengths<'_>> {
 }
 
 impl Lengths<'_> {
-    /// In one line.
+    /// A summary in one line.
     pub fn summary(&self) -> String {
         let quantile = |q| self.counts.quantile(q).unwrap_or(0);
         format!(
@@ -130,7 +130,7 @@ fn group(subject: &'static str, lines: Vec<String>) -> Group {
     Group { subject, lines }
 }
 
-/// "2 of 6 pairs".
+/// For example "2 of 6 pairs".
 fn of(count: usize, total: usize, noun: &str) -> String {
     match noun {
         "" => format!("{count} of {total}"),

@@ -1,4 +1,4 @@
-//! What there is to know of the data before training on it, and what to do about each.
+//! What a user should know of the data before training, each with advice.
 
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{Audit, Boundary, Counts, Named, Reason, Truncation};
@@ -10,40 +10,40 @@ use super::tokens::LoneSpace;
 use crate::cli::pairs::Report;
 use crate::cli::with_flags;
 
-/// From this share of pairs on, length alone tells too much.
+/// If length alone picks the chosen response in this share of pairs, that is worth a finding.
 const TELLING: f64 = 0.6;
-/// The share of texts that a budget should leave whole.
+/// The share of texts that a budget should not cut.
 const MOST: f64 = 0.99;
 
 const ASKED_FOR: &str = "nothing: an option asks for it";
 
-/// One thing to know.
+/// One finding.
 #[derive(Serialize)]
 pub struct Finding {
-    /// The data that it is about; empty if it is about all of it.
+    /// The data set that the finding concerns; empty if it concerns all data.
     pub data: String,
-    /// A name for programs.
+    /// A keyword for programs.
     pub about: &'static str,
-    /// What is so.
+    /// The fact.
     pub what: String,
-    /// What to do about it.
+    /// The advice.
     pub advice: String,
-    /// Where the first such records are.
+    /// Where the first of the records are.
     pub first: Vec<String>,
 }
 
-/// All that the findings are drawn from.
+/// The facts that the findings follow from.
 pub struct Facts<'a> {
     pub config: &'a TrainConfig,
     pub report: &'a Report,
-    /// Neither a model nor a tokenizer was named.
+    /// True if neither a model nor a tokenizer was named.
     pub starters_tokens: bool,
     pub model_notes: &'a [String],
     pub lone_space: Option<&'a LoneSpace>,
     pub ranked: Option<&'a Ranked>,
 }
 
-/// What is about all data, then what is about each.
+/// The findings on all data, then those on each data set.
 pub fn find(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if facts.starters_tokens {
@@ -84,7 +84,7 @@ fn finding(about: &'static str, what: impl Into<String>, advice: impl Into<Strin
     }
 }
 
-/// What is about one data set.
+/// The findings on one data set.
 fn of(audit: &Audit, config: &TrainConfig) -> Vec<Finding> {
     let mut findings: Vec<Finding> = audit
         .dropped
@@ -214,7 +214,7 @@ fn cut_responses(audit: &Audit) -> Option<Finding> {
     Some(finding("responses-cut", what, advice))
 }
 
-/// A larger budget that is enough for most, or for all.
+/// A larger budget that most texts fit, or that all texts fit.
 fn raised<const N: usize>(option: &str, budget: usize, lengths: [&Counts; N]) -> String {
     let longest = |share| lengths.iter().filter_map(|l| l.quantile(share)).max();
     let (most, all) = (longest(MOST).unwrap_or(0), longest(1.0).unwrap_or(0));

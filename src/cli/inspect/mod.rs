@@ -1,4 +1,4 @@
-//! `gpt2-dpo inspect`: data as training would see it, and what is wrong with it.
+//! `gpt2-dpo inspect`: shows data as training sees it, and what is wrong with it.
 
 mod facts;
 mod findings;
@@ -65,19 +65,19 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-/// All that is found.
+/// Everything that the command reports.
 #[derive(Serialize)]
 struct Inspection {
     #[serde(flatten)]
     report: Report,
-    /// Whose tokens are counted.
+    /// The tokenizer that counts the tokens.
     tokenizer: String,
-    /// What prompts are put into.
+    /// The template of the prompts.
     template: String,
     boundary: Boundary,
     truncation: Truncation,
     findings: Vec<Finding>,
-    /// `null` if no prompt ends in one.
+    /// `null` if no prompt ends in a lone space.
     lone_space: Option<LoneSpace>,
     examples: Vec<Shown>,
     /// `null` without `--model`.
@@ -121,12 +121,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let template = config.template(outline.tokenizer.as_ref())?;
     let mut codec = outline.codec(&template);
     if dir.is_none() {
-        // Nothing is trained: a sequence may be as long as it likes.
+        // Without a model nothing is trained, so sequences may have any length.
         codec.n_positions = usize::MAX;
     }
     let looking = |options: Options| Options {
         compare_boundaries: true,
-        // All that is wrong is to be found, not only the first.
+        // The report lists every bad record, not only the first.
         skip_bad_records: true,
         ..options
     };
@@ -171,7 +171,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     if args.json {
         let json = serde_json::to_string_pretty(&inspection);
-        say!("{}", json.unwrap_or_default()); // numbers and texts
+        say!("{}", json.unwrap_or_default()); // numbers and texts always have a form in JSON
     } else {
         text::show(&inspection);
     }
@@ -179,7 +179,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Inspection {
-    /// Each data set with what to call it.
+    /// Each data set with its title.
     fn parts(&self) -> impl Iterator<Item = (String, &Audit)> {
         let train = self.report.train.iter();
         let train = train.map(|audit| (audit.data.clone(), audit));
@@ -188,7 +188,7 @@ impl Inspection {
     }
 }
 
-/// A model folder of which only the tokenizer is asked for: it need not hold anything else.
+/// The outline of a model folder of which only the tokenizer is needed; the folder may hold nothing else.
 fn for_tokens(dir: &Path) -> Result<Outline> {
     if dir.join("config.json").exists() || !Tokenizer::exists(dir) {
         return Outline::load(dir);

@@ -1,4 +1,4 @@
-//! What `inspect --html` writes: one page that needs nothing else.
+//! The page of `inspect --html`, one self-contained file.
 
 use gpt2_dpo::data::Count;
 use gpt2_dpo::words::counted;
@@ -13,7 +13,7 @@ use super::ranking::Ranked;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Bars of a chart, and its sizes in the units of its own picture.
+/// The number of bars of a chart, and its sizes in SVG units.
 const BARS: usize = 60;
 const WIDTH: usize = 600;
 const HEIGHT: usize = 120;
@@ -34,16 +34,16 @@ struct Chart {
     words: String,
     width: usize,
     height: usize,
-    /// Where bars stand.
+    /// The y coordinate of the bars' feet.
     base: usize,
     label_y: usize,
-    /// The last length shown.
+    /// The largest length shown.
     last: String,
     budget: Line,
     bars: Vec<Bar>,
 }
 
-/// Where the budget ends, or the chart before it does.
+/// The line at the budget, or at the chart's end if the budget lies behind it.
 #[derive(Serialize)]
 struct Line {
     x: usize,
@@ -61,10 +61,10 @@ struct Bar {
     title: String,
 }
 
-/// The page. Every text of the data is escaped.
+/// The page. Every text from the data is escaped.
 ///
 /// # Errors
-/// `Error::File` if the page's template fails, which it does for no data.
+/// `Error::File` if the page's template fails, which no data can cause.
 pub fn render(found: &Inspection) -> Result<String> {
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -96,7 +96,7 @@ pub fn render(found: &Inspection) -> Result<String> {
     })
 }
 
-/// How long texts are; those over the budget in another colour.
+/// A chart of text lengths; bars over the budget have another colour.
 fn chart(lengths: &Lengths) -> Option<Chart> {
     let Lengths { counts, budget, .. } = *lengths;
     let longest = counts.quantile(1.0)?;
@@ -138,7 +138,7 @@ fn chart(lengths: &Lengths) -> Option<Chart> {
             true => format!("{} tokens and up", end - per_bar),
             false => format!("{} tokens", end - 1),
         },
-        // A length equal to the budget is within it.
+        // A text whose length equals the budget is within the budget.
         budget: Line {
             x: (budget.min(end - 1) + 1) * WIDTH / end,
             label: match budget < end {

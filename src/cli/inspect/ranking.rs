@@ -1,4 +1,4 @@
-//! The pairs that a model ranks most strongly the other way.
+//! The pairs whose rejected response a model finds much likelier than the chosen one.
 
 use std::path::Path;
 
@@ -14,38 +14,38 @@ use serde::Serialize;
 use crate::cli::args::{self, DeviceArgs};
 use crate::cli::progress::Progress;
 
-/// Pairs named.
+/// The most pairs that are listed.
 const NAMED: usize = 20;
-/// Tokens of a response that is named.
+/// The number of tokens shown of a listed response.
 const BEGINNING: usize = 16;
 
-/// How a model ranks the pairs.
+/// A model's ranking of the pairs.
 #[derive(Serialize)]
 pub struct Ranked {
-    /// Pairs ranked.
+    /// The number of ranked pairs.
     pub pairs: usize,
-    /// Pairs whose chosen response it finds the likelier one.
+    /// Pairs whose chosen response is likelier under the model.
     pub agrees: usize,
-    /// Pairs whose rejected response it finds the likelier one.
+    /// Pairs whose rejected response is likelier under the model.
     pub against: usize,
-    /// Those that it ranks most strongly the other way, the strongest first.
+    /// The pairs with the largest difference in favour of the rejected response, the largest first.
     pub most_against: Vec<Against>,
 }
 
-/// A pair whose rejected response is the likelier one.
+/// A pair whose rejected response is likelier than its chosen one.
 #[derive(Serialize)]
 pub struct Against {
     pub place: String,
-    /// Mean log-prob of the rejected response's tokens less that of the chosen one's, in nats.
+    /// The mean token log-prob of the rejected response minus that of the chosen response, in nats.
     pub by: f64,
-    /// How the chosen response begins.
+    /// The beginning of the chosen response.
     pub chosen: String,
-    /// How the rejected one does.
+    /// The beginning of the rejected response.
     pub rejected: String,
 }
 
 impl Ranked {
-    /// By the model in `dir`.
+    /// Ranks the pairs of `data` with the model in `dir`.
     pub fn by(
         dir: &Path,
         outline: &Outline,
@@ -97,7 +97,7 @@ impl Ranked {
 }
 
 impl Ranked {
-    /// In a sentence.
+    /// A summary in one sentence.
     pub fn summary(&self) -> String {
         format!(
             "token by token, the model finds the chosen response likelier in {} of {}, the rejected one in {}",

@@ -1,4 +1,4 @@
-//! What `inspect` prints, in 100 columns.
+//! The output of `inspect`, in 100 columns.
 
 use std::fmt::Write;
 
@@ -13,11 +13,11 @@ use super::tokens::{Shown, Token};
 use crate::cli::say;
 
 const COLUMNS: usize = 100;
-/// Columns of a length's bar.
+/// The width of the longest bar, in columns.
 const BAR: usize = 40;
-/// Rows of a table of lengths.
+/// The number of rows of a length table.
 const ROWS: usize = 12;
-/// Tokens printed of a text's beginning and of its end, if it has more than both.
+/// The number of tokens printed of a long text's beginning and of its end.
 const SHOWN: [usize; 2] = [96, 32];
 
 pub fn show(found: &Inspection) {
@@ -55,7 +55,7 @@ fn heading(text: &str) {
     say!("\n== {text} {}", "=".repeat(rule.max(2)));
 }
 
-/// Text behind `start`, its further lines below where it begins. Words longer than a line stay whole.
+/// Prints a paragraph behind `start`; further lines are indented to the same column. Long words stay whole.
 fn paragraph(start: &str, text: &str) {
     let indent = " ".repeat(start.chars().count());
     let mut line = start.to_owned();
@@ -77,7 +77,7 @@ fn paragraph(start: &str, text: &str) {
     say!("{line}");
 }
 
-/// Those about `data`, which is empty for what is about all of it.
+/// Prints the findings on `data`; an empty `data` selects the findings on all data.
 fn findings(title: &str, all: &[Finding], data: &str) {
     let mut about = all.iter().filter(|finding| finding.data == data).peekable();
     if about.peek().is_none() {
@@ -93,7 +93,8 @@ fn findings(title: &str, all: &[Finding], data: &str) {
     }
 }
 
-/// A distribution as bars, all of it or most and at least twice the budget, whose row is marked.
+/// Prints a distribution as bars and marks the budget's row. The rows reach to the longest text, but not beyond
+/// the larger of the 90 % quantile and twice the budget; the last row then holds the rest.
 fn lengths(lengths: &Lengths) {
     let Lengths { counts, budget, .. } = *lengths;
     let max = counts.quantile(1.0).unwrap_or(0);
@@ -143,7 +144,7 @@ fn ranking(ranked: &Ranked) {
     }
 }
 
-/// A pair, token by token.
+/// Prints a pair, token by token.
 fn example(shown: &Shown) {
     say!("\n{}", shown.place);
     for (what, tokens) in shown.texts() {
@@ -164,7 +165,7 @@ fn example(shown: &Shown) {
     }
 }
 
-/// Tokens one after another, as many in a line as there is room for.
+/// Prints tokens one after another, as many on a line as fit.
 fn flow(tokens: &[Token]) {
     let mut line = String::new();
     for token in tokens {

@@ -1,4 +1,4 @@
-//! Pairs token by token, and the space that a template ends in.
+//! Pairs token by token, and the lone space at the end of a template's prompts.
 
 use std::collections::HashMap;
 
@@ -20,23 +20,23 @@ pub struct Shown {
 pub struct Token {
     pub id: u32,
     pub text: String,
-    /// Whether the loss sees its log-prob.
+    /// True if the loss uses the token's log-prob.
     pub scored: bool,
 }
 
-/// A token that is a space and nothing else, behind which responses begin.
+/// A token that is a single space and ends prompts, so that responses begin without their usual space.
 #[derive(Serialize)]
 pub struct LoneSpace {
     pub id: u32,
-    /// Prompts that end in it.
+    /// The number of prompts that end in the token.
     pub prompts: usize,
-    /// The token behind the first of them.
+    /// The first token of the chosen response behind the first such prompt.
     #[serde(skip)]
     pub before: String,
 }
 
 impl Shown {
-    /// As a loss sees it, which may leave the rejected response out.
+    /// The pair as a loss sees it; `on_rejected` is false for a loss without rejected responses.
     pub fn of(example: &Example, tokenizer: Option<&Tokenizer>, on_rejected: bool) -> Shown {
         let tokens = |ids: &[u32], scored| {
             let token = |&id: &u32| Token {
@@ -56,7 +56,7 @@ impl Shown {
 }
 
 impl Shown {
-    /// Its texts, the rejected response only if there is one.
+    /// The pair's texts; an empty rejected response is left out.
     pub fn texts(&self) -> impl Iterator<Item = (&'static str, &[Token])> {
         let texts = [
             ("Prompt", &self.prompt[..]),
@@ -68,7 +68,7 @@ impl Shown {
 }
 
 impl LoneSpace {
-    /// `None` if no prompt ends in one.
+    /// `None` if no prompt ends in a lone space.
     pub fn of(data: &Dataset, tokenizer: Option<&Tokenizer>) -> Option<LoneSpace> {
         let mut last = HashMap::new();
         for example in &data.examples {

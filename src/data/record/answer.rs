@@ -1,4 +1,4 @@
-//! One answer: a text, or the last message of a list.
+//! One answer of a record: a text, or the last message of a list.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::data::message::{Message, Role};
 const FORMS: &str =
     "a response is text, or a list of messages of which the last is the assistant's";
 
-/// An answer with what stands before it under the same key.
+/// An answer, and the messages before it under the same key.
 pub(super) struct Answer {
     pub key: Cow<'static, str>,
     /// The messages before the answer.
@@ -25,7 +25,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer; a text is one whatever it holds.
+    /// Reads an answer. A text is an answer whatever its content.
     pub fn read(part: Found, row: &mut Row) -> Parsed<Answer> {
         let Found { key, value } = part;
         let form = match &value {
@@ -50,7 +50,7 @@ impl Answer {
         Answer::of(key, messages, form)
     }
 
-    /// The last message of a conversation, if the assistant says it.
+    /// Takes the last message of a conversation as the answer, which must be the assistant's.
     fn of(key: Cow<'static, str>, mut context: Vec<Message>, form: Form) -> Parsed<Answer> {
         let answer = context.pop_if(|last| last.role == Role::Assistant);
         let Some(answer) = answer else {
@@ -77,7 +77,7 @@ impl Answer {
         self.form == Form::Text
     }
 
-    /// The text as a transcript of which the last message is the answer; unchanged where it is none.
+    /// Reads the text as a transcript whose last message is the answer; other texts stay unchanged.
     pub fn transcribed(self) -> Parsed<Answer> {
         match Transcript::read(&self.text).filter(|_| self.is_text()) {
             Some(Transcript { dialect, messages }) => {
@@ -88,8 +88,8 @@ impl Answer {
     }
 }
 
-/// Takes off the answers what belongs to the transcript that they continue. All of it may stand in
-/// them once more, if it does in both.
+/// Removes from the answers the marks of the transcript `opening` that they continue. Both answers may
+/// repeat the whole transcript first; a problem if only one of them does.
 pub(super) fn continued(
     opening: &Opening,
     chosen: &mut Answer,

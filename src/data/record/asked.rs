@@ -1,4 +1,4 @@
-//! The parts of a record that say what is asked, each as its own key has it.
+//! Reads the parts of a record that make up the prompt, each under its own key.
 
 use std::borrow::Cow;
 
@@ -13,11 +13,11 @@ use super::transcript::Opening;
 use super::written;
 use crate::data::message::{Message, Role};
 
-/// Messages and the key that they were under.
+/// Messages and the key that held them.
 pub(super) struct Said {
     pub key: Cow<'static, str>,
     pub messages: Vec<Message>,
-    /// Where they were one text: what the answers continue.
+    /// If the messages come from one transcript text: that text, which the answers continue.
     pub opening: Option<Opening>,
 }
 
@@ -31,8 +31,8 @@ impl Said {
         }
     }
 
-    /// One text: the user's message, or the turns of a transcript that ends where the assistant is to
-    /// speak, unless texts are to be taken as they are.
+    /// Reads a text as the turns of a transcript that ends where the assistant is to speak. Any other text,
+    /// and every text if `verbatim`, is one user message.
     pub fn text(key: Cow<'static, str>, text: String, verbatim: bool) -> (Form, Said) {
         let transcript = match verbatim {
             true => None,
@@ -52,31 +52,31 @@ impl Said {
         }
     }
 
-    /// True if there is no text in it.
+    /// True if no message has any text.
     pub fn is_blank(&self) -> bool {
         let mut contents = self.messages.iter().map(|message| &message.content);
         contents.all(|content| content.trim().is_empty())
     }
 }
 
-/// A text and the key that it was under.
+/// A text and the key that held it.
 pub(super) struct Text {
     pub key: Cow<'static, str>,
     pub text: String,
 }
 
-/// What stands behind the prompt, or in its place.
+/// The text or the messages behind the prompt, or in place of a prompt.
 pub(super) enum Input {
     Text(Text),
-    /// Earlier turns, as some files have them under `context`.
+    /// Earlier turns, which some files keep under `context`.
     Messages(Said),
 }
 
-/// Takes a part that says something; one that is blank is harmless, whatever its type.
+/// Takes a part that is not blank. A blank part counts as absent, whatever its type.
 fn take(row: &mut Row, slot: Slot) -> Parsed<Option<Found>> {
     let part = row.take(slot)?;
     if let Some(Found { key, value }) = part.as_ref().filter(|part| is_blank(&part.value)) {
-        // A column of texts is one where a row has none, too.
+        // The column holds texts, even if this row's text is blank.
         if value.is_string() {
             row.note(slot, key.clone(), Form::Text);
         }
@@ -98,8 +98,8 @@ pub(super) fn system(row: &mut Row) -> Parsed<Option<Text>> {
     Ok(Some(Text { key, text }))
 }
 
-/// The earlier turns: messages, or pairs of what the user said and what was answered. One text is
-/// the user's message: files without a prompt have it so.
+/// The earlier turns: messages, or pairs of question and answer. A text is the user's message, because
+/// some files without a prompt keep it here.
 pub(super) fn history(row: &mut Row) -> Parsed<Option<Said>> {
     let lone = !row.says(Slot::Prompt);
     let Some(Found { key, value }) = take(row, Slot::History)? else {
@@ -145,7 +145,7 @@ fn exchanges(key: &str, items: Vec<Value>) -> Parsed<Vec<Message>> {
     Ok(messages)
 }
 
-/// What is to be answered, be it blank.
+/// The prompt, which may be blank.
 pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
     let Some(Found { key, value }) = row.take(Slot::Prompt)? else {
         return Ok(None);
@@ -173,7 +173,7 @@ pub(super) fn prompt(row: &mut Row) -> Parsed<Option<Said>> {
     Ok(Some(said))
 }
 
-/// What stands behind the prompt; `None` where it is absent or blank.
+/// The part behind the prompt; `None` where it is absent or blank.
 pub(super) fn input(row: &mut Row) -> Parsed<Option<Input>> {
     let Some(Found { key, value }) = take(row, Slot::Input)? else {
         return Ok(None);
@@ -200,7 +200,7 @@ pub(super) fn input(row: &mut Row) -> Parsed<Option<Input>> {
     }
 }
 
-/// A whole conversation under a key of its own.
+/// A whole conversation under its own key.
 pub(super) fn messages(row: &mut Row) -> Parsed<Option<Said>> {
     let Some(Found { key, value }) = take(row, Slot::Messages)? else {
         return Ok(None);
@@ -222,7 +222,7 @@ fn message_list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<(Form, Ve
     Ok((form, messages::list(key, items, row)?))
 }
 
-/// [`message_list`] of a key that can be done without.
+/// [`message_list`] for an optional key: the help also says how to leave the key unused.
 fn further_list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<(Form, Vec<Message>)> {
     message_list(key, items, row).map_err(|problem| Problem {
         help: format!("{}; or {}", problem.help, leave_out(key)),

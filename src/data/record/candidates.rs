@@ -1,5 +1,5 @@
-//! Records with several answers, of which it says how good they are: a list with scores or ranks, of
-//! which the best and the worst are taken; or two under keys of their own, and which is better.
+//! Records with several rated answers: a list with scores or ranks, of which the best and the worst are
+//! taken; or two answers under separate keys, and a key that says which is better.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use super::scores::{Scores, number};
 use super::shape::Form;
 use super::slot::{self, Slot};
 
-/// What a record says about its answers.
+/// The record's choice among its answers.
 pub(super) enum Choice {
     Pair(Box<Best>),
-    /// None is better; why, in words.
+    /// No answer is better than another; the reason in words.
     Tie(String),
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Best {
     pub scores: Option<Scores>,
 }
 
-/// Keys of an item of a list that hold its answer.
+/// Keys of a list item that may hold the answer.
 const ANSWERS: [&str; 7] = [
     "response",
     "text",
@@ -36,7 +36,7 @@ const ANSWERS: [&str; 7] = [
     "output",
     "value",
 ];
-/// Keys of an item that tell how good it is.
+/// Keys of a list item that may hold the score.
 const SCORES: [&str; 6] = [
     "overall_score",
     "score",
@@ -46,8 +46,8 @@ const SCORES: [&str; 6] = [
     "rank",
 ];
 
-/// The best and the worst of a list; `None` where the record has no list of answers. Of several
-/// best the first is taken, of several worst the last.
+/// The best and the worst answer of a list; `None` where the record has no list of answers. Of several
+/// equally good answers the first is chosen, of several equally bad ones the last is rejected.
 pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
     let Some(Found { key, value }) = row.take_list(Slot::Candidates)? else {
         return Ok(None);
@@ -59,7 +59,7 @@ pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
     let Ranking { by, scores } = ranking(row, &key, &items)?;
     row.note(Slot::Candidates, key.clone(), Form::Ranked(by.clone()));
     let better = |a: &usize, b: &usize| scores[*a].total_cmp(&scores[*b]);
-    // Of equal ones `max_by` gives the last and `min_by` the first.
+    // Of equal items `max_by` returns the last and `min_by` the first, so the order is reversed.
     let best = (0..items.len()).rev().max_by(better);
     let worst = (0..items.len()).rev().min_by(better);
     let (Some(best), Some(worst)) = (best, worst) else {
@@ -86,7 +86,7 @@ pub(super) fn list(row: &mut Row) -> Parsed<Option<Choice>> {
     }))))
 }
 
-/// The answer in an item of a list: the item itself, or what it has under one of [`ANSWERS`].
+/// The answer in a list item: the item itself, or its value under one of [`ANSWERS`].
 fn item(place: String, item: Value, by: &str, row: &mut Row) -> Parsed<Answer> {
     let Value::Object(mut object) = item else {
         let key = Cow::Owned(place);
@@ -119,14 +119,14 @@ fn item(place: String, item: Value, by: &str, row: &mut Row) -> Parsed<Answer> {
 const UNSCORED: &str = "a list of answers has texts, or objects with a text each; each answer has its score or rank (`score`, `rating`, `overall_score`, `rank`), or a list \
      of as many is beside them (`scores`, `ratings`, `rank`)";
 
-/// How good each of the answers is, more being better, and the key that says so.
+/// The scores of the answers, where more is better, and the key that holds them.
 struct Ranking {
     by: Cow<'static, str>,
     scores: Vec<f64>,
 }
 
 fn ranking(row: &mut Row, key: &str, items: &[Value]) -> Parsed<Ranking> {
-    // The first of several keys that all items have.
+    // The first of the score keys that every item has.
     let has = |name: &&str| {
         items
             .iter()
@@ -170,13 +170,13 @@ fn ranking(row: &mut Row, key: &str, items: &[Value]) -> Parsed<Ranking> {
     })
 }
 
-/// A score of which more is better: of ranks, 1 is the best.
+/// Turns a score so that more is better: rank 1 is the best.
 fn upwards(name: &str, score: f64) -> f64 {
     if name.contains("rank") { -score } else { score }
 }
 
-/// Keys of two answers. What stands behind the common beginning names each: its score is under the
-/// same ending, and what tells the better one says it.
+/// Pairs of keys that hold two answers. The ending of a key (`_a`, `1`) names the answer: the score's key has
+/// the same ending, and the verdict may name the better answer by it.
 const RIVALS: [[&str; 2]; 13] = [
     ["response_a", "response_b"],
     ["response_A", "response_B"],
@@ -190,29 +190,29 @@ const RIVALS: [[&str; 2]; 13] = [
     ["completion_1", "completion_2"],
     ["output_1", "output_2"],
     ["conversation_a", "conversation_b"],
-    // Two answers of people, in SHP.
+    // The data set SHP: people wrote both answers.
     ["human_ref_A", "human_ref_B"],
 ];
 
-/// `_A` of `human_ref_A`, `1` of `response1`.
+/// The ending that names an answer: `_A` in `human_ref_A`, `1` in `response1`.
 fn ending(key: &str) -> &str {
     let at = key.rfind('_').unwrap_or(key.len().saturating_sub(1));
     &key[at..]
 }
 
-/// Keys that name the better of two answers.
+/// Keys whose value names the better of two answers.
 const NAMING: [&str; 3] = ["winner", "preference", "better_response_id"];
-/// Keys that are below zero where the first of two is better, and above where the second is.
+/// Keys whose value is negative if the first answer is better and positive if the second is.
 const SIGNED: [&str; 2] = ["overall_preference", "preference_strength"];
 
-/// Which of two answers is the better one.
+/// The verdict on two answers.
 enum Better {
     First,
     Second,
     Neither,
 }
 
-/// Two answers under keys of their own; `None` where the record has no such.
+/// Two answers under separate keys; `None` where the record has no such keys.
 pub(super) fn versus(row: &mut Row) -> Parsed<Option<Choice>> {
     let present = |keys: &&[&str; 2]| keys.iter().all(|key| row.peek(key).is_some());
     let Some(keys) = RIVALS.iter().find(present) else {
@@ -264,7 +264,7 @@ fn answer(row: &mut Row, key: &'static str) -> Parsed<Answer> {
 
 struct Verdict {
     better: Better,
-    /// Where the record says so.
+    /// The keys that hold the verdict.
     keys: Vec<String>,
     scores: Option<Scores>,
 }
@@ -310,13 +310,13 @@ fn above(first: f64, second: f64) -> Better {
     }
 }
 
-/// The answer that a text or a number names: `model_a`, `B`, `response_1`, 0.
+/// The answer that a text or number names: `model_a`, `B`, `response_1`, 0.
 fn named(key: &str, value: &Value, keys: &[&str; 2]) -> Parsed<Better> {
     let said = match value {
         Value::String(text) => text.trim().to_ascii_lowercase(),
         other => other.to_string(),
     };
-    // Tables write 1 as 1.0 where the column lacks some numbers.
+    // A table writes 1 as 1.0 if some rows of the column have no number.
     let said = match said.parse::<f64>() {
         Ok(number) if number.fract() == 0.0 => number.to_string(),
         _ => said,

@@ -10,7 +10,7 @@ const OPTION: &str = "columns";
 const HELP: &str = "write PART=COLUMN with commas between: chosen=better,rejected=answers.worst.text; \
      PART= with nothing behind it leaves the column of that name unused";
 
-/// The parts for which a column can be given.
+/// The parts that `--columns` can assign.
 const PARTS: [Slot; 17] = [
     Slot::Prompt,
     Slot::System,
@@ -31,28 +31,28 @@ const PARTS: [Slot; 17] = [
     Slot::RejectedIds,
 ];
 
-/// Which column is which part, and which columns are left unused; by default no word on either.
+/// The assigned columns and the unused ones; by default neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     given: Vec<Column>,
     unused: Vec<String>,
 }
 
-/// A part that is kept under a key, or further in, of its own.
+/// A part of a record and the path of its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Column {
     slot: Slot,
-    /// As the user wrote it: keys with dots between; for an item of a list, its number from 0.
+    /// As the user wrote it: keys separated by dots; an item of a list by its index from 0.
     path: String,
 }
 
 impl Columns {
-    /// Reads `chosen=better,rejected=answers.worst.text,system=`. Before the `=` is a key that a
-    /// record of the usual shapes may have.
+    /// Parses `chosen=better,rejected=answers.worst.text,system=`. Each name before a `=` is a key of the usual
+    /// shapes.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] where that is no such key, or names a part a second time.
+    /// [`Error::Option`] if a name is not such a key, or a part is assigned twice.
     pub fn parse(text: &str) -> Result<Columns> {
         let mut columns = Columns::default();
         for item in text.split(',').filter(|item| !item.trim().is_empty()) {
@@ -81,27 +81,27 @@ impl Columns {
         Ok(columns)
     }
 
-    /// The column that the user gave for a part.
+    /// The column that the user assigned to a part.
     pub(super) fn path(&self, slot: Slot) -> Option<&str> {
         let column = self.given.iter().find(|column| column.slot == slot);
         column.map(|column| column.path.as_str())
     }
 
-    /// True for a key that has no meaning by its name any more: it is left unused, or the user
-    /// said what it, or something in it, is.
+    /// True if a key's name no longer decides its meaning: the key is left unused, or `--columns` assigns the
+    /// key or a value inside it.
     pub(super) fn overrides(&self, key: &str) -> bool {
         let mut given = self.given.iter();
         given.any(|column| root(&column.path) == key || column.path == key)
             || self.unused.iter().any(|unused| unused == key)
     }
 
-    /// The value at a path, and the record's own key that it lies in.
+    /// The value at a path, and the record's top-level key above it.
     pub(super) fn look_up<'a>(
         &self,
         object: &'a Map<String, Value>,
         path: &'a str,
     ) -> Parsed<(&'a str, &'a Value)> {
-        // A key with dots in it comes first: flattened tables have such.
+        // A key that contains the dots itself comes first: flattened tables have such keys.
         if let Some(value) = object.get(path) {
             return Ok((path, value));
         }
@@ -123,7 +123,7 @@ impl Columns {
     }
 }
 
-/// The key that a path begins with.
+/// The top-level key of a path.
 fn root(path: &str) -> &str {
     path.split('.').next().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! The conversation that a record's answers answer, put together from all that the record says.
+//! Joins all parts of a record's prompt into the conversation that its answers answer.
 
 use std::mem;
 
@@ -10,10 +10,10 @@ use super::row::{Row, leave_out};
 use super::slot::Slot;
 use crate::data::message::{Message, Role};
 
-/// The whole conversation up to the message to be answered, which is the user's and not blank.
+/// The whole conversation up to the message to answer, which is the user's and not blank.
 ///
-/// What the better answer, or the only one, has before it in its own list is part of it. Where the
-/// prompt is a transcript, what belongs to that is taken off the answers.
+/// The messages before the chosen (or the only) answer in its own list are part of the conversation. If the
+/// prompt is a transcript, the transcript's marks are removed from the answers.
 pub(super) fn read(
     row: &mut Row,
     chosen: &mut Answer,
@@ -63,8 +63,8 @@ pub(super) fn read(
     Ok(conversation)
 }
 
-/// The prompt with the input on a line of its own behind it, or the input alone. An input that is
-/// the prompt once more is not said twice.
+/// The prompt and the input on a line behind it, or the input alone. An input equal to the prompt is not
+/// repeated.
 fn with_input(prompt: Option<Said>, input: Text, row: &Row) -> Parsed<Said> {
     let Some(mut said) = prompt else {
         let (_, said) = Said::text(input.key, input.text, row.verbatim);
@@ -86,7 +86,7 @@ fn with_input(prompt: Option<Said>, input: Text, row: &Row) -> Parsed<Said> {
     Ok(said)
 }
 
-/// The prompt and the messages before the answer in the responses' lists: those either continue the
+/// Joins the prompt and the messages before the answer in the responses' lists. These either continue the
 /// prompt (there are none, or the first is the assistant's) or repeat it.
 fn join(prompt: Option<Said>, context: Vec<Message>) -> Parsed<Vec<Message>> {
     let Some(prompt) = prompt else {
@@ -113,7 +113,7 @@ fn join(prompt: Option<Said>, context: Vec<Message>) -> Parsed<Vec<Message>> {
     Ok(if longer { messages } else { context })
 }
 
-/// A record's own conversation, up to the answer if it ends with that.
+/// The record's own conversation without the answer, if it ends with the chosen answer.
 fn up_to_answer(said: Said, answer: &str) -> Parsed<Vec<Message>> {
     let mut messages = said.messages;
     match messages.pop_if(|last| last.role == Role::Assistant) {
@@ -133,8 +133,8 @@ fn up_to_answer(said: Said, answer: &str) -> Parsed<Vec<Message>> {
     }
 }
 
-/// Messages beside a prompt and answers must be those of the better answer, or the first of them;
-/// their system message is taken.
+/// Checks that `messages` beside a prompt repeat the conversation with the chosen answer, or the beginning of
+/// the conversation. Adds their system message to the conversation.
 fn check_repeats(said: Said, conversation: &mut Vec<Message>, answer: &str) -> Parsed<()> {
     let (turns, asked) = (without_system(&said.messages), without_system(conversation));
     let repeats = match turns.split_last() {
@@ -152,7 +152,7 @@ fn check_repeats(said: Said, conversation: &mut Vec<Message>, answer: &str) -> P
     take_system(conversation, said).map(|_| ())
 }
 
-/// Puts earlier turns before a conversation that does not begin with them already.
+/// Puts earlier turns before a conversation, unless the conversation begins with them already.
 fn prepend(conversation: &mut Vec<Message>, history: Said) -> Parsed<()> {
     let turns = take_system(conversation, history)?;
     if !begins_with(without_system(conversation), &turns) {
@@ -162,7 +162,7 @@ fn prepend(conversation: &mut Vec<Message>, history: Said) -> Parsed<()> {
     Ok(())
 }
 
-/// Puts the system message of what a key says before the conversation; the rest is given back.
+/// Moves the system message of `said` to the front of the conversation; returns the other messages.
 fn take_system(conversation: &mut Vec<Message>, said: Said) -> Parsed<Vec<Message>> {
     let mut turns = said.messages;
     if without_system(&turns).len() < turns.len() {
@@ -173,11 +173,11 @@ fn take_system(conversation: &mut Vec<Message>, said: Said) -> Parsed<Vec<Messag
     Ok(turns)
 }
 
-/// Puts the system message first; one that is there already must say the same.
+/// Puts the system message first. A system message already there must be equal or blank.
 fn begin_with(conversation: &mut Vec<Message>, system: Text) -> Parsed<()> {
     match conversation.first_mut() {
         Some(first) if first.role == Role::System => {
-            // Files put a blank one where there is none.
+            // Some files write a blank system message where there is none.
             if first.content.trim().is_empty() {
                 first.content = system.text;
                 return Ok(());
@@ -218,7 +218,7 @@ fn check_end(conversation: &[Message], blank: Option<&str>, row: &Row) -> Parsed
     Err(Problem::new(what, help))
 }
 
-/// What `key` says differs from the `other` messages.
+/// The problem that the messages of `key` differ from the `other` messages.
 fn differ(key: &str, messages: &[Message], other: &str, others: &[Message]) -> Problem {
     let difference = first_difference(without_system(messages), without_system(others));
     let what = format!("`{key}` differs from {other}: {difference}");
@@ -226,7 +226,7 @@ fn differ(key: &str, messages: &[Message], other: &str, others: &[Message]) -> P
     Problem::new(what, help)
 }
 
-/// The first message of each that the other has not.
+/// Quotes the first messages at which the two lists differ.
 pub(super) fn first_difference(one: &[Message], two: &[Message]) -> String {
     let same = one.iter().zip(two).take_while(|(a, b)| a == b).count();
     let content = |messages: &[Message]| match messages.get(same) {

@@ -1,4 +1,4 @@
-//! Records that are tokenized already.
+//! Records of token ids.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::row::Row;
 use super::shape::Form;
 use super::slot::Slot;
 
-/// Takes the token ids of a part that the record has. A prompt is not empty.
+/// Takes the token ids of a part, which the record must have. A prompt must not be empty.
 pub(super) fn read(row: &mut Row, slot: Slot) -> Parsed<Vec<u32>> {
     let Some(part) = row.take(slot)? else {
         return Err(row.without(&[slot]));

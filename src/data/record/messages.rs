@@ -11,7 +11,7 @@ use crate::data::source::not_json;
 const HELP: &str =
     "a message is {\"role\": \"user\", \"content\": \"…\"}, its role system, user or assistant";
 
-/// Keys of a message that change what is said and are not implemented.
+/// Keys of a message that change its meaning and are not supported.
 const UNUSABLE: [&str; 9] = [
     "name",
     "tool_calls",
@@ -24,7 +24,7 @@ const UNUSABLE: [&str; 9] = [
     "thinking",
 ];
 
-/// The names under which one key of a message goes: OpenAI's and ShareGPT's.
+/// The two names of one key of a message: OpenAI's and ShareGPT's.
 struct Names {
     openai: &'static str,
     sharegpt: &'static str,
@@ -40,7 +40,7 @@ const CONTENT: Names = Names {
 };
 
 impl Names {
-    /// Takes the value out of a message; null where it has none.
+    /// Takes the value out of a message; null if the message has neither key.
     fn take(&self, message: &mut Map<String, Value>) -> Value {
         let mut value = Value::Null;
         for name in [self.sharegpt, self.openai] {
@@ -52,7 +52,7 @@ impl Names {
     }
 }
 
-/// The form of a list of messages, or of one, by its first message.
+/// The form of one message, or of a list by its first message.
 pub(super) fn form(value: &Value) -> Form {
     let first = value.get(0).unwrap_or(value);
     match first.get(ROLE.sharegpt) {
@@ -61,14 +61,14 @@ pub(super) fn form(value: &Value) -> Form {
     }
 }
 
-/// Reads the messages of `key`.
+/// Reads the list of messages under `key`.
 pub(super) fn list(key: &str, items: Vec<Value>, row: &mut Row) -> Parsed<Vec<Message>> {
     let items = items.into_iter().enumerate();
     let messages = items.map(|(at, item)| message(&format!("{key}[{at}]"), item, row));
     messages.collect()
 }
 
-/// Reads one message, `place` being where it is: `chosen[1]`.
+/// Reads one message; `place` names it in problems, as in `chosen[1]`.
 pub(super) fn message(place: &str, item: Value, row: &mut Row) -> Parsed<Message> {
     if let Some(name) = not_json(&item) {
         return Err(Problem::new(
@@ -103,7 +103,7 @@ fn role(place: &str, key: &str, value: &Value) -> Parsed<Role> {
         return Err(Problem::new(what, HELP));
     };
     match name.trim().to_ascii_lowercase().as_str() {
-        // What newer models call developer is what GPT-2's templates have as system.
+        // Newer models call the system role developer.
         "system" | "developer" => Ok(Role::System),
         "user" | "human" | "prompter" => Ok(Role::User),
         "assistant" | "gpt" | "chatgpt" | "model" | "bot" => Ok(Role::Assistant),
@@ -119,7 +119,7 @@ fn role(place: &str, key: &str, value: &Value) -> Parsed<Role> {
     }
 }
 
-/// A message's text, or its parts of text joined.
+/// A message's text; several text parts are joined.
 fn content(key: &str, value: Value, row: &mut Row) -> Parsed<String> {
     match value {
         Value::String(text) => Ok(text),
@@ -153,7 +153,7 @@ fn text_part(place: &str, mut part: Value, row: &mut Row) -> Parsed<String> {
     Ok(text)
 }
 
-/// Notes the keys of a message, or of a part of one, that are not read.
+/// Notes the unread keys of a message or of a text part.
 fn leave_others(place: &str, object: &Value, read: &[&str], row: &mut Row) {
     let others = object.as_object().into_iter().flatten();
     let others = others.filter(|(key, value)| !read.contains(&key.as_str()) && !is_blank(value));
@@ -162,7 +162,7 @@ fn leave_others(place: &str, object: &Value, read: &[&str], row: &mut Row) {
     }
 }
 
-/// `chosen[].content` for `chosen[3].content`, so that a file has one name for all of them.
+/// Drops list indices: `chosen[3].content` becomes `chosen[].content`, one name for the whole file.
 fn without_numbers(place: &str) -> String {
     let mut inside = false;
     let kept = place.chars().filter(|&c| {

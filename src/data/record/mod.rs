@@ -1,8 +1,8 @@
-//! One JSON object → what can be learned from it, in any of the accepted shapes.
+//! Parses one JSON object of any accepted shape into the pair, demonstration or labelled answer in it.
 //!
-//! A record is told by the keys that it has, never by the name of its data set. Whatever changes what
-//! the model is asked is used, or refused by its key; any other key that is not read is given back, to
-//! be listed once for a file.
+//! The shape follows from the record's keys, never from the name of the data set. A key that changes the
+//! prompt is either read or refused by name. Every other unread key is returned, and the audit lists it once
+//! for a file.
 
 mod answer;
 mod asked;
@@ -36,25 +36,24 @@ pub(crate) use self::problem::{Parsed, Problem};
 pub(crate) use self::scores::Scores;
 pub(crate) use self::shape::Shape;
 
-/// What a record holds, and how that was found in it.
+/// The content of a record and how it was read.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// The keys that were used and their forms.
+    /// The keys that were read, and their forms.
     pub shape: Shape,
     pub content: Content,
-    /// How good the record says that its two answers are, where that was asked for or decides which is
-    /// which.
+    /// The scores of the two answers, if the options ask for them or if they decide which answer is chosen.
     pub scores: Option<Scores>,
-    /// The record's own keys that were read.
+    /// The record's top-level keys that were read.
     pub used: Vec<String>,
-    /// Keys that say something and were not read, as `source` or `chosen[].weight`.
+    /// Keys with a value that were not read, such as `source` or `chosen[].weight`.
     pub ignored: Vec<String>,
 }
 
-/// What a record teaches. No answer is blank but that of [`Content::Blank`].
+/// The training content of a record. No answer is blank, except in [`Content::Blank`].
 ///
-/// A conversation ends with the message to be answered, which is the user's and is not blank. Whether
-/// its other turns suit a template is for the template to say.
+/// A conversation ends with the message to answer, which is the user's and is not blank. The template
+/// checks whether it can render the turns before it.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Content {
     /// Two answers to one conversation; they may be equal.
@@ -63,52 +62,51 @@ pub(crate) enum Content {
         chosen: String,
         rejected: String,
     },
-    /// The same as token ids; none of the three is empty, but for a rejected answer that is not
-    /// needed.
+    /// A pair as token ids. None of the three is empty, except a rejected answer that the options do not
+    /// need.
     Ids {
         prompt: Vec<u32>,
         chosen: Vec<u32>,
         rejected: Vec<u32>,
     },
-    /// One answer, to be imitated.
+    /// One answer to imitate.
     Demonstration {
         conversation: Vec<Message>,
         completion: String,
     },
-    /// One answer, and whether it is a good one. Two records with one conversation make a pair.
+    /// One answer with a label, good or bad. Two records of one conversation make a pair.
     Labelled {
         conversation: Vec<Message>,
         completion: String,
         good: bool,
     },
-    /// Several answers of which the record says that none is better.
+    /// Several answers, none of them better than another by the record's own account.
     Tie {
-        /// Which key says so, in words.
+        /// The key that says so, in words.
         why: String,
     },
-    /// An answer that the record needs has no text.
+    /// An answer that the record needs is blank.
     Blank {
-        /// Its key, in backquotes.
+        /// The answer's key, in backquotes.
         which: String,
     },
 }
 
-/// How the user wants records to be read.
+/// The options for reading records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub columns: Columns,
-    /// Answers are to be imitated: a single one, and of several the best one, all of which are read as
-    /// demonstrations. The rejected answer of a preference record then serves at most to find the
-    /// prompt, and may be blank or the same.
+    /// Read demonstrations: a single answer, or the best of several. The rejected answer of a preference
+    /// record then only helps to find the prompt, and may be blank or equal to the chosen one.
     pub for_sft: bool,
-    /// Scores beside a pair are wanted. What is not wanted is not read, and need not be a number.
+    /// Read the scores beside a pair. Scores that are not read need not be numbers.
     pub scores: bool,
-    /// Prompts are formatted already: one that is a text stays as it is, whatever it looks like, and so
-    /// do the texts that answer it.
+    /// Prompts are already formatted: a text prompt and the texts that answer it stay as they are, even if
+    /// they look like a transcript.
     pub verbatim: bool,
 }
 
-/// A record's content and the scores that came with it.
+/// The content of a record and the scores beside it.
 struct Learned {
     content: Content,
     scores: Option<Scores>,
@@ -122,8 +120,8 @@ impl From<Content> for Learned {
 }
 
 impl Record {
-    /// Reads a record. Token ids come first where it holds both them and text, then a pair, a labelled
-    /// answer, a demonstration if wanted, and several answers of which some are better.
+    /// Reads a record. If several shapes fit, the first of these counts: token ids, a pair, a labelled
+    /// answer, a demonstration (if the options ask for one), several answers of which some are better.
     pub fn read(value: Value, reading: &Reading) -> Parsed<Record> {
         let Value::Object(object) = value else {
             let what = format!("the record is {}, not an object", found(&value));
@@ -134,7 +132,7 @@ impl Record {
         }
         let mut row = Row::new(object, reading);
         let Learned { content, scores } = learned(&mut row, reading)?;
-        // Ids are the whole prompt, and the others teach nothing: what else they have does no harm.
+        // Ids are the whole prompt, and a tie or a blank teaches nothing, so unread keys do no harm.
         let whole = matches!(
             content,
             Content::Ids { .. } | Content::Tie { .. } | Content::Blank { .. }
@@ -216,7 +214,7 @@ fn learned(row: &mut Row, reading: &Reading) -> Parsed<Learned> {
     }
 }
 
-/// `chosen` and `rejected`. Where both are text and nothing else is asked, the prompt is in them.
+/// Reads `chosen` and `rejected`. If both are texts and no other key holds a prompt, both contain the prompt.
 fn pair(row: &mut Row, reading: &Reading) -> Parsed<Content> {
     let sides = [Slot::Chosen, Slot::Rejected];
     let parts = [Slot::Prompt, Slot::Input, Slot::History, Slot::Messages];
@@ -242,7 +240,7 @@ fn answer(row: &mut Row, slot: Slot) -> Parsed<Answer> {
     Answer::read(part, row)
 }
 
-/// Makes the common beginning of two texts their context.
+/// Moves the common beginning of two texts into their contexts, as the prompt.
 fn split(row: &Row, chosen: &mut Answer, rejected: &mut Answer) -> Parsed<()> {
     if chosen.text == rejected.text {
         return Err(Problem::new(
@@ -270,7 +268,7 @@ fn split(row: &Row, chosen: &mut Answer, rejected: &mut Answer) -> Parsed<()> {
     Ok(())
 }
 
-/// Two answers with the conversation that both answer.
+/// Two answers together with their common conversation.
 fn answered(
     row: &mut Row,
     mut chosen: Answer,
@@ -303,7 +301,7 @@ fn answered(
         ));
     }
     let conversation = conversation::read(row, &mut chosen, Some(&mut rejected))?;
-    // What a transcript leaves of an answer may be nothing.
+    // The transcript's marks are removed from the answers, which may leave an answer blank.
     if let Some(blank) = blank(&[&chosen, &rejected]) {
         return Ok(blank);
     }
@@ -314,7 +312,7 @@ fn answered(
     })
 }
 
-/// The first of the answers that is blank, as the content of the record.
+/// The content of the record if an answer is blank: it names the first blank answer.
 fn blank(answers: &[&Answer]) -> Option<Content> {
     let blank = answers.iter().find(|answer| answer.is_blank())?;
     let which = format!("`{}`", blank.key);

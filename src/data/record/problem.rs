@@ -1,10 +1,10 @@
-//! What is wrong with a record, in words.
+//! Describes what is wrong with a record.
 
 use serde_json::Value;
 
 use crate::data::source::not_json;
 
-/// What is wrong with a record and what to do about it. The caller knows where it is.
+/// What is wrong with a record and how to mend it. The caller adds the record's place.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub what: String,
@@ -20,13 +20,13 @@ impl Problem {
     }
 }
 
-/// What reading a part of a record gives.
+/// The result of reading a part of a record.
 pub(crate) type Parsed<T> = Result<T, Problem>;
 
-/// As much of a value as a message quotes, in characters.
+/// The most characters of a value that a message quotes.
 const QUOTED: usize = 60;
 
-/// A text in quotes, cut where it is long.
+/// A text in quotes, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -34,7 +34,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// Two texts in quotes, from a little before their first difference on.
+/// Two texts in quotes, from shortly before their first difference.
 pub(super) fn differing(one: &str, two: &str) -> String {
     let same = one.chars().zip(two.chars()).take_while(|(a, b)| a == b);
     let skipped = match same.count() {
@@ -49,7 +49,7 @@ pub(super) fn differing(one: &str, two: &str) -> String {
     format!("{} and {}", from_there(one), from_there(two))
 }
 
-/// What sort of value stands where another was expected.
+/// The JSON type of a value, in words.
 pub(super) fn kind(value: &Value) -> &str {
     if let Some(name) = not_json(value) {
         return name;
@@ -64,7 +64,7 @@ pub(super) fn kind(value: &Value) -> &str {
     }
 }
 
-/// [`kind`] with the value itself.
+/// [`kind`] and the value itself, shortened if it is long.
 pub(super) fn found(value: &Value) -> String {
     if let Some(name) = not_json(value) {
         return name.to_owned();

@@ -1,11 +1,11 @@
-//! Whether two keys of a record say the same: files often have the prompt a second time.
+//! Compares two keys of a record: many files hold the prompt a second time.
 
 use std::ops::Range;
 
 use crate::data::message::{Message, Role};
 
-/// What may stand around the messages where a text renders a conversation: who speaks, and the
-/// marks of chat templates.
+/// The words that may stand around the messages in a text that renders a conversation: the roles' names and
+/// the marks of chat templates.
 const LABELS: [&str; 24] = [
     "system",
     "sys",
@@ -33,7 +33,7 @@ const LABELS: [&str; 24] = [
     "bos",
 ];
 
-/// The messages behind the system message, if there is one.
+/// The messages behind the system message, or all messages without one.
 pub(super) fn without_system(messages: &[Message]) -> &[Message] {
     match messages {
         [first, rest @ ..] if first.role == Role::System => rest,
@@ -41,14 +41,14 @@ pub(super) fn without_system(messages: &[Message]) -> &[Message] {
     }
 }
 
-/// True if both have the same messages; white space around a message says nothing.
+/// True if both lists have equal messages, apart from white space around each message.
 pub(super) fn same(one: &[Message], two: &[Message]) -> bool {
     let alike =
         |(a, b): (&Message, &Message)| a.role == b.role && a.content.trim() == b.content.trim();
     one.len() == two.len() && one.iter().zip(two).all(alike)
 }
 
-/// False if both have a system message and these differ.
+/// False if both lists have a system message and the two differ.
 pub(super) fn systems_agree(one: &[Message], two: &[Message]) -> bool {
     let system = |messages: &[Message]| messages.len() - without_system(messages).len();
     system(one) == 0 || system(two) == 0 || same(&one[..1], &two[..1])
@@ -60,8 +60,8 @@ pub(super) fn begins_with(messages: &[Message], beginning: &[Message]) -> bool {
     start.is_some_and(|start| same(start, beginning))
 }
 
-/// True if a prompt's text says what the conversation does: it is the user's first or last message,
-/// or renders all messages, with or without the system message, and holds nothing else.
+/// True if the text of a prompt adds nothing to the conversation: the text is the user's first or last
+/// message, or renders all messages, with or without the system message, and nothing else.
 pub(super) fn text_repeats(text: &str, conversation: &[Message]) -> bool {
     let text = text.trim();
     let mut user = conversation.iter().filter(|m| m.role == Role::User);
@@ -72,12 +72,12 @@ pub(super) fn text_repeats(text: &str, conversation: &[Message]) -> bool {
         || renders(text, without_system(conversation))
 }
 
-/// True if `text` has the messages in order and nothing but labels around them.
+/// True if `text` holds the messages in order and only labels around them.
 fn renders(text: &str, messages: &[Message]) -> bool {
     let mut rest = text;
     let contents = messages.iter().map(|message| message.content.trim());
     for content in contents.filter(|content| !content.is_empty()) {
-        // The first place decides: what stands before a later one holds what stands before this one.
+        // The first match is enough: the text before a later match includes the text before the first.
         let mut places = rest.match_indices(content).map(|(at, _)| at);
         let Some(at) = places.find(|&at| has_whole_words(rest, at..at + content.len())) else {
             return false;
@@ -90,7 +90,7 @@ fn renders(text: &str, messages: &[Message]) -> bool {
     is_labels(rest)
 }
 
-/// True if neither end of `range` is inside of a word: "a" is no message of "Human: b".
+/// True if neither end of `range` is inside a word: the message "a" is not in "Human: b".
 fn has_whole_words(text: &str, range: Range<usize>) -> bool {
     let cuts_word = |at: usize| {
         let before = text[..at].chars().next_back();
@@ -100,7 +100,7 @@ fn has_whole_words(text: &str, range: Range<usize>) -> bool {
     !cuts_word(range.start) && !cuts_word(range.end)
 }
 
-/// True if a text's words are all labels.
+/// True if every word of the text is a label.
 fn is_labels(text: &str) -> bool {
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
     let mut words = words.filter(|word| !word.is_empty());

@@ -1,4 +1,4 @@
-//! A record's keys, taken one part at a time; what is left over at the end is refused or listed.
+//! The keys of a record, taken part by part; a key that is left at the end is refused or listed.
 
 use std::borrow::Cow;
 
@@ -10,31 +10,31 @@ use super::problem::{Parsed, Problem, found, listed};
 use super::shape::{Form, Shape};
 use super::slot::{self, Slot, UNUSABLE};
 
-/// What records there are, for those that are none of them.
+/// The accepted shapes, as the help for a record that has none of them.
 pub(super) const SHAPES: &str = "a record has `prompt`, `chosen` and `rejected`, as text or as messages, or \
      `prompt_ids`, `chosen_ids` and `rejected_ids` (docs/data.md has the other shapes); with `.loss` sft \
      `prompt` and `completion`, or `messages`; `.columns` chosen=NAME says which column is which";
 
-/// A record that is being read.
+/// A record during reading.
 pub(super) struct Row<'a> {
     object: Map<String, Value>,
     columns: &'a Columns,
     /// See [`Reading::verbatim`].
     pub verbatim: bool,
     shape: Shape,
-    /// Keys of the record that were taken.
+    /// The top-level keys that were taken.
     used: Vec<String>,
-    /// Keys further in that nobody reads, as `chosen[].weight`.
+    /// Unread keys inside values, such as `chosen[].weight`.
     unread: Vec<String>,
 }
 
-/// A part of a record and the key that it was under.
+/// A part of a record and the key that held it.
 pub(super) struct Found {
     pub key: Cow<'static, str>,
     pub value: Value,
 }
 
-/// What became of the keys of a record.
+/// The shape of a record after reading, its used keys and its ignored keys.
 pub(super) struct Account {
     pub shape: Shape,
     pub used: Vec<String>,
@@ -53,7 +53,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The keys of a part that the record has; null counts as absent, as exports of tables write it.
+    /// The record's keys for a part. A null value counts as absent, because exported tables write null for it.
     fn keys(&self, slot: Slot) -> impl Iterator<Item = &'static str> {
         let names = slot.names().iter().copied();
         names.filter(|name| {
@@ -62,24 +62,24 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Whether the record has a part, be it a blank one.
+    /// True if the record has the part, even if it is blank.
     pub fn has(&self, slot: Slot) -> bool {
         self.columns.path(slot).is_some() || self.keys(slot).next().is_some()
     }
 
-    /// Whether the record has a part that says something.
+    /// True if the record has the part and it is not blank, or `--columns` assigns it.
     pub fn says(&self, slot: Slot) -> bool {
         self.columns.path(slot).is_some() || self.keys(slot).any(|key| !is_blank(&self.object[key]))
     }
 
     /// Takes a part out of the record; `None` where it is absent or null.
     ///
-    /// Two keys for one part must say the same, unless one of them is blank.
+    /// If two keys hold the part, their values must be equal, or one of them blank.
     pub fn take(&mut self, slot: Slot) -> Parsed<Option<Found>> {
         if let Some(path) = self.columns.path(slot) {
             let (root, value) = self.columns.look_up(&self.object, path)?;
             self.used.push(root.to_owned());
-            // Another path may lead into the same value: it stays.
+            // The value stays in the record, because another path may lead into it.
             let key = Cow::Owned(path.to_owned());
             let value = value.clone();
             return Ok((!value.is_null()).then_some(Found { key, value }));
@@ -87,7 +87,7 @@ impl<'a> Row<'a> {
         let mut keys: Vec<_> = self.keys(slot).collect();
         match keys.iter().any(|key| !is_blank(&self.object[*key])) {
             true => keys.retain(|key| !is_blank(&self.object[*key])),
-            // In whatever ways they say nothing.
+            // All values are blank, so which one is taken does not matter.
             false => keys.truncate(1),
         }
         let Some((&key, others)) = keys.split_first() else {
@@ -123,7 +123,7 @@ impl<'a> Row<'a> {
         value.filter(|_| !self.columns.overrides(key))
     }
 
-    /// Takes a part that is a list, the first of several; `None` where none is one.
+    /// Takes the first of a part's keys whose value is a list; `None` if no value is a list.
     pub fn take_list(&mut self, slot: Slot) -> Parsed<Option<Found>> {
         if self.columns.path(slot).is_some() {
             return self.take(slot);
@@ -132,19 +132,19 @@ impl<'a> Row<'a> {
         Ok(key.and_then(|key| self.take_key(Cow::Borrowed(key))))
     }
 
-    /// Notes in which form a part was read.
+    /// Records the form in which a part was read.
     pub fn note(&mut self, slot: Slot, key: Cow<'static, str>, form: Form) {
         self.shape.add(slot, key, form);
     }
 
-    /// Notes a key further in that is not read.
+    /// Records an unread key inside a value.
     pub fn leave(&mut self, path: String) {
         if !self.unread.contains(&path) {
             self.unread.push(path);
         }
     }
 
-    /// The parts are wanted and those that the record lacks of them are missing.
+    /// The problem that the record lacks some of these parts, all of which it needs.
     pub fn without(&self, parts: &[Slot]) -> Problem {
         let has_any = |slots: &[Slot]| slots.iter().any(|slot| self.has(*slot));
         let ids = [Slot::PromptIds, Slot::ChosenIds, Slot::RejectedIds];
@@ -167,8 +167,8 @@ impl<'a> Row<'a> {
         Problem::new(format!("{record} without {}", listed(&missing)), help)
     }
 
-    /// What was read as what, and what was not read. A key that changes the prompt is refused, unless
-    /// what was read is `whole` without it.
+    /// Accounts for the record's keys: the shape, the used keys and the ignored ones. A left-over key that would
+    /// change the prompt is refused, unless the prompt is `whole` without it.
     pub fn finish(self, whole: bool) -> Parsed<Account> {
         let mut ignored = Vec::new();
         for (key, value) in self.object {
@@ -211,7 +211,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// True for a value that says nothing: exports of tables write such into columns without use.
+/// True for a value without content: exported tables fill unused columns with such values.
 pub(super) fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -222,12 +222,12 @@ pub(super) fn is_blank(value: &Value) -> bool {
     }
 }
 
-/// True for a text that is an empty list or object: tools are often kept as JSON in a text.
+/// True for the text `[]` or `{}`: many files keep tools as JSON in a text.
 fn is_empty_json(value: &Value) -> bool {
     matches!(value.as_str().map(str::trim), Some("[]" | "{}"))
 }
 
-/// True if two values say the same; white space around a text says nothing.
+/// True if two values are equal, apart from white space around a text.
 fn same(one: &Value, two: &Value) -> bool {
     match (one, two) {
         (Value::String(one), Value::String(two)) => one.trim() == two.trim(),
@@ -235,7 +235,7 @@ fn same(one: &Value, two: &Value) -> bool {
     }
 }
 
-/// The ways out of a key that cannot be used as it is.
+/// The two ways to get rid of a key that cannot be used.
 pub(super) fn leave_out(key: &str) -> String {
     format!("remove `{key}` from the file, or leave it unused with `.columns` {key}=")
 }

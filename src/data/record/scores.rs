@@ -1,4 +1,4 @@
-//! How good a record says that its answers are.
+//! A record's scores of its answers.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::row::{Found, Row, leave_out};
 use super::slot::Slot;
 use crate::data::source::not_json;
 
-/// How good a record says that its two answers are, in units of its own; both finite.
+/// A record's scores of its two answers, in the record's own units; both finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scores {
     pub chosen: f64,
@@ -15,14 +15,14 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
-    /// How much better the chosen answer is.
+    /// The chosen score minus the rejected score.
     pub fn margin(self) -> f64 {
         self.chosen - self.rejected
     }
 }
 
-/// The scores under their own keys, or the margin alone, as a score over zero; `None` where the
-/// record has neither.
+/// The two scores under their own keys. If the record has only a margin, it is the chosen score and the
+/// rejected score is 0. `None` if the record has neither.
 pub(super) fn read(row: &mut Row) -> Parsed<Option<Scores>> {
     if row.says(Slot::ChosenScore) && row.says(Slot::RejectedScore) {
         let chosen = score(row, Slot::ChosenScore)?;
@@ -44,7 +44,7 @@ fn score(row: &mut Row, slot: Slot) -> Parsed<Option<f64>> {
     }
 }
 
-/// A finite number, which tables also write as text.
+/// A finite number; tables may write it as text.
 pub(super) fn number(key: &str, value: &Value) -> Parsed<f64> {
     if let Some(name) = not_json(value) {
         let what = format!("`{key}` is {name}, and a score is finite");

@@ -1,12 +1,12 @@
-//! What a record was read as, in words.
+//! Describes the form in which a record was read.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::slot::Slot;
 
-/// Which keys a record's parts were under, and in which form: "prompt as text, chosen and rejected as
-/// messages". Records of one shape have equal ones.
+/// The keys of a record's parts and their forms: "prompt as text, chosen and rejected as messages".
+/// Records that are read in the same way have equal shapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     parts: Vec<Part>,
@@ -19,25 +19,25 @@ struct Part {
     form: Form,
 }
 
-/// How the part is written.
+/// The form in which a part is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     Text,
-    /// A list of `{role, content}`, or one of them.
+    /// A list of `{role, content}`, or one such message.
     Messages,
-    /// A list of `{from, value}`, as ShareGPT has it, or one of them.
+    /// A list of `{from, value}`, ShareGPT's form, or one such message.
     FromValue,
-    /// A list of what the user said and what was answered, in pairs.
+    /// A list of pairs: the user's text and the answer to it.
     Exchanges,
-    /// A whole conversation in one text; who speaks is written as in this dialect.
+    /// A whole conversation in one text; the dialect names how the text marks its speakers.
     Transcript(&'static str),
-    /// Two texts of which the common beginning is the prompt.
+    /// Two texts whose common beginning is the prompt.
     CommonBeginning,
     Ids,
     Label,
-    /// Answers of which the best and the worst by this key are taken.
+    /// Several answers, of which this key selects the best and the worst.
     Ranked(Cow<'static, str>),
-    /// What tells which of two answers is the better one.
+    /// A key that says which of two answers is better.
     Verdict,
 }
 

@@ -1,15 +1,15 @@
-//! The parts that a record can have, and the keys under which files keep them.
+//! The parts of a record, and the keys under which files keep them.
 
-/// A part of a record. Their order is the one in which a record is described.
+/// A part of a record, in the order in which a shape lists the parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Slot {
-    /// What the model is told before the conversation.
+    /// The instructions before the conversation.
     System,
     /// Earlier turns.
     History,
-    /// What is to be answered.
+    /// The prompt.
     Prompt,
-    /// What stands behind the prompt on a line of its own.
+    /// A text that follows the prompt on its own line.
     Input,
     /// A whole conversation.
     Messages,
@@ -17,24 +17,24 @@ pub(crate) enum Slot {
     Rejected,
     /// The one answer of a demonstration or of a labelled record.
     Completion,
-    /// Whether that answer is a good one.
+    /// Whether the completion is good.
     Label,
     /// Several answers, of which some are better than others.
     Candidates,
-    /// One score for each of these.
+    /// One score for each candidate.
     Scores,
-    /// Which of two answers is the better one.
+    /// Which of two answers is better.
     Verdict,
     PromptIds,
     ChosenIds,
     RejectedIds,
     ChosenScore,
     RejectedScore,
-    /// How much better the chosen answer is.
+    /// The chosen score minus the rejected score.
     Margin,
 }
 
-/// All of them.
+/// All parts.
 const ALL: [Slot; 18] = [
     Slot::System,
     Slot::History,
@@ -56,7 +56,7 @@ const ALL: [Slot; 18] = [
     Slot::Margin,
 ];
 
-/// Keys that change what a model is asked, in a way that is not implemented.
+/// Keys that change the prompt in a way that is not supported.
 pub(super) const UNUSABLE: [&str; 14] = [
     "tools",
     "functions",
@@ -74,13 +74,13 @@ pub(super) const UNUSABLE: [&str; 14] = [
     "assistant_prefix",
 ];
 
-/// True for a key of what the model is asked, in whatever spelling.
+/// True if the key, in any spelling, is part of the prompt.
 pub(super) fn is_asked(key: &str) -> bool {
     let known = Slot::of(key).is_some_and(|slot| ASKED.contains(&slot));
     known || UNUSABLE.contains(&key) || meant(key).is_some()
 }
 
-/// The parts that say what the model is asked.
+/// The parts of the prompt.
 const ASKED: [Slot; 5] = [
     Slot::System,
     Slot::History,
@@ -89,15 +89,15 @@ const ASKED: [Slot; 5] = [
     Slot::Messages,
 ];
 
-/// The key of what the model is asked that this one is another spelling of, as `systemPrompt` is of
-/// `system_prompt`; `None` for that key itself.
+/// The key of a prompt's part of which `key` is another spelling: `system_prompt` for `systemPrompt`. `None`
+/// if `key` is that key itself, or no spelling of one.
 pub(super) fn meant(key: &str) -> Option<&'static str> {
     let names = ASKED.iter().flat_map(|slot| slot.names()).chain(&UNUSABLE);
     let mut names = names.copied();
     names.find(|name| *name != key && letters(name).eq(letters(key)))
 }
 
-/// A key's letters and digits, small.
+/// A key's letters and digits in lower case.
 fn letters(key: &str) -> impl Iterator<Item = char> {
     key.chars()
         .filter(|character| character.is_alphanumeric())
@@ -105,7 +105,7 @@ fn letters(key: &str) -> impl Iterator<Item = char> {
 }
 
 impl Slot {
-    /// The keys under which files keep it, the usual one first.
+    /// The keys under which files keep the part, the most usual one first.
     #[rustfmt::skip]
     pub fn names(self) -> &'static [&'static str] {
         match self {
@@ -141,7 +141,7 @@ impl Slot {
         }
     }
 
-    /// The usual key.
+    /// The most usual key.
     pub fn name(self) -> &'static str {
         self.names()[0]
     }

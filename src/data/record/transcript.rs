@@ -1,16 +1,16 @@
-//! Conversations in one text, told apart by how it writes who speaks; and the common beginning of
-//! two texts that are none.
+//! Conversations in one text, split at the marks of their speakers; and the common beginning of two texts
+//! without such marks.
 
 use crate::data::message::{Message, Role};
 
-/// How a text writes who speaks.
+/// The marks with which a text tells its speakers apart.
 #[derive(Debug)]
 struct Dialect {
     name: &'static str,
     system: Option<&'static str>,
     user: &'static str,
     assistant: &'static str,
-    /// What ends a message.
+    /// The mark at the end of a message.
     end: &'static str,
 }
 
@@ -56,13 +56,13 @@ static DIALECTS: [Dialect; 5] = [
 #[derive(Debug, PartialEq)]
 pub(super) struct Transcript {
     pub dialect: &'static str,
-    /// Their contents are trimmed.
+    /// The messages; their contents are trimmed.
     pub messages: Vec<Message>,
 }
 
 impl Transcript {
-    /// Reads a text that begins with a user's or a system message in some dialect and has the
-    /// assistant speak in it; `None` for any other.
+    /// Parses a text that begins with a user or system message of some dialect and contains an assistant
+    /// message; `None` for any other text.
     pub fn read(text: &str) -> Option<Transcript> {
         DIALECTS.iter().find_map(|dialect| {
             let messages = dialect.read(text)?;
@@ -72,16 +72,16 @@ impl Transcript {
     }
 }
 
-/// A transcript that ends where the assistant is about to speak: what the answer continues.
+/// A transcript that ends where the assistant is to speak; the answer continues it.
 #[derive(Debug)]
 pub(super) struct Opening {
     dialect: &'static Dialect,
-    /// The whole of it, trimmed.
+    /// The whole transcript, trimmed.
     text: String,
 }
 
 impl Opening {
-    /// Reads a prompt: its turns, and what an answer to it continues.
+    /// Parses a prompt into its opening, which an answer continues, and its turns.
     pub fn read(text: &str) -> Option<(Opening, Vec<Message>)> {
         DIALECTS.iter().find_map(|dialect| {
             let mut messages = dialect.read(text)?;
@@ -96,18 +96,18 @@ impl Opening {
         self.dialect.name
     }
 
-    /// What stands behind the transcript in a text that has all of it once more.
+    /// The text behind the transcript, if `answer` repeats the whole transcript first.
     pub fn repeated_in<'t>(&self, answer: &'t str) -> Option<&'t str> {
         answer.trim_start().strip_prefix(self.text.as_str())
     }
 
-    /// The answer without what belongs to the transcript: white space around it, and what ends a
-    /// message.
+    /// The answer without the transcript's marks: without white space around it and without the mark at the end
+    /// of a message.
     pub fn content<'t>(&self, answer: &'t str) -> &'t str {
         self.dialect.content(answer)
     }
 
-    /// What an answer goes on with where somebody else speaks in it.
+    /// The part of an answer in which another speaker begins, if there is one.
     pub fn further_turns<'t>(&self, answer: &'t str) -> Option<&'t str> {
         let next = self.dialect.next_speaker(answer)?;
         Some(&answer[next.start..])
@@ -156,14 +156,14 @@ impl Dialect {
     }
 }
 
-/// Where a text says who speaks next: the bytes of that.
+/// The mark of the next speaker in a text, as a byte range.
 struct Speaker {
     role: Role,
     start: usize,
     end: usize,
 }
 
-/// Two texts cut where they begin to differ.
+/// Two texts, cut where they begin to differ.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fork<'a> {
     pub common: &'a str,
@@ -171,9 +171,9 @@ pub(super) struct Fork<'a> {
     pub two: &'a str,
 }
 
-/// Cuts at the last white space before the first difference, so that no word is cut in two. A
-/// space there goes to the responses, as TRL's `extract_prompt` has it; other white space stays.
-/// `None` where the texts are equal or share nothing up to a white space.
+/// Cuts at the last white space before the first difference, so that no word is split. A space at the cut
+/// belongs to the responses, as in TRL's `extract_prompt`; other white space belongs to the prompt. `None`
+/// if the texts are equal, or have no text in common up to a white space.
 pub(super) fn fork<'a>(one: &'a str, two: &'a str) -> Option<Fork<'a>> {
     if one == two {
         return None;

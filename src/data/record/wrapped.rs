@@ -1,4 +1,4 @@
-//! Objects that are no record but hold all of them.
+//! Objects that hold a whole file of records instead of one.
 
 use serde_json::{Map, Value};
 
@@ -31,7 +31,7 @@ pub(super) fn refuse(object: &Map<String, Value>) -> Parsed<()> {
     }
 }
 
-/// Lists of records, in words.
+/// Names the keys that hold lists of records, and how many records each list has.
 fn lists(object: &Map<String, Value>) -> Option<String> {
     let lists = object.iter().filter_map(|(key, value)| {
         let items = value.as_array()?;
@@ -52,13 +52,13 @@ fn lists(object: &Map<String, Value>) -> Option<String> {
     }
 }
 
-/// As pandas writes a table with `orient="split"`.
+/// True for a table as pandas writes it with `orient="split"`.
 fn is_split(object: &Map<String, Value>) -> bool {
     let is_list = |key: &str| object.get(key).is_some_and(Value::is_array);
     is_list("columns") && is_list("data")
 }
 
-/// As pandas writes a table by itself, the rows' numbers being keys; or the other way round.
+/// True for a table as pandas writes it by default: each column maps row numbers to values, or the reverse.
 fn is_table(object: &Map<String, Value>) -> bool {
     let is_number = |key: &String| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
     let is_column = |value: &Value| {

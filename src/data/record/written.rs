@@ -1,13 +1,13 @@
-//! Lists of messages that were written as one text, as tables without lists have them.
+//! Lists of messages written as one text: formats without lists store them so.
 
 use serde_json::Value;
 
 use super::problem::{Parsed, Problem, quoted};
 
-/// Keys of a message that tell it: who speaks, and what.
+/// The two keys that make an object a message: the speaker and the content.
 const NAMES: [[&str; 2]; 2] = [["role", "content"], ["from", "value"]];
 
-/// Refuses a text that is a list of messages, or one message, in JSON or as Python prints it.
+/// Refuses a text that holds a message or a list of messages, as JSON or as Python prints it.
 pub(super) fn refuse_messages(key: &str, text: &str) -> Parsed<()> {
     let text = text.trim();
     if !text.starts_with(['[', '{']) {
@@ -38,7 +38,7 @@ pub(super) fn refuse_messages(key: &str, text: &str) -> Parsed<()> {
     }
 }
 
-/// The same for what is asked, where a list of texts is a list of turns. (An answer may well be one.)
+/// [`refuse_messages`] for a prompt, where a list of texts means turns. (An answer may well be such a list.)
 pub(super) fn refuse_turns(key: &str, text: &str) -> Parsed<()> {
     let text = text.trim();
     if text.starts_with('[')

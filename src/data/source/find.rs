@@ -1,4 +1,4 @@
-//! What the user names (a file, a folder, a pattern, the standard input) → the files to be read.
+//! Finds the files that the user's path means: a file, a folder, a pattern or the standard input.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 
 const READABLE: [&str; 4] = ["jsonl", "json", "ndjson", "parquet"];
 
-/// Data that must be converted first. A folder that holds some is refused by name, lest they be missed.
+/// Formats that the user must convert first. A folder with such a file is refused, lest its data be missed.
 const UNREADABLE: [&str; 11] = [
     "csv", "tsv", "arrow", "feather", "xlsx", "xls", "pkl", "pickle", "zip", "tar", "tgz",
 ];
 
-/// What lies beside data or a model and is JSON, but no data.
+/// JSON files that lie beside data or a model and hold no records.
 const NO_DATA: [&str; 13] = [
     "dataset_info.json",
     "dataset_infos.json",
@@ -35,7 +35,7 @@ const NO_DATA: [&str; 13] = [
     "pytorch_model.bin.index.json",
 ];
 
-/// Words in a path that name a split, and the split. Without one it is the training split.
+/// The words in a path that name each split. A path without such a word belongs to the training split.
 const SPLITS: [(&str, &[&str]); 3] = [
     (TRAIN, &["train", "training"]),
     ("validation", &["validation", "valid", "val", "dev"]),
@@ -43,7 +43,7 @@ const SPLITS: [(&str, &[&str]); 3] = [
 ];
 const TRAIN: &str = "train";
 
-/// The files that `spec` names, in the order of their names.
+/// The files that `spec` means, sorted by name.
 pub(super) fn files(spec: &Path) -> Result<Vec<PathBuf>> {
     if spec == Path::new(STDIN) {
         return Ok(vec![spec.to_owned()]);
@@ -114,8 +114,8 @@ fn folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Collects the data files in `folder` and below it; what is hidden is left out. `above` are the real
-/// paths of the folders around it: a link may lead back to one.
+/// Collects the data files in `folder` and below it, except hidden ones. `above` holds the real paths of the
+/// folders around `folder`, because a link may lead back to one of them.
 fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
     let failed = |error| Error::io("read", folder, error);
     let real = folder.canonicalize().map_err(failed)?;
@@ -182,12 +182,12 @@ fn one_split(folder: &Path, files: &[PathBuf]) -> Result<()> {
     ))
 }
 
-/// The split to which a file of a folder belongs, by its name: `train_prefs` of
-/// `train_prefs-00000-of-00002.parquet`; else by the words in its path.
+/// The split of a file in a folder. The shard's name tells it: `train_prefs` in
+/// `train_prefs-00000-of-00002.parquet`. Otherwise the words in the path do.
 fn split_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some(Shard { split, .. }) = Shard::read(split_extension(&name).0) {
-        // Subsets have folders of their own.
+        // Each subset has its own folder, so the folder is part of the split's name.
         return path.with_file_name(split).display().to_string();
     }
     let path = path.to_string_lossy().to_lowercase();
@@ -216,7 +216,7 @@ mod tests {
             folder
         }
 
-        /// What `spec` in it finds.
+        /// The files that `spec` inside the folder finds.
         fn found(&self, spec: &str) -> Result<Vec<String>> {
             let files = files(&self.0.path().join(spec))?;
             let names = files
@@ -314,7 +314,7 @@ mod tests {
         }
         let folder = Folder::with(&all);
         assert_eq!(folder.found("").unwrap(), all);
-        // What a pattern leaves out is there.
+        // Files that a pattern leaves out exist, so they are not missing.
         assert_eq!(folder.found("train-0000[02]*").unwrap(), [all[0], all[2]]);
         let one = Folder::with(&[all[1]]);
         assert_eq!(one.found(all[1]).unwrap(), [all[1]]);
@@ -353,7 +353,7 @@ mod tests {
             ["a.jsonl", "b.jsonl", "e[1].jsonl"]
         );
         assert_eq!(folder.found("**/d.*").unwrap(), ["x/d.jsonl"]);
-        // A file of this name comes before the pattern.
+        // A file of exactly this name takes precedence over the pattern.
         assert_eq!(folder.found("e[1].jsonl").unwrap(), ["e[1].jsonl"]);
         let error = folder.found("*.parquet").unwrap_err().to_string();
         assert!(

@@ -1,23 +1,23 @@
-//! Files that are no data that can be read, named for what they are.
+//! Recognizes files of unreadable formats, so that an error can name the format.
 
 use std::path::Path;
 
 use super::packing::Packing;
 use crate::error::{Error, Result};
 
-/// Bytes at the beginning of a text that hold no NUL: JSON never does.
+/// The first bytes of a text, none of which is NUL: JSON never contains NUL.
 const TEXT: usize = 512;
 
-/// A tar archive says so behind the name, size and owner of its first member.
+/// The offset of tar's magic bytes, behind the name, size and owner of the first member.
 const TAR_MAGIC: usize = 257;
 
-/// A kind of file that has no records of text, and the ways out.
+/// A format without readable records, and how to convert it.
 struct Kind {
     what: &'static str,
     help: &'static str,
 }
 
-/// Converts what pandas can read.
+/// The help for a format that pandas can read.
 macro_rules! with_pandas {
     ($read:literal) => {
         concat!(
@@ -37,7 +37,7 @@ const ARROW: &str = "write it as parquet: `python -c \"import datasets; \
      datasets.Dataset.from_file('FILE').to_parquet('converted.parquet')\"`";
 const EXPORT: &str = "write its records as JSON lines or parquet";
 
-/// By the first bytes.
+/// The formats that their first bytes identify.
 const MAGIC: [(&[u8], Kind); 18] = [
     magic(b"BZh", "packed with bzip2", UNPACK),
     magic(b"\xFD7zXZ\0", "packed with xz", UNPACK),
@@ -72,7 +72,7 @@ const fn magic(
     (bytes, Kind { what, help })
 }
 
-/// Refuses a file that begins with `head`, unless that may be JSON.
+/// Refuses a file that begins with `head`, unless it may be JSON.
 pub(super) fn refuse(head: &[u8], path: &Path) -> Result<()> {
     let Some(Kind { what, help }) = kind(head) else {
         return Ok(());
@@ -141,7 +141,7 @@ fn text_kind(head: &[u8]) -> Option<Kind> {
     Some(Kind { what, help })
 }
 
-/// True if the first line is names of columns with `delimiter` between them.
+/// True if the first line is a list of column names with `delimiter` between them.
 fn is_header(text: &[u8], delimiter: u8) -> bool {
     let mut lines = text.split(|&byte| byte == b'\n');
     let line = lines.next().unwrap_or_default().trim_ascii_end();

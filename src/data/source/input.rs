@@ -1,4 +1,4 @@
-//! Opening a file: what packs it is taken off, and its first bytes say what it is.
+//! Opens a file: removes its compression and recognizes its format by the first bytes.
 
 use std::fmt;
 use std::fs::File;
@@ -12,20 +12,20 @@ use super::foreign;
 use super::packing::Packing;
 use crate::error::{Error, Result};
 
-/// The name of the standard input as a file to be read, and in messages.
+/// The name of the standard input in place of a file, and its name in messages.
 pub(super) const STDIN: &str = "-";
 const STDIN_TITLE: &str = "<standard input>";
 
-/// Bytes at the beginning of a file that tell its format.
+/// The number of first bytes that identify a format.
 const HEAD: usize = 64 << 10;
 
 const PARQUET: &[u8] = b"PAR1";
 
-/// An opened file, by what has to be done with it.
+/// An opened file, by the reader that it needs.
 pub(super) enum Content {
     Text {
         stream: Stream,
-        /// Its first bytes, read already.
+        /// The first bytes of the stream, already read.
         head: Vec<u8>,
     },
     Parquet {
@@ -42,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Content> {
     }
     let failed = |error| Error::io("read", path, error);
     let file = File::open(path).map_err(failed)?;
-    // Not a pipe: that can be read but once.
+    // A second handle, but not of a pipe, which can be read only once.
     let again = match file.metadata().map_err(failed)?.is_file() {
         true => Some(file.try_clone().map_err(failed)?),
         false => None,
@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Content> {
     told(Stream::new(Arc::from(path), Box::new(file)), again)
 }
 
-/// Tells what `stream` is. `file` is what it reads, if one can go back in that.
+/// Recognizes the format of `stream`. `file` is the file behind it, if that can seek.
 fn told(stream: Stream, file: Option<File>) -> Result<Content> {
     let (mut stream, mut head) = stream.begin()?;
     if let Some(packing) = Packing::of(&head) {
@@ -60,7 +60,7 @@ fn told(stream: Stream, file: Option<File>) -> Result<Content> {
         foreign::refuse(&head, &stream.path)?;
         return Ok(Content::Text { stream, head });
     }
-    // Parquet is read from its end.
+    // Parquet keeps its metadata at the end, so the reader must seek.
     let path = Arc::clone(&stream.path);
     let file = match (file, stream.packing) {
         (Some(file), None) => file,
@@ -94,7 +94,7 @@ impl Stream {
         }
     }
 
-    /// Reads until `bytes` has length `wanted`; true if the stream ended before.
+    /// Reads until `bytes` has the length `wanted`; true if the stream ended before that.
     pub fn fill(&mut self, bytes: &mut Vec<u8>, wanted: usize) -> Result<bool> {
         let missing = wanted.saturating_sub(bytes.len());
         bytes.reserve_exact(missing);
@@ -125,7 +125,7 @@ impl Stream {
         })
     }
 
-    /// Writes the stream that begins with `head` to a temporary file, which goes when it is closed.
+    /// Writes the stream, which begins with `head`, to a temporary file that is deleted when it is closed.
     fn spool(mut self, head: &[u8]) -> Result<File> {
         let here = |error| Error::io("create", std::env::temp_dir(), error);
         let mut file = tempfile::tempfile().map_err(here)?;
@@ -141,7 +141,7 @@ impl Stream {
         }
     }
 
-    /// What unpacks knows no error of the operating system but those of the file below it.
+    /// The error for a failed read. A decompressor's own error has no OS code; a code comes from the file below.
     fn error(&self, error: io::Error) -> Error {
         match self.packing {
             Some(packing) if error.raw_os_error().is_none() => Error::file(

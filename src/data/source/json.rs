@@ -1,4 +1,4 @@
-//! The text of one record → its value.
+//! Parses the text of one record into a JSON value.
 
 use serde_json::Value;
 
@@ -7,26 +7,26 @@ use super::once::Once;
 use super::scan::string_length;
 use crate::error::{Error, Result};
 
-/// The help where JSON is expected and is not there.
+/// The help for a text that is not JSON.
 pub(super) const LAYOUTS: &str =
     "write one JSON object a line, or the whole file as one array of objects";
 
-/// The help where a record stops in its middle.
+/// The help for a record that ends too early.
 const CUT_OFF: &str = "a record ends before it is complete: if this is the file's last one, the file may be cut \
      off, so get or write it again; if records go over several lines, write one JSON object a line, or the whole \
      file as one array of objects";
 
-/// The key of an object that stands for what JSON has no value for. No record has such a key: it is one
-/// control character.
+/// The key of the object that marks a value which JSON cannot express. It is one control character, so no
+/// record has such a key.
 const MARK: &str = "\u{1}";
 
-/// What stands for something that JSON has no value for, `name`.
+/// The mark of a value that JSON cannot express; `name` says which value.
 pub(super) fn mark(name: &str) -> Value {
     Value::Object([(MARK.to_owned(), name.into())].into_iter().collect())
 }
 
-/// The name of what `value` stands for where JSON has no value for it: `NaN`, `Infinity`, `-Infinity`, or
-/// that it is binary data. A key that is not read may hold such a value; a reader refuses it by this name.
+/// The name in a mark made by [`mark`]: `NaN`, `Infinity`, `-Infinity`, or a description of binary data;
+/// `None` for any other value. Unread keys may hold marks; whoever reads one refuses it by this name.
 pub(crate) fn not_json(value: &Value) -> Option<&str> {
     match value {
         Value::Object(object) if object.len() == 1 => object.get(MARK)?.as_str(),
@@ -34,9 +34,9 @@ pub(crate) fn not_json(value: &Value) -> Option<&str> {
     }
 }
 
-/// Parses the text of a record, which lies behind `column` bytes of its line.
+/// Parses the text of a record, which begins behind `column` bytes of its line.
 ///
-/// Numbers that are not finite, as Python and pandas write them, are marked.
+/// Numbers that are not finite, as Python and pandas write them, become marks.
 pub(super) fn parse(bytes: &[u8], place: &Place, column: usize) -> Result<Value> {
     let text = str::from_utf8(bytes).map_err(|error| {
         let good = &bytes[..error.valid_up_to()];
@@ -59,7 +59,7 @@ pub(super) fn parse(bytes: &[u8], place: &Place, column: usize) -> Result<Value>
             return Err(malformed(text, &error, place, column));
         };
         Once::parse(&numbers.marked).map_err(|marked| {
-            // Its columns are those of the file.
+            // The columns in this text are those of the file.
             let error = serde_json::from_str::<Value>(&numbers.zeroed).err();
             malformed(text, &error.unwrap_or(marked), place, column)
         })
@@ -73,7 +73,7 @@ pub(super) fn parse(bytes: &[u8], place: &Place, column: usize) -> Result<Value>
     }
 }
 
-/// The error of a JSON parser that was given `text`, placed in the file.
+/// Converts a parser's error for `text` into an error with the place in the file.
 fn malformed(text: &str, error: &serde_json::Error, place: &Place, column: usize) -> Error {
     let before = if error.line() == 1 { column } else { 0 };
     let at = before + error.column();
@@ -99,16 +99,16 @@ fn malformed(text: &str, error: &serde_json::Error, place: &Place, column: usize
     )
 }
 
-/// A text whose numbers that are not finite are replaced.
+/// A text in which the numbers that are not finite are replaced.
 struct NotFinite {
-    /// By marks.
+    /// With marks in their places.
     marked: String,
-    /// By zeros of the same length.
+    /// With zeros of the same length in their places.
     zeroed: String,
 }
 
 impl NotFinite {
-    /// `None` if `text` has none.
+    /// `None` if all numbers in `text` are finite.
     fn find(text: &str) -> Option<NotFinite> {
         let mut found = NotFinite {
             marked: String::new(),
@@ -145,7 +145,7 @@ impl NotFinite {
     }
 }
 
-/// The name of the number with which `text` begins if it is not finite: written as a word, or too large.
+/// The name of the number at the start of `text`, if it is not finite: a word, or a number too large.
 fn not_finite(text: &str) -> Option<&'static str> {
     const WORDS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
     let [_, infinity, minus] = WORDS;
@@ -157,7 +157,7 @@ fn not_finite(text: &str) -> Option<&'static str> {
     })
 }
 
-/// Bytes of the number with which `text` begins, 0 if with none.
+/// The length in bytes of the number at the start of `text`; 0 if there is none.
 fn number_length(text: &str) -> usize {
     let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
     if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {

@@ -1,20 +1,20 @@
-//! How records lie in a JSON text, and where each begins and ends.
+//! Recognizes how records lie in a JSON text, and finds where each begins and ends.
 
 use std::io::BufRead;
 use std::ops::Range;
 
 use super::scan::{is_space, value_length};
 
-/// A record within a piece of text.
+/// The range of a record within a chunk of text.
 pub(super) struct Span {
     pub bytes: Range<usize>,
-    /// 1-based, in the file.
+    /// The line in the file, from 1.
     pub line: usize,
-    /// Bytes before it on its line.
+    /// Bytes before the record on its line.
     pub column: usize,
 }
 
-/// Why a text is no sequence of records from here on.
+/// Why the text from here on is not a sequence of records.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub line: usize,
@@ -24,9 +24,9 @@ pub(super) struct Fault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// One record a line. A broken one spoils no other.
+    /// One record a line. A broken line does not affect the others.
     Lines,
-    /// One after another, over as many lines as they like.
+    /// Objects one after another, each over any number of lines.
     Objects,
     /// The items of one array.
     Array(Expected),
@@ -45,7 +45,7 @@ pub(super) enum Expected {
 impl Layout {
     /// The layout of the text that begins with `head`.
     ///
-    /// Objects over several lines are told by the first line: it ends where no complete record can.
+    /// The first line tells objects over several lines: it ends where no complete record can end.
     pub fn of(head: &[u8]) -> Layout {
         let text = head.trim_ascii_start();
         if text.starts_with(b"[") {
@@ -63,8 +63,8 @@ impl Layout {
         }
     }
 
-    /// Puts the records that end in the cursor's text into `found` and moves the cursor behind them;
-    /// `ended`: no text follows.
+    /// Appends to `found` the records that end in the cursor's text and moves the cursor behind them. `ended`
+    /// says that no text follows.
     pub fn split(
         &mut self,
         cursor: &mut Cursor,
@@ -83,7 +83,7 @@ impl Layout {
 fn lines(cursor: &mut Cursor, ended: bool, found: &mut Vec<Span>) {
     loop {
         let mut rest = cursor.rest();
-        // In memory it cannot fail.
+        // Reading from memory cannot fail.
         let length = rest.skip_until(b'\n').unwrap_or_default();
         let line = &cursor.rest()[..length];
         let content = line.strip_suffix(b"\n");
@@ -145,19 +145,19 @@ fn array(
     Ok(())
 }
 
-/// A place in a piece of text that knows its line in the file.
+/// A position in a chunk of text, with its line in the file.
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
     line: usize,
-    /// Where in `text` the line begins, 0 if before it.
+    /// The start of the line in `text`; 0 if the line begins before `text`.
     line_start: usize,
-    /// Bytes of the line that came before `text`.
+    /// Bytes of the line before `text`.
     before: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The beginning of `text`, which lies behind `column` bytes of line `line`.
+    /// A cursor at the start of `text`, which begins behind `column` bytes of line `line`.
     pub fn new(text: &'a [u8], line: usize, column: usize) -> Self {
         Cursor {
             text,
@@ -168,7 +168,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Bytes passed.
+    /// The number of bytes passed.
     pub fn passed(&self) -> usize {
         self.at
     }
@@ -177,7 +177,7 @@ impl<'a> Cursor<'a> {
         self.line
     }
 
-    /// Bytes before it on its line.
+    /// Bytes before the cursor on its line.
     pub fn column(&self) -> usize {
         self.before + self.at - self.line_start
     }
@@ -196,7 +196,7 @@ impl<'a> Cursor<'a> {
         self.at += length;
     }
 
-    /// The next byte that is no white space; the cursor moves there.
+    /// Moves to the next byte that is not white space and returns it.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.rest();
         let space = rest.iter().position(|&byte| !is_space(byte));
@@ -204,8 +204,8 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// Takes the JSON value that begins here, or all that is left where none ends and no text follows;
-    /// false if the value goes on.
+    /// Takes the JSON value at the cursor. If `ended` and the value is incomplete, takes the whole rest. Returns
+    /// false if more text is needed.
     fn take_value(&mut self, ended: bool, found: &mut Vec<Span>) -> bool {
         let left = || ended.then(|| self.rest().trim_ascii_end().len());
         let Some(length) = value_length(self.rest()).or_else(left) else {

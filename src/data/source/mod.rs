@@ -1,7 +1,7 @@
-//! Files of records, in whatever way people keep them, handed out in pieces of bounded size.
+//! Reads files of records in all supported formats, in chunks of bounded size.
 //!
-//! What a file is, its content says, not its name: JSON (an object a line, objects over several lines, or
-//! one array of them), plain or packed with gzip or zstd, or parquet. No file is read whole.
+//! The content of a file decides its format, not its name: JSON (an object a line, objects over several
+//! lines, or one array), plain or compressed with gzip or zstd, or parquet. No file is read as a whole.
 
 mod find;
 mod foreign;
@@ -32,15 +32,15 @@ use input::{Content, Stream};
 use parquet::{Parquet, Rows};
 use text::Text;
 
-/// Bytes of records that are in memory at once, about.
+/// The approximate number of bytes of records in memory at once.
 const CHUNK: usize = 4 << 20;
 
-/// Where a record is.
+/// The place of a record in its file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The file, as it was named or found.
+    /// The file's path, as the user named it or as it was found.
     pub path: Arc<Path>,
-    /// 1-based: the line on which the record begins; in parquet, its row.
+    /// The line on which the record begins, or its row in parquet; from 1.
     pub line: usize,
 }
 
@@ -51,19 +51,19 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// A line of a file, which may be a name only, for pairs that no file holds.
+    /// A line of a file. For pairs without a file, `path` is only a name.
     pub fn new(path: impl AsRef<Path>, line: usize) -> Place {
         let path = Arc::from(path.as_ref());
         Place { path, line }
     }
 
-    /// The error of a record that cannot be used.
+    /// The error of this place's record, which cannot be used.
     pub fn error(&self, what: impl Into<String>, help: impl Into<String>) -> Error {
         Error::data(&self.path, self.line, what, help)
     }
 }
 
-/// One record, found and not yet parsed. It shares the memory of its chunk.
+/// One record before parsing. It shares the memory of its chunk.
 #[derive(Debug)]
 pub(crate) struct Raw {
     pub place: Place,
@@ -75,7 +75,7 @@ enum Record {
     Text {
         chunk: Arc<Vec<u8>>,
         span: Range<usize>,
-        /// Bytes before it on its line.
+        /// Bytes before the record on its line.
         column: usize,
     },
     #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
@@ -83,13 +83,13 @@ enum Record {
 }
 
 impl Raw {
-    /// Parses the record: text as JSON, a row from its columns. What JSON has no value for (NaN, bytes) is
-    /// marked; [`not_json`] tells.
+    /// Parses the record: a text as JSON, a row from its columns. Values that JSON cannot express (NaN, bytes)
+    /// become marks, which [`not_json`] recognizes.
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] with the place of what is not JSON or not UTF-8, or of a row whose columns do not fit
-    /// together.
+    /// [`Error::Data`] with the place of a text that is not JSON or not UTF-8, or of a row whose columns
+    /// contradict one another.
     pub fn value(&self) -> Result<Value> {
         match &self.content {
             Record::Text {
@@ -108,10 +108,10 @@ impl Raw {
 /// The records of one or several files, in order.
 #[derive(Debug)]
 pub struct Source {
-    /// As it was named, for messages.
+    /// The name that messages show.
     name: String,
     files: Vec<PathBuf>,
-    /// How many of `files` have been opened.
+    /// The number of `files` opened so far.
     opened: usize,
     current: Option<Reader>,
 }
@@ -128,8 +128,8 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if there is no such file, [`Error::File`] if a folder or pattern holds no data file or
-    /// a folder several splits.
+    /// [`Error::Io`] if there is no such file, [`Error::File`] if a folder or pattern has no data file or a
+    /// folder has several splits.
     pub fn open(spec: &Path) -> Result<Source> {
         let files = find::files(spec)?;
         Ok(Source::of(files).named(spec.display().to_string()))
@@ -158,13 +158,13 @@ impl Source {
         }
     }
 
-    /// The same under another name in messages.
+    /// The source with another name for messages.
     pub fn named(mut self, name: impl Into<String>) -> Source {
         self.name = name.into();
         self
     }
 
-    /// As it was named.
+    /// The name that messages show.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -174,13 +174,13 @@ impl Source {
         &self.files
     }
 
-    /// The next records, never none of them, of one file and of bounded size; `None` at the end.
+    /// The next chunk of records of one file, never empty and of bounded size; `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be read; [`Error::File`] if it is none of the known formats, cut off or
-    /// damaged; [`Error::Data`] with the line where an array is broken or a record is too long to be one.
-    /// A record that is found but no JSON fails when it is parsed.
+    /// [`Error::Io`] if a file cannot be read; [`Error::File`] if its format is unknown, or if it is cut off or
+    /// damaged; [`Error::Data`] with the line where an array is broken or a record is too long.
+    /// A record that is not JSON fails only when it is parsed.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<Vec<Raw>>> {
         loop {
             let chunk = match &mut self.current {

@@ -1,4 +1,4 @@
-//! JSON objects that have each key once. Of a key's two values the parser would silently take the last.
+//! Parses JSON objects and finds repeated keys, of which serde_json would silently keep the last value.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-/// A JSON value; where it is an object, its own keys were looked at.
+/// A JSON value; if it is an object, its top-level keys are all different.
 pub(super) enum Once {
     Value(Value),
-    /// An object has this key twice.
+    /// The object has this key twice.
     Twice(String),
 }
 
@@ -39,7 +39,7 @@ impl<'de> Visitor<'de> for Keys {
         f.write_str("an object")
     }
 
-    /// Reads to the end in any case: what is no JSON is the worse fault.
+    /// Reads to the end in any case, because a syntax error behind a repeated key is the worse fault.
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Once, A::Error> {
         let mut object = Map::new();
         let mut twice = None;

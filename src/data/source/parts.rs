@@ -1,4 +1,4 @@
-//! Whether files that belong together are all there, and each of them once.
+//! Checks that all files of a split are there, and each only once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{beneath, split_extension, without_packing};
 use crate::error::{Error, Result};
 
-/// One file of several that make a split: `train-00001-of-00003.parquet`.
+/// One file of a split in several files: `train-00001-of-00003.parquet`.
 pub(super) struct Shard<'a> {
     pub split: &'a str,
     number: &'a str,
@@ -14,7 +14,7 @@ pub(super) struct Shard<'a> {
 }
 
 impl<'a> Shard<'a> {
-    /// Reads a file's name without its extension.
+    /// Parses a file's name without its extension.
     pub fn read(stem: &'a str) -> Option<Shard<'a>> {
         let (before, of) = stem.rsplit_once("-of-")?;
         let (split, number) = before.rsplit_once('-')?;
@@ -25,13 +25,13 @@ impl<'a> Shard<'a> {
 
 /// The shards of one split that were found.
 struct Shards<'a> {
-    /// The name of one of them.
+    /// The name of one of the files.
     name: &'a str,
     shard: Shard<'a>,
     found: BTreeSet<usize>,
 }
 
-/// Refuses files that `spec` names if one between them is missing, or is there packed and unpacked.
+/// Refuses the files of `spec` if a shard is missing, or if a file is there both packed and unpacked.
 pub(super) fn check(spec: &Path, files: &[PathBuf]) -> Result<()> {
     each_once(spec, files)?;
     let mut splits: BTreeMap<_, Shards> = BTreeMap::new();
@@ -64,13 +64,13 @@ pub(super) fn check(spec: &Path, files: &[PathBuf]) -> Result<()> {
 }
 
 impl Shards<'_> {
-    /// The name of the first that neither was found nor lies beside the others: a pattern may leave some out.
+    /// The name of the first missing shard. One that lies in the folder is not missing: a pattern may omit it.
     fn missing(&self, folder: &Path) -> Option<String> {
         let Shard { split, number, of } = self.shard;
         let count: usize = of.parse().ok()?;
-        // Some count from 1.
+        // Some writers count from 1.
         let first = usize::from(self.found.contains(&count));
-        // A number beyond all bounds is no count of files.
+        // A larger number does not count files.
         let last = count.min(MAX_SHARDS) + first;
         let stem = |number: &str| format!("{split}-{number}-of-{of}");
         let extension = self.name.strip_prefix(&stem(number))?;
@@ -85,7 +85,7 @@ impl Shards<'_> {
 /// More files than any split has.
 const MAX_SHARDS: usize = 100_000;
 
-/// Refuses a file that is there packed and unpacked: its records would count twice.
+/// Refuses a file that is there both packed and unpacked: its records would count twice.
 fn each_once(spec: &Path, files: &[PathBuf]) -> Result<()> {
     let mut seen: HashMap<PathBuf, &Path> = HashMap::new();
     for file in files {

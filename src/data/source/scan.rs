@@ -1,9 +1,8 @@
-//! How far a JSON value reaches, by its brackets and strings alone.
+//! Finds the end of a JSON value by its brackets and strings alone.
 
-/// Bytes of the JSON value with which `text` begins, `None` if it goes on behind the end of `text`.
+/// The length in bytes of the JSON value at the start of `text`; `None` if the value continues behind `text`.
 ///
-/// The value need not be right: a parser that is given these bytes says what is wrong with them. They are
-/// never none.
+/// The value may be malformed; the parser that reads these bytes reports it. The length is never 0.
 pub(super) fn value_length(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'{' | b'[' => nested_length(text),
@@ -15,7 +14,7 @@ pub(super) fn value_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The same for a string, with both quotes.
+/// [`value_length`] for a string; both quotes count.
 pub(super) fn string_length(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
@@ -50,7 +49,7 @@ fn nested_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// True for what JSON calls white space.
+/// True for JSON's white space.
 pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }

@@ -10,7 +10,7 @@ fn text_source(text: &str) -> Source {
     Source::text(text, Path::new("d"))
 }
 
-/// All records of a source, the chunks one after another.
+/// All records of a source, over all its chunks.
 fn records(mut source: Source) -> Result<Vec<Raw>> {
     let mut all = Vec::new();
     while let Some(chunk) = source.next_chunk()? {
@@ -37,7 +37,7 @@ fn found(text: &str) -> Vec<(usize, String)> {
     found.collect()
 }
 
-/// The first error of a text, as a reader meets it that parses a chunk before it asks for the next.
+/// The first error of a text, for a reader that parses each chunk before it asks for the next.
 fn error(text: &str) -> String {
     first_error(text_source(text))
 }
@@ -98,7 +98,7 @@ fn malformed_json_is_placed_in_the_file() {
         text.starts_with("d:2: not JSON: expected ident at column 8"),
         "{text}"
     );
-    // A record that is cut off spoils no other.
+    // A record that is cut off does not affect the next one.
     let text = error("{\"a\": 1\n{\"a\": 1}");
     assert!(text.starts_with("d:1: not JSON: EOF"), "{text}");
     let text = error("[{},\n  {}, {\"a\" 1}]");
@@ -125,7 +125,7 @@ fn broken_arrays() {
     assert!(error("[{}]\n{}").starts_with("d:2: something follows"));
 }
 
-/// Records of all lengths, so that chunks end everywhere in them.
+/// Records of many lengths, so that chunk borders fall into every part of a record.
 fn many_records() -> Vec<String> {
     let count = 6000;
     let record = |at: usize| {
@@ -190,7 +190,7 @@ fn bytes_that_are_not_utf8_are_their_records_fault() {
     );
 }
 
-/// A file of this name and content in a folder of its own, and what is done with it.
+/// Writes `content` to a file called `name` in a new folder and calls `use_it` with its path.
 fn with_file<T>(name: &str, content: &[u8], use_it: impl FnOnce(&Path) -> T) -> T {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -216,7 +216,7 @@ fn zstd(content: &[u8]) -> Vec<u8> {
 fn packed_files_are_told_by_their_content() {
     let (first, second) = (b"{\"a\": 1}\n", b"{\"a\":\n 2}");
     for pack in [gzip, zstd] {
-        // As `cat` joins them; each part is packed for itself.
+        // `cat` joins compressed files like this; each part has its own header.
         let parts = [pack(first), pack(b""), pack(b"{\"a\": 2}\n")].concat();
         let read = with_file("data.txt", &parts, read).unwrap();
         assert_eq!(read.iter().map(|v| &v["a"]).collect::<Vec<_>>(), [1, 2]);
@@ -236,7 +236,7 @@ fn packed_files_are_told_by_their_content() {
         let error = with_file("a", &pack(&pack(first)), read_error);
         assert!(error.contains("is packed twice"), "{error}");
     }
-    // Of pzstd, which begins with a frame to be skipped.
+    // pzstd begins its files with a skippable frame.
     let skipped = [b"\x50\x2A\x4D\x18\x01\0\0\0x", &zstd(first)[..]].concat();
     assert_eq!(with_file("a", &skipped, self::read).unwrap().len(), 1);
 }
@@ -440,13 +440,13 @@ fn damaged_parquet_never_panics() {
         for at in (0..whole.len()).step_by(23) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x5B;
-            // Whatever it says of it.
+            // Any result is fine, except a panic.
             let _ = with_file("a.parquet", &damaged, read);
         }
     }
 }
 
-/// The next chunk can be read while the last is tokenized.
+/// One thread can read the next chunk while others tokenize the last one.
 #[test]
 fn sources_go_to_other_threads() {
     fn can_be_sent<T: Send>() {}

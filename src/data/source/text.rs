@@ -1,4 +1,4 @@
-//! A stream of JSON text → its records, a chunk at a time.
+//! Cuts a stream of JSON text into chunks of records.
 
 use std::mem;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::layout::{Cursor, Fault, Layout};
 use super::{CHUNK, Place, Raw, Record, json};
 use crate::error::{Error, Result};
 
-/// Bytes. What is longer is no record but a file of another layout, and would not fit into memory.
+/// In bytes. A longer "record" is a file of another layout, and would not fit into memory.
 const MAX_RECORD: usize = 64 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -16,21 +16,21 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 #[derive(Debug)]
 pub(super) struct Text {
     stream: Stream,
-    /// Known once the first bytes are.
+    /// The layout; `None` before the first bytes are read.
     layout: Option<Layout>,
-    /// What was read and lies behind the last record.
+    /// The text behind the last complete record.
     rest: Vec<u8>,
-    /// Where `rest` begins.
+    /// The place where `rest` begins.
     line: usize,
     column: usize,
-    /// True once the stream has no more.
+    /// True if the stream has no more text.
     ended: bool,
-    /// What is wrong behind the last record.
+    /// An error behind the last complete record.
     fault: Option<Fault>,
 }
 
 impl Text {
-    /// The text that begins with `head` and goes on in `stream`.
+    /// A text that begins with `head` and continues in `stream`.
     pub fn new(stream: Stream, head: Vec<u8>) -> Self {
         Text {
             stream,
@@ -67,8 +67,8 @@ impl Text {
         }
     }
 
-    /// Reads until there is a chunk, or twice the length of the record that did not end in it, and takes the
-    /// records from it.
+    /// Reads a chunk and takes its complete records. If the last chunk ended within a record, reads up to twice
+    /// the length of that record.
     fn read_on(&mut self) -> Result<Vec<Raw>> {
         let mut chunk = mem::take(&mut self.rest);
         let wanted = CHUNK.max(2 * chunk.len()).min(MAX_RECORD + 1);

@@ -1,11 +1,11 @@
-//! What is cut is said, and kept beside the model.
+//! Cuts are reported, and the report is kept beside the model.
 
 use serde_json::{Value, json};
 
 use super::inspected::inspect;
 use crate::sandbox::{Sandbox, jsonl};
 
-/// Prompts of 1, 4 and 4 tokens, responses of up to 5, by their ids; 0 ends a text.
+/// Prompts of 1, 4 and 4 token ids, responses of up to 5; id 0 ends a text.
 fn pairs() -> String {
     jsonl([
         json!({"prompt_ids": [9], "chosen_ids": [1, 2, 0], "rejected_ids": [3, 0]}),
@@ -44,7 +44,7 @@ fn cuts_are_said_once_for_each_data_and_kept() {
     });
     assert_eq!(kept["train"][0]["cut"], cut);
     assert_eq!(kept["eval"]["cut"], cut);
-    // It is what `inspect` gives, but for the comparison that is only made there.
+    // The file equals the output of `inspect`, except for the comparison of boundaries, which only `inspect` makes.
     let mut found = inspect(&sandbox, &format!("t.jsonl {options}")).json;
     found["train"][0]["boundary_matters"] = Value::Null;
     found["eval"]["boundary_matters"] = Value::Null;

@@ -1,10 +1,10 @@
-//! A trained model is judged and talked to as it was trained.
+//! `eval` and `generate` use a trained model with the options of its training.
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Ran, Row, Sandbox, evals, number};
 
-/// Trains the starter into `out` with nothing as it usually is.
+/// Trains the starter into `out` with unusual values of all options.
 fn train(sandbox: &Sandbox) -> Row {
     sandbox.starter("model");
     let options = r"--out out --model model --data d.jsonl --eval-data e.jsonl --max-response-tokens 5 --beta 0.2
@@ -62,7 +62,7 @@ fn eval_follows_the_run_and_flags_win() {
     ] {
         assert!(ran.stderr.contains(said), "{said}: {ran:?}");
     }
-    // A flag that says what the run says is no difference.
+    // A flag with the value of the run is not noted.
     let (same, ran) = evaluate(&sandbox, &["--beta", "0.2"]);
     assert_eq!(same, row);
     assert!(!ran.stderr.contains("is taken"), "{ran:?}");

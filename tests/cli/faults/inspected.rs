@@ -1,13 +1,13 @@
-//! What `inspect` shows of data, as a user reads it.
+//! The output of `inspect`, as a user reads it.
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// Findings that every data set may have, whatever is right or wrong with it.
+/// Findings that any data set may have, good or bad.
 const USUAL: [&str; 4] = ["tokenizer", "lone-space", "boundary", "length-bias"];
 
-/// What `inspect --json` prints, and in words what it found to be unusual.
+/// The output of `inspect --json`, and its unusual findings in words.
 #[derive(Debug)]
 pub struct Inspected {
     pub json: Value,
@@ -20,7 +20,7 @@ pub fn inspect(sandbox: &Sandbox, options: &str) -> Inspected {
     Inspected::of(sandbox.run(&format!("inspect --json {options}")))
 }
 
-/// `inspect` on these lines alone.
+/// `inspect` on a file of these lines.
 #[track_caller]
 pub fn inspect_lines(lines: &str) -> Inspected {
     let sandbox = Sandbox::new();
@@ -28,8 +28,8 @@ pub fn inspect_lines(lines: &str) -> Inspected {
     inspect(&sandbox, "x.jsonl")
 }
 
-/// Training and `inspect`, which looks at all, must both refuse these lines, naming each of these; training also
-/// the option to leave such out.
+/// Training and `inspect` must both refuse these lines and name each of `fragments`; `inspect` reads on to the end.
+/// Training must also name the option that skips such lines.
 #[track_caller]
 pub fn refuses_lines(lines: &str, fragments: &[&str]) {
     let sandbox = Sandbox::new();
@@ -59,13 +59,13 @@ impl Inspected {
         }
     }
 
-    /// The tokens' ids of one part of a pair.
+    /// The token ids of one part of a pair.
     pub fn ids(&self, pair: usize, part: &str) -> Vec<u64> {
         let tokens = self.json["examples"][pair][part].as_array().unwrap();
         tokens.iter().map(|t| t["id"].as_u64().unwrap()).collect()
     }
 
-    /// The tokens' texts of one part of a pair, one behind the other.
+    /// The token texts of one part of a pair, concatenated.
     pub fn text(&self, pair: usize, part: &str) -> String {
         let tokens = self.json["examples"][pair][part].as_array().unwrap();
         tokens.iter().map(|t| t["text"].as_str().unwrap()).collect()
@@ -80,19 +80,19 @@ impl Inspected {
         })
     }
 
-    /// What was found in the first `--data`.
+    /// The audit of the first `--data`.
     pub fn audit(&self) -> &Value {
         &self.json["train"][0]
     }
 
-    /// There must be nothing to say.
+    /// There must be no unusual finding.
     #[track_caller]
     pub fn without_notes(self) -> Inspected {
         assert_eq!(self.notes, "");
         self
     }
 
-    /// A note must name each of these.
+    /// A finding must name each of these.
     #[track_caller]
     pub fn noting(self, fragments: &[&str]) -> Inspected {
         for fragment in fragments {

@@ -1,4 +1,4 @@
-//! What is wrong is called by its name, with the ways out.
+//! Errors name the fault and the ways out.
 
 use std::fs;
 use std::path::Path;

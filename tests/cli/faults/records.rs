@@ -1,4 +1,4 @@
-//! Keys of a record that change what is asked: used or refused by name, never ignored.
+//! Keys of a record that change the prompt: used, or refused by name, and never ignored.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::sandbox::Sandbox;
 const ASKED: &str = "User: What does a frog say?\nAssistant: ";
 const SYSTEM: &str = r#""system":"You answer in one line.""#;
 
-/// A frog's pair as lists of messages, with these keys beside them.
+/// The frog's pair as lists of messages, with these keys beside them.
 fn as_messages(keys: &str) -> String {
     let said = |role: &str, text: &str| json!([{"role": role, "content": text}]);
     let record = json!({

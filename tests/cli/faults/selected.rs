@@ -1,4 +1,4 @@
-//! Which pairs are taken.
+//! The selection of pairs.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::inspected::{Inspected, inspect};
 use crate::sandbox::{Sandbox, jsonl};
 
-/// Five pairs; two ties in their scores, and the first pair again at the end.
+/// Five pairs; two of them tie in their scores, and the last repeats the first.
 fn scored() -> String {
     let rows = [
         ("a", 9.0, 1.0),
@@ -58,7 +58,7 @@ fn limits_ties_margins_and_repetitions() {
     );
 }
 
-/// How many pairs a run trains on, and how many it holds out.
+/// The numbers of pairs that a run trains on and holds out.
 #[track_caller]
 fn counts(sandbox: &Sandbox, options: &str) -> (usize, usize) {
     let ran = sandbox.train(&format!("--plan {options}")).ok();

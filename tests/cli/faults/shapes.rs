@@ -1,4 +1,4 @@
-//! Data in every wrapping and shape: the same pairs come out, and how they were read is said.
+//! Data in every packing and shape: the pairs are the same, and the report says how they were read.
 
 use std::fs;
 use std::io::Write;
@@ -51,7 +51,7 @@ fn wrappings() {
     twice.refused(&["standard input", "twice"]);
 }
 
-/// The text of each part of a record's first pair, and how it was read.
+/// The text of each part of the first pair, and the shapes that were read.
 #[track_caller]
 fn read(records: &[Value]) -> ([String; 3], Vec<String>) {
     let found = inspect_lines(&jsonl(records.iter().cloned()));
@@ -92,7 +92,7 @@ fn shapes() {
         assert_eq!(parts, [&prompt[..], chosen, rejected], "{records:?}");
         assert_eq!(shapes.len(), 1, "{shapes:?}");
     }
-    // Text without a turn boundary: the last white space before the first difference.
+    // Without a turn boundary, texts are cut at the last white space before the first difference.
     let (parts, _) =
         read(&[json!({"chosen": "The frog says croak.", "rejected": "The frog says moo."})]);
     assert!(parts[0].contains("The frog says"), "{parts:?}");

@@ -1,4 +1,4 @@
-//! A model with a chat template of its own is trained with that, and keeps it.
+//! A model with its own chat template is trained with that template, and keeps it.
 
 use serde_json::json;
 
@@ -38,7 +38,7 @@ fn conversations_are_put_into_the_models_own() {
         let found = inspect(&sandbox, "--tokenizer model x.jsonl");
         assert_eq!(found.text(0, "prompt"), TALK);
         assert!(found.text(0, "chosen").starts_with("A frog. </>\n"));
-        // A prompt as text is a user's message.
+        // A text prompt is a user message.
         let one = "<user> What does a frog say? </>\n<assistant> ";
         assert_eq!(found.text(1, "prompt"), one);
         let card = inspect(&sandbox, "--tokenizer model x.jsonl --chat-template card");
@@ -58,7 +58,7 @@ fn conversations_are_put_into_the_models_own() {
             kept == content || kept.contains(&json!(OWN).to_string()),
             "{kept}"
         );
-        // What is asked of the output is asked so, too.
+        // `generate` on the output uses the template, too.
         let asked = |options: &[&str]| {
             let args = [
                 "generate",

@@ -1,4 +1,4 @@
-//! What a model's folder says of its tokens, held to transformers and TRL.
+//! What the files of a model folder declare about its tokens, compared with transformers and TRL.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::inspected::{Inspected, inspect};
 use crate::models::{edit_config, untrained};
 use crate::sandbox::Sandbox;
 
-/// What tests/pairs/make_fixtures.py wrote; it names the versions.
+/// A list of the fixture that tests/pairs/make_fixtures.py wrote; it names the versions.
 fn fixture(list: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pairs/expected.json");
     let mut fixture: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -26,7 +26,7 @@ fn tokenizer_json(model: &Path) -> Value {
     serde_json::from_slice(&fs::read(model.join("tokenizer.json")).unwrap()).unwrap()
 }
 
-/// A folder `model` as a case of `cases` has it: another tokenizer.json and a tokenizer_config.json.
+/// Makes a folder `model` for a case of `cases`: a changed tokenizer.json and a tokenizer_config.json.
 fn changed(sandbox: &Sandbox, case: &Value) {
     let model = sandbox.starter("model");
     let mut tokenizer = tokenizer_json(&model);
@@ -40,7 +40,7 @@ fn changed(sandbox: &Sandbox, case: &Value) {
     });
 }
 
-/// A folder `model` as a case of `folders` has it: further files beside the tokenizer's.
+/// Makes a folder `model` for a case of `folders`: further files beside the tokenizer's.
 fn beside(sandbox: &Sandbox, case: &Value) {
     untrained(sandbox, "model", 1026, 32);
     let model = sandbox.path("model");
@@ -82,7 +82,7 @@ fn beside(sandbox: &Sandbox, case: &Value) {
     }
 }
 
-/// A case of `folders`: its record must become transformers' ids.
+/// The record of a case of `folders` must give transformers' ids.
 #[track_caller]
 fn matches(sandbox: &Sandbox, name: &str) -> Inspected {
     let case = case("folders", name);
@@ -152,7 +152,7 @@ fn an_end_of_text_by_another_name_needs_no_id() {
     }
 }
 
-/// The starter with its end-of-text renamed, and nothing but the tokenizer's files to say so.
+/// The starter with a renamed end-of-text, which only the tokenizer's files declare.
 #[test]
 fn generation_stops_at_an_end_of_text_by_another_name() {
     let sandbox = Sandbox::new();
@@ -178,7 +178,7 @@ fn generation_stops_at_an_end_of_text_by_another_name() {
         edit_config(&model, |config| drop(config.remove("eos_token_id")));
         assert_eq!(answer("model"), expected);
     }
-    // And at each id of generation_config.json's list, here the full stop.
+    // Generation also stops at each id in the list of generation_config.json, here the full stop.
     sandbox.write(
         "model/generation_config.json",
         r#"{"eos_token_id": [0, 14]}"#,
@@ -245,7 +245,7 @@ fn a_begin_token_is_before_the_prompt_in_training_and_in_generation() {
     );
     assert_eq!(with.ids(0, "chosen"), without.ids(0, "chosen"));
 
-    // One position is the begin token's, so that much less is left for the answer.
+    // The begin token takes one position, so the answer has one less.
     sandbox.starter("plain");
     let fits = |model: &str, words: usize| {
         let prompt = " a".repeat(words);
@@ -279,7 +279,7 @@ fn special_tokens_typed_in_data_are_text_unless_told_otherwise() {
     found.noting(&["special token", "--allow-special-tokens"]);
 
     let allowed = inspect(&sandbox, "--tokenizer model x.jsonl --allow-special-tokens");
-    // 1025 ends the message, too.
+    // 1025 also ends the message.
     let ids = allowed.ids(0, "prompt");
     assert_eq!(ids.iter().filter(|&&id| id == 1025).count(), 2, "{ids:?}");
     let asked = |options: &str| {

@@ -1,4 +1,4 @@
-//! Ten steps beside a plain AdamW in f64.
+//! Ten steps of AdamW against a plain AdamW in f64.
 
 use gpt2_dpo::ops::grad_norm::{Norm, Scaling};
 use gpt2_dpo::ops::{adamw, grad_norm};
@@ -7,7 +7,7 @@ use super::{Twin, assert_close};
 
 const COUNT: usize = 37;
 
-/// A parameter with random contents, zero moments, and what they hold.
+/// A parameter with random values and zero moments, and its values.
 fn slot(t: &mut Twin) -> (adamw::Slot, Vec<f64>) {
     let parameter = t.random(COUNT, 1.0);
     let slot = adamw::Slot {
@@ -20,7 +20,7 @@ fn slot(t: &mut Twin) -> (adamw::Slot, Vec<f64>) {
     (slot, parameter)
 }
 
-/// A large rate and decay, so that ten steps show in the parameter's leading digits.
+/// A large learning rate and decay, so that ten steps change the parameter's leading digits.
 const SETTINGS: adamw::Settings = adamw::Settings {
     learning_rate: 0.05,
     weight_decay: 0.1,
@@ -100,8 +100,8 @@ fn takes_no_step_when_broken() {
     assert_eq!(t.read(slot.second), moment);
 }
 
-/// With a moving loss scale the device counts the steps and leaves out those that are not taken: what is
-/// left is what the steps alone would have done with their numbers counted here.
+/// With a moving loss scale the device counts the steps and skips some. The result equals that of the taken steps
+/// alone, with step numbers counted here.
 #[test]
 fn steps_that_are_not_taken_do_not_count() {
     let gradients: Vec<Vec<f64>> = {

@@ -1,18 +1,18 @@
-//! The shared-prefix mask over two pairs; queries, keys and values apart.
+//! The shared-prefix mask over two pairs, with gradients of queries, keys and values.
 
 use gpt2_dpo::batch::{Span, Tile};
 use gpt2_dpo::ops::attention;
 
 use super::{Twin, assert_close, assert_gradients, dot};
 
-/// Rows of prompt, chosen and rejected response of two pairs; the chosen response of the second pair
-/// has one token and thus no row.
+/// Rows of prompt, chosen and rejected response of two pairs. The chosen response of the second pair has one
+/// token and thus no row.
 const PAIRS: [[usize; 3]; 2] = [[3, 2, 4], [2, 0, 3]];
 const HEADS: usize = 2;
 const HEAD_DIM: usize = 3;
 
-/// Output `[rows, C]` and log Σ exp of the scores `[rows, H]`, by the mask's meaning: a row sees the
-/// rows of its own pair up to itself that are prompt or on its own side.
+/// The output `[rows, C]` and the log-sum-exp of the scores `[rows, H]` by the definition of the mask: a row
+/// attends to the rows of its own pair, up to itself, that are prompt or on its own side.
 fn formula([q, k, v]: [&[f64]; 3]) -> (Vec<f64>, Vec<f64>) {
     let mut labels = Vec::new(); // (pair, side) of each row, side 0 being the prompt
     for (pair, rows) in PAIRS.iter().enumerate() {
@@ -78,7 +78,7 @@ fn forward_and_gradients() {
     };
     attention::forward(&mut t.rec, &forward, shape(&all));
     attention::backward(&mut t.rec, &op, shape(&all));
-    // As in generation: one query row, the keys and values of all before it.
+    // As in generation: one query row attends to all rows before it.
     let last_row = attention::Forward {
         tiles: t.words(&last),
         y: t.output(width),

@@ -1,4 +1,4 @@
-//! The sums and the copy; nothing is differentiated.
+//! The multiply-add sums and the copy, which have no gradients.
 
 use gpt2_dpo::ops::ceiling::{self, LANES, Sums};
 
@@ -13,7 +13,7 @@ fn the_sums_are_the_recurrence() {
     let rounds = 3;
     ceiling::multiply_add(&mut t.rec, (x_buffer, y), Sums::Sixteen, 1, rounds);
     t.run();
-    // s after k steps is mᵏ s + n (mᵏ − 1) / (m − 1), four steps a round.
+    // s after k steps is mᵏ s + n (mᵏ − 1) / (m − 1), with four steps a round.
     let after = |start: f64, m: f64, n: f64| {
         let power = m.powi(4 * rounds as i32);
         power * start + n * (power - 1.0) / (m - 1.0)

@@ -1,4 +1,4 @@
-//! The loss of pairs near the reference, at it and far from it.
+//! The loss of pairs at the reference, near it and far from it.
 
 use gpt2_dpo::ops::dpo;
 use gpt2_dpo::ops::grad_norm::Norm;
@@ -7,7 +7,7 @@ use super::{Twin, assert_close, assert_gradients};
 
 type Metrics = [f64; dpo::METRICS];
 
-/// Head rows of pairs with these (chosen, rejected) lengths: start, middle, end.
+/// The head rows of pairs with these (chosen, rejected) lengths: start, middle, end.
 pub fn pair_table(lengths: &[[usize; 2]]) -> Vec<[u32; 3]> {
     let mut end = 0;
     let mut table = Vec::new();
@@ -18,7 +18,7 @@ pub fn pair_table(lengths: &[[usize; 2]]) -> Vec<[u32; 3]> {
     table
 }
 
-/// The two responses' numbers of a pair.
+/// A pair's values, for each of its two responses.
 pub fn sides(values: &[f64], pair: [u32; 3]) -> [&[f64]; 2] {
     let [start, middle, end] = pair.map(|r| r as usize);
     [&values[start..middle], &values[middle..end]]
@@ -31,14 +31,14 @@ fn formula(lengths: &[[usize; 2]], logps: &[f64], references: &[f64], beta: f64)
         let reference = sides(references, pair).map(|side| side.iter().sum::<f64>());
         let rewards = [0, 1].map(|s| beta * (policy[s] - reference[s]));
         let margin = rewards[0] - rewards[1];
-        // log1p: at margin 30 σ is 1 − 1e-13, and 1 + e would have lost its digits even in f64.
+        // log1p: at margin 30, σ is 1 − 1e-13, and 1 + e loses its digits even in f64.
         let loss = (-margin).exp().ln_1p();
         [loss, margin, rewards[0], rewards[1], policy[0], policy[1]]
     };
     pair_table(lengths).iter().map(metrics).collect()
 }
 
-/// Metrics and gradient, pair after pair as chunks of one.
+/// Metrics and gradient of the twin, in chunks of one pair.
 fn twin(
     lengths: &[[usize; 2]],
     logps: &[f64],
@@ -49,7 +49,7 @@ fn twin(
     scaled_twin(lengths, logps, references, [beta, scale], 1.0)
 }
 
-/// The same with a loss scale.
+/// [`twin`] with a loss scale.
 fn scaled_twin(
     lengths: &[[usize; 2]],
     logps: &[f64],
@@ -98,10 +98,10 @@ fn forward_and_gradients() {
     assert_gradients(losses, [&logps], &[scale; 3], [("drows", drows)]);
 }
 
-/// A power of two, so that no product rounds.
+/// A power of two, so that products with it are exact.
 const BETA: f64 = 0.125;
 
-/// One pair whose margin is exactly `margin` (a multiple of 3 / 8): reference and policy log-probs.
+/// The reference and policy log-probs of one pair whose margin is exactly `margin` (a multiple of 3 / 8).
 fn pair_with_margin(margin: f64) -> ([f64; 5], [f64; 5]) {
     let references = [-1.0, -0.25, -3.5, -2.0, -0.5];
     let gain = margin / 2.0 / BETA;
@@ -123,7 +123,7 @@ fn far_from_the_reference() {
         let loss = |[logps]: [&[f64]; 1]| vec![formula(&lengths, logps, &references, BETA)[0][0]];
         assert_gradients(loss, [&logps], &[1.0], [("drows", drows)]);
     }
-    // So far out that exp(300) would overflow f32: the loss is 0 or the line -margin.
+    // So far from the reference that exp(300) overflows f32: the loss is 0, or the line -margin.
     for (margin, loss, slope) in [(300.0, 0.0, 0.0), (-300.0, 300.0, BETA)] {
         let (references, logps) = pair_with_margin(margin);
         let (metrics, drows) = twin(&lengths, &logps, &references, BETA, 1.0);
@@ -181,7 +181,7 @@ fn swapped_flips_the_margin() {
         back[0][1..],
         [-margin, rejected, chosen, rejected_logp, chosen_logp]
     );
-    // -log σ(-z) = -log σ(z) + z, and the slopes of the two sum to β.
+    // -log σ(-z) = -log σ(z) + z, and the two slopes add up to β.
     assert_close("loss", &[back[0][0]], &[there[0][0] + margin]);
     assert_close("slopes", &[drows[8] + back_drows[8]], &[beta]);
 }

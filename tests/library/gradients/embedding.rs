@@ -1,4 +1,4 @@
-//! Rows of both tables: each used once, several times and never.
+//! Rows of both tables that are used once, several times and never.
 
 use gpt2_dpo::batch::{Sides, Stream};
 use gpt2_dpo::data::Example;

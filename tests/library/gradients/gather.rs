@@ -1,4 +1,4 @@
-//! Rows taken never, once and twice, chunk by chunk.
+//! Rows that are taken never, once and twice, in chunks.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Norm and clip factor, the watch for what is not finite, and how the loss scale moves.
+//! Norm and clip factor, the detection of numbers that are not finite, and the moves of the loss scale.
 
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::ops::grad_norm::{self, Norm, Scaling};
@@ -7,12 +7,12 @@ use super::{Twin, assert_close};
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 
-/// Sums the gradients' squares into `norm`, and gives norm, clip factor, broken.
+/// Sums the gradients' squares into `norm`; returns norm, clip factor and the broken flag.
 fn twin(t: &mut Twin, gradients: &[Vec<f64>], norm: Buffer, max_norm: f32) -> Vec<f64> {
     scaled_twin(t, gradients, norm, max_norm, None)
 }
 
-/// The same with a loss scale that moves, and gives all of `norm`.
+/// [`twin`] with a moving loss scale; returns all fields of `norm`.
 fn scaled_twin(
     t: &mut Twin,
     gradients: &[Vec<f64>],
@@ -43,7 +43,7 @@ fn norm_and_clip_factor() {
             let fresh = t.words(&Norm::new(1.0).floats());
             let ours = twin(&mut t, &gradients, fresh, max_norm);
             let norm = gradients.concat().iter().map(|g| g * g).sum::<f64>().sqrt();
-            // As torch.nn.utils.clip_grad_norm_ has it; 0 switches clipping off.
+            // The definition of torch.nn.utils.clip_grad_norm_; 0 switches clipping off.
             let clip = match f64::from(max_norm) {
                 0.0 => 1.0,
                 max_norm => (max_norm / (norm + 1e-6)).min(1.0),
@@ -80,7 +80,7 @@ fn finds_every_nan_and_infinity_and_remembers() {
     }
 }
 
-/// What [`grad_norm::finish`] leaves after a gradient of one element.
+/// The state after [`grad_norm::finish`] on a gradient of one element.
 fn step(t: &mut Twin, norm: Buffer, gradient: f64, scaling: Scaling) -> Norm {
     let all = scaled_twin(t, &[vec![gradient]], norm, 1.0, Some(scaling));
     let all: [f64; grad_norm::NORM] = all.try_into().unwrap();

@@ -1,4 +1,4 @@
-//! The vocabulary whole and in shards with padding, the head rows whole and in chunks.
+//! The vocabulary whole and in padded shards, the head rows whole and in chunks.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use gpt2_dpo::ops::head;
 
 use super::{Twin, assert_close, assert_gradients, dot};
 
-/// What [`twin`] gives: log-probs, and the gradients of x, of wte's real rows and of its padding.
+/// The results of [`twin`]: log-probs, and the gradients of x, of wte's real rows and of its padding.
 struct Head {
     logps: Vec<f64>,
     dx: Vec<f64>,
@@ -14,7 +14,7 @@ struct Head {
     dpadding: Vec<f64>,
 }
 
-/// Head rows in chunks from cut to cut, the vocabulary in `shards` (real rows, rows with the padding).
+/// Runs the head rows in chunks between `cuts`, with the vocabulary in `shards` (real rows, rows with padding).
 fn twin(
     [x, wte, drows]: [&[f64]; 3],
     targets: &[u32],
@@ -108,7 +108,7 @@ fn forward_and_gradients() {
 
 #[test]
 fn with_logits_far_apart() {
-    // Logits -1e4, 5e3, 1e4: the third token takes all, whichever shard comes last.
+    // Logits -1e4, 5e3, 1e4: the third token has all the probability, whichever shard comes last.
     for shards in [vec![(0..1, 1), (1..3, 2)], vec![(0..3, 3)]] {
         let inputs = [&[1e4, 1e4][..], &[-1.0, 0.5, 1.0], &[1.0, 1.0]];
         let head = twin(inputs, &[0, 2], &[0, 2], &shards);

@@ -1,4 +1,4 @@
-//! Rows of random numbers, and one of equal numbers, whose variance is 0.
+//! Rows of random numbers, and a row of equal numbers, whose variance is 0.
 
 use gpt2_dpo::ops::layernorm;
 
@@ -19,7 +19,7 @@ fn formula(width: usize) -> impl Fn([&[f64]; 3]) -> Vec<f64> {
     }
 }
 
-/// Output and gradients of input, gain and shift.
+/// The output, and the gradients of input, gain and shift.
 fn twin(
     t: &mut Twin,
     [x, gain, shift]: [&[f64]; 3],

@@ -1,11 +1,11 @@
-//! The weight in one piece and in two row shards, input gradients written and added to; a residual
-//! added, and GELU before and behind.
+//! A weight in one piece and in two row shards; input gradients written and accumulated; an added residual; and
+//! GELU before and behind the product.
 
 use gpt2_dpo::ops::linear;
 
 use super::{Twin, assert_close, assert_gradients, dot};
 
-/// GPT-2's, with tanh.
+/// GPT-2's GELU, with tanh.
 fn gelu(x: f64) -> f64 {
     let root = (2.0 / std::f64::consts::PI).sqrt();
     0.5 * x * (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh())
@@ -81,7 +81,7 @@ fn forward_and_gradients() {
     }
 }
 
-/// y = residual + x · w + bias, and gelu of the same without the residual.
+/// y = residual + x · w + bias; and GELU of x · w + bias.
 #[test]
 fn residual_and_gelu() {
     let (rows, ins, outs) = (5, 7, 3);
@@ -125,7 +125,7 @@ fn residual_and_gelu() {
     assert_close("activated", &t.read(activated), &of_gelu);
 }
 
-/// The gradient of GELU's input, where its output is a layer's input.
+/// The gradient of GELU's input, where GELU's output is the input of a layer.
 #[test]
 fn gradient_through_gelu() {
     let (rows, ins, outs) = (5, 7, 3);
@@ -154,7 +154,7 @@ fn gradient_through_gelu() {
     assert_gradients(formula, [&wide], &dy, [("dwide", t.read(dwide))]);
 }
 
-/// A layer of one row and one weight of 1: dy · gelu'(wide), far out too, where x³ is large.
+/// A layer with one row and a weight of 1 gives dy · gelu'(wide), also far out, where x³ is large.
 #[test]
 fn gelu_far_out_is_the_identity_or_nothing() {
     for (wide, value, slope) in [

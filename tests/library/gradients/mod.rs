@@ -24,15 +24,15 @@ use gpt2_dpo::recording::Recording;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// The most that a twin may be away from the formula, or a gradient from the differences, whose own
-/// error is near 1e-9, in relative L2: a few roundings of f32, which are 6e-8 each.
+/// The largest relative L2 distance of a twin from the formula, and of a gradient from the differences, whose own
+/// error is near 1e-9: a few roundings of f32, which are 6e-8 each.
 const BOUND: f64 = 5e-7;
-/// Step of the central differences, for numbers around 1.
+/// The step of the central differences, for numbers around 1.
 const STEP: f64 = 1e-6;
-/// What a gradient that is added to holds before.
+/// The value of an accumulated gradient's elements beforehand.
 const START: f64 = 0.5;
 
-/// The CPU engine and the steps for it. Numbers go in and come out as f64.
+/// The CPU engine and a recording for it. Numbers go in and come out as f64.
 struct Twin {
     engine: CpuEngine,
     rec: Recording,
@@ -48,7 +48,7 @@ impl Twin {
         }
     }
 
-    /// Numbers uniform in ±`amplitude` that f32 has exactly: twin and formula see the same ones.
+    /// Numbers uniform in ±`amplitude` and exact in f32, so that twin and formula get the same ones.
     fn random(&mut self, count: usize, amplitude: f64) -> Vec<f64> {
         let mut unit = || f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
         (0..count)
@@ -66,12 +66,12 @@ impl Twin {
         self.words(&data)
     }
 
-    /// A buffer that must be written: NaN before.
+    /// A buffer of NaNs, which the op must overwrite.
     fn output(&mut self, count: usize) -> Buffer {
         self.input(&vec![f64::NAN; count])
     }
 
-    /// A buffer that is added to, for [`Twin::added`].
+    /// A buffer that the op adds to, for [`Twin::added`].
     fn sum(&mut self, count: usize) -> Buffer {
         self.input(&vec![START; count])
     }
@@ -87,13 +87,13 @@ impl Twin {
         data.into_iter().map(f64::from).collect()
     }
 
-    /// What was added to a buffer from [`Twin::sum`].
+    /// The numbers that were added to a buffer from [`Twin::sum`].
     fn added(&mut self, buffer: Buffer) -> Vec<f64> {
         self.read(buffer).into_iter().map(|v| v - START).collect()
     }
 }
 
-/// Compares by relative L2. NaN fails, and so does a reference of zeros, which is no test of anything.
+/// Compares by relative L2. A NaN fails, and so does a reference of zeros, which would test nothing.
 #[track_caller]
 fn assert_close(what: &str, ours: &[f64], reference: &[f64]) {
     assert_eq!(ours.len(), reference.len(), "{what}: length");
@@ -108,7 +108,7 @@ fn assert_close(what: &str, ours: &[f64], reference: &[f64]) {
     assert!(distance <= BOUND, "{what}: {distance:.1e}");
 }
 
-/// Holds the gradient of each input to the central differences of L = Σ dy · formula(inputs).
+/// Compares the gradient of each input with the central differences of L = Σ dy · formula(inputs).
 #[track_caller]
 fn assert_gradients<const K: usize>(
     formula: impl Fn([&[f64]; K]) -> Vec<f64>,

@@ -1,4 +1,4 @@
-//! The mean over the chosen tokens; the rejected ones have no say.
+//! The mean over the chosen tokens; the rejected tokens do not count.
 
 use gpt2_dpo::ops::grad_norm::Norm;
 use gpt2_dpo::ops::{dpo, sft};

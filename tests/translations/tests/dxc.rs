@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hassle_rs::{Dxc, DxcCompiler, DxcLibrary};
 
-/// As wgpu-hal calls it.
+/// The arguments that wgpu-hal passes.
 const ARGUMENTS: [&str; 4] = ["-HV", "2018", "-no-warnings", "-Ges"];
 
 #[test]
@@ -19,7 +19,7 @@ fn compiles_every_file() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("translations/hlsl");
     let (mut shaders, mut same) = (BTreeMap::new(), 0);
     for version in entries(&folder) {
-        // DXC begins with 6.0; what is written for 5.1 it takes as that.
+        // DXC's oldest model is 6.0; it also compiles the files written for 5.1.
         let model = version.file_name().unwrap().to_str().unwrap();
         let profile = format!("cs_{}", if model == "5_1" { "6_0" } else { model });
         for file in entries(&version) {

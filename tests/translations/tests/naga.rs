@@ -1,6 +1,6 @@
-//! Every shader of the registry in every language that wgpu hands to a driver, written with the options
-//! that wgpu-hal takes, into `target/translations`, where `scripts/check_shaders` sends them through
-//! compilers. A file is `OP.VARIANT.ENTRY.MODE.EXTENSION`; the two modes are how the engine opens devices.
+//! Writes every shader of the registry in every language that wgpu hands to a driver, with wgpu-hal's options,
+//! into `target/translations`, where `scripts/check_shaders` compiles the files. A file is named
+//! `OP.VARIANT.ENTRY.MODE.EXTENSION`; the two modes are those in which the engine opens devices.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,17 +15,17 @@ use naga::{
 };
 use translations::Kernel;
 
-/// What a device opened for matrix units is asked for: `MATRIX_UNITS` of src/gpu/device.rs.
+/// The capabilities of a device opened for matrix units: `MATRIX_UNITS` of src/gpu/device.rs.
 const MATRIX_UNITS: Capabilities = Capabilities::COOPERATIVE_MATRIX
     .union(Capabilities::SHADER_FLOAT16)
     .union(Capabilities::SUBGROUP);
 
-/// A graphics API by what its devices can be asked for.
+/// A graphics API and what its devices offer.
 struct Api {
     name: &'static str,
-    /// Of [`MATRIX_UNITS`], in wgpu 30.
+    /// The part of [`MATRIX_UNITS`] that wgpu 30 offers.
     offers: Capabilities,
-    /// The sides of matrices that its language has.
+    /// The matrix sizes of the API's shading language.
     sides: &'static [CooperativeSize],
 }
 
@@ -81,7 +81,7 @@ fn validate(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, S
         .map_err(|e| format!("{:?}", e.into_inner()))
 }
 
-/// The sides of the matrices that it gives to matrix units.
+/// The sizes of the matrices that a module gives to matrix units.
 fn sides(module: &Module) -> BTreeSet<CooperativeSize> {
     let sides = module.types.iter().filter_map(|(_, ty)| match ty.inner {
         TypeInner::CooperativeMatrix { columns, rows, .. } => Some([columns, rows]),
@@ -90,13 +90,13 @@ fn sides(module: &Module) -> BTreeSet<CooperativeSize> {
     sides.flatten().collect()
 }
 
-/// The rule of what is for an API: what keeps to f32 is for all, the rest where the matrices are.
+/// True if a kernel is meant for an API: f32 kernels for all, the others where their matrix sizes exist.
 fn is_for(api: &Api, kernel: &Kernel, module: &Module) -> bool {
     !kernel.mixed || sides(module).iter().all(|side| api.sides.contains(side))
 }
 
-/// Every shader is valid with what each API that it is for can be asked for, and no more; and those that
-/// are kept from one for want of matrix units are not valid there.
+/// Every shader is valid with the capabilities of each API that it is meant for, and needs no others. A shader
+/// that an API cannot run for want of matrix units is not valid there.
 #[test]
 fn valid_where_they_run() {
     for kernel in &kernels() {
@@ -114,8 +114,8 @@ fn valid_where_they_run() {
     }
 }
 
-/// FXC, which compiles for DX12 where there is no DXC, unrolls every loop around a write to a vector's component
-/// by a variable index, and gives up. No compiler that runs here does, so the rule is held here.
+/// FXC compiles for DX12 where there is no DXC. It unrolls every loop around a write to a vector component with a
+/// variable index, and gives up. No compiler in these tests does that, so this test holds the rule.
 #[test]
 fn no_component_is_written_by_a_variable_index() {
     for kernel in &kernels() {
@@ -147,7 +147,7 @@ fn no_component_is_written_by_a_variable_index() {
     }
 }
 
-/// What a block stores to.
+/// The pointers of all stores in a block.
 fn stores_of(block: &Block, found: &mut Vec<Handle<Expression>>) {
     for statement in block {
         match statement {
@@ -171,12 +171,12 @@ fn stores_of(block: &Block, found: &mut Vec<Handle<Expression>>) {
     }
 }
 
-/// One entry point, ready to be written.
+/// One entry point, ready for a writer.
 struct Shader<'a> {
     kernel: &'a Kernel,
     module: Cow<'a, Module>,
     info: Cow<'a, ModuleInfo>,
-    /// With runtime checks and zeroed workgroup memory, or without either.
+    /// True: with runtime checks and zeroed workgroup memory. False: without either.
     checked: bool,
 }
 
@@ -189,7 +189,7 @@ impl Shader<'_> {
         self.kernel.workgroup
     }
 
-    /// What the engine binds: the uniform, then the storage buffers, true if written.
+    /// The engine's bindings: the uniform (`None`), then the storage buffers (true if written).
     fn bindings(&self) -> Vec<(ResourceBinding, Option<bool>)> {
         let at = |binding| ResourceBinding { group: 0, binding };
         let storage = self.kernel.storage.iter();
@@ -262,7 +262,7 @@ fn translate<V>(
     println!("{language}: {} entry points left out", left_out.len());
 }
 
-/// The versions of Vulkan, and the SPIR-V that wgpu-hal writes for each.
+/// The versions of Vulkan, each with the SPIR-V version that wgpu-hal writes for it.
 const SPIRV: [(&str, (u8, u8)); 4] = [
     ("vulkan1.0", (1, 0)),
     ("vulkan1.1", (1, 3)),
@@ -270,8 +270,8 @@ const SPIRV: [(&str, (u8, u8)); 4] = [
     ("vulkan1.3", (1, 6)),
 ];
 
-/// For matrix units Vulkan is 1.1 or later, with their extensions, and the files lie apart: not every
-/// validator knows them.
+/// Matrix units need Vulkan 1.1 or later and its extensions. Their files have folders of their own, because some
+/// validators do not know them.
 const SPIRV_MATRIX: [(&str, (u8, u8)); 3] = [
     ("matrix-vulkan1.1", (1, 3)),
     ("matrix-vulkan1.2", (1, 5)),
@@ -335,7 +335,7 @@ fn spirv() {
     });
 }
 
-/// The name of the one compute entry point of a SPIR-V module, and its workgroup's size.
+/// The name and the workgroup size of a SPIR-V module's only compute entry point.
 fn declared(words: &[u32]) -> (String, [u32; 3]) {
     const ENTRY_POINT: u32 = 15;
     const GL_COMPUTE: u32 = 5;
@@ -360,7 +360,7 @@ fn declared(words: &[u32]) -> (String, [u32; 3]) {
     (entries.remove(0), sizes[0])
 }
 
-/// The name that the entry point got: naga adds an underscore to what ends in a digit, or is a keyword.
+/// The name of the entry point in the output: naga appends `_` to keywords and to names that end in a digit.
 fn renamed<E: std::fmt::Debug>(shader: &Shader, names: &[Result<String, E>]) -> String {
     let [Ok(name)] = names else {
         panic!("{names:?}");
@@ -369,13 +369,13 @@ fn renamed<E: std::fmt::Debug>(shader: &Shader, names: &[Result<String, E>]) -> 
     name.clone()
 }
 
-/// wgpu writes 5.1 for FXC, and for DXC the newest model that compiler and driver both have.
+/// wgpu writes model 5.1 for FXC, and for DXC the newest model that compiler and driver share.
 #[test]
 fn hlsl() {
     use hlsl::ShaderModel::{V5_1, V6_0, V6_6};
     let versions = |_: &Kernel| [V5_1, V6_0, V6_6].map(|v| (v.to_str(), v)).to_vec();
     translate(&DX12, "hlsl", "hlsl", versions, |shader, &shader_model| {
-        // Registers count up for each kind: the uniform b0, what is read t0, t1, …, what is written u0, …
+        // Registers count up for each kind: the uniform is b0, read buffers are t0, t1, …, written ones u0, …
         let mut next = BTreeMap::new();
         let mut binding_map = hlsl::BindingMap::default();
         for (at, kind) in shader.bindings() {
@@ -416,7 +416,7 @@ fn hlsl() {
     });
 }
 
-/// The oldest Metal language that has matrix units, and the newest that wgpu asks for.
+/// The oldest Metal language version with matrix units, and the newest that wgpu requests.
 #[test]
 fn msl() {
     let versions = |_: &Kernel| vec![("2.3", (2, 3)), ("4.0", (4, 0))];
@@ -460,8 +460,8 @@ fn msl() {
     });
 }
 
-/// The program does not ask wgpu for GL; that its shaders need nothing that GL lacks shows how plain
-/// they are.
+/// The program does not use wgpu's GL backend. Shaders that GL can run as well are simple ones, which this test
+/// keeps them.
 #[test]
 fn glsl() {
     let versions = |_: &Kernel| vec![("310es", glsl::Version::new_gles(310))];
@@ -485,7 +485,7 @@ fn glsl() {
             entry_point: shader.entry(),
             multiview: None,
         };
-        // wgpu leaves bounds to GL.
+        // wgpu leaves bounds checks to GL.
         let bounds = BoundsCheckPolicies::default();
         let mut text = String::new();
         let (module, info) = (&shader.module, &shader.info);
@@ -501,8 +501,8 @@ fn glsl() {
     });
 }
 
-/// The texts themselves, for the browser's compiler: whole files, as a device gets them. What is for
-/// matrix units uses naga's own extension, and lies apart.
+/// The joined WGSL texts as a device gets them, for the browser's compiler. Texts for matrix units use naga's own
+/// extension and have a folder of their own.
 #[test]
 fn wgsl() {
     let _ = std::fs::remove_dir_all(folder("wgsl"));

@@ -1,4 +1,4 @@
-//! What changes the prompt is used or refused by its key.
+//! A key that changes the prompt is used, or refused by name.
 
 use super::*;
 use Role::{Assistant, System, User};
@@ -73,7 +73,7 @@ fn history_comes_before_the_last_turn() {
             text(),
             lists(json!("p"), &[user("p")]),
             lists(json!([user("p")]), &[]),
-            // The lists have it already.
+            // The lists contain the history already.
             lists(json!(null), &[user("h"), assistant("a"), user("p")]),
         ] {
             let value = with(record, json!({"history": history}));
@@ -109,7 +109,7 @@ fn a_history_without_a_prompt_is_the_conversation() {
     let answers = json!({"chosen": "c", "rejected": "r"});
     let value = with(answers.clone(), json!({"history": "p"}));
     assert_eq!(conversation(value), [Message::user("p")]);
-    // HelpSteer3 has it under `context`.
+    // HelpSteer3 keeps the turns under `context`.
     let turns = [user("h"), assistant("a"), user("p")];
     let value = with(answers, json!({"context": turns}));
     let expected = [said(User, "h"), said(Assistant, "a"), said(User, "p")];
@@ -144,7 +144,7 @@ fn an_input_stands_behind_the_prompt_on_its_own_line() {
         error(value),
         "`prompt` is a list of messages, and `input` stands beside it: \"x\""
     );
-    // Behind the prompt it must be in the lists, too.
+    // An input becomes part of the prompt, so the lists must contain it, too.
     let value = with(lists(json!("p"), &[user("p")]), json!({"input": "x"}));
     assert_eq!(
         error(value),
@@ -208,7 +208,7 @@ fn messages_beside_a_pair_must_repeat_it() {
     assert_eq!(conversation(record(json!([user("p")]))), p);
     let value = with(text(), json!({"messages": [user("p"), assistant("c")]}));
     assert_eq!(conversation(value), p);
-    // A system message that only they have.
+    // Only `messages` has a system message.
     assert_eq!(
         conversation(record(json!([system("s"), user("p"), assistant("c")]))),
         [said(System, "s"), Message::user("p")]

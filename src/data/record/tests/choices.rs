@@ -1,4 +1,4 @@
-//! Several answers, of which the record says how good they are; and scores beside a pair.
+//! Several answers with scores or a verdict, and scores beside a pair.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn assert_chooses(record: &Record, chosen: &str, rejected: &str) {
 
 #[test]
 fn scored_completions_are_best_against_worst() {
-    // UltraFeedback as its authors publish it.
+    // UltraFeedback, in its authors' format.
     let item = |response: &str, score: f64| json!({"response": response, "overall_score": score, "fine-grained_score": 1, "model": "m"});
     let record = read(json!({
         "instruction": "p", "source": "evol", "models": ["m"],
@@ -207,7 +207,7 @@ fn scores_are_read_where_they_are_wanted() {
         1.5
     );
     assert_eq!(scores(json!({})).unwrap(), None);
-    // Unread it may be anything.
+    // Scores that are not read may hold anything.
     let others = json!({"score_chosen": "NaN", "score_rejected": 1});
     assert_eq!(read(with(text(), others.clone())).scores, None);
     assert_eq!(

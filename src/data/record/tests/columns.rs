@@ -48,7 +48,7 @@ fn sides_can_be_swapped() {
 
 #[test]
 fn a_key_that_has_been_given_a_part_has_no_other() {
-    // `input` is the prompt, not what stands behind it.
+    // `input` is the prompt here, not a text behind the prompt.
     let value = json!({"instruction": "i", "input": "p", "chosen": "c", "rejected": "r"});
     let record = Record::read(value, &reading("prompt=input")).unwrap();
     assert_eq!(record.ignored, ["instruction"]);

@@ -1,4 +1,4 @@
-//! What a message may hold.
+//! The accepted contents of a message.
 
 use super::*;
 

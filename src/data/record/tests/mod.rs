@@ -15,7 +15,7 @@ mod trl;
 mod wrapped;
 mod written;
 
-/// A pair as its record has it.
+/// A pair as its record holds it.
 #[derive(Debug, PartialEq)]
 struct Pair {
     conversation: Vec<Message>,
@@ -75,13 +75,13 @@ fn assistant(content: &str) -> Value {
     json!({"role": "assistant", "content": content})
 }
 
-/// A pair of lists that begin with the same messages.
+/// A pair whose two lists begin with the same messages.
 fn lists(prompt: Value, before: &[Value]) -> Value {
     let list = |answer| [before, &[assistant(answer)]].concat();
     json!({"prompt": prompt, "chosen": list("c"), "rejected": list("r")})
 }
 
-/// `record` with more keys.
+/// `record` with the keys of `others` added.
 fn with(mut record: Value, others: Value) -> Value {
     for (key, value) in others.as_object().unwrap() {
         record[key] = value.clone();

@@ -165,7 +165,7 @@ fn a_prompt_must_be_what_the_lists_begin_with() {
          `.columns` prompt="
     );
     for (prompt, before) in [
-        // A part of the rendering, or more than it.
+        // The prompt renders only a part of the messages, or more than them.
         (
             "Human: p Assistant: a",
             &[user("p"), assistant("a"), user("q")][..],
@@ -257,7 +257,7 @@ fn transcripts_must_share_their_earlier_turns() {
     let ends = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye";
     let what = error(json!({"chosen": ends, "rejected": hh("Hello.", "r")}));
     assert_eq!(what, "`chosen` goes on after its last assistant message");
-    // With a prompt, text is text.
+    // Beside a prompt, an answer is never read as a transcript.
     let pair = pair(with(text(), json!({"chosen": "User: a\nAssistant: b"})));
     assert_eq!(pair.chosen, "User: a\nAssistant: b");
 }
@@ -276,7 +276,7 @@ fn a_prompt_as_a_transcript() {
         said(Role::User, "Bye"),
     ];
     assert_eq!(pair_of(record.content).conversation, expected);
-    // One that does not end before an answer is text.
+    // A text that does not end where the assistant is to speak is no transcript.
     let open = "Human: Hi\n\nAssistant: Hello.";
     let value = with(text(), json!({"prompt": open}));
     assert_eq!(conversation(value), [Message::user(open)]);
@@ -295,7 +295,7 @@ fn text_without_a_prompt_is_cut_before_the_word_that_differs() {
         rejected: " black.".into(),
     };
     assert_eq!(pair_of(record.content), expected);
-    // One is the beginning of the other.
+    // One text is the beginning of the other.
     let pair = pair(json!({"chosen": "It says croak.", "rejected": "It says croak"}));
     assert_eq!(pair.conversation, [Message::user("It says")]);
     assert_eq!(

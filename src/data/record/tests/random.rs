@@ -1,4 +1,4 @@
-//! Records of random keys and values: none is a panic, and nothing that changes the prompt is ignored.
+//! Records of random keys and values: none causes a panic, and no key that changes the prompt is ignored.
 
 use super::super::slot::UNUSABLE;
 use super::*;
@@ -81,7 +81,7 @@ fn nothing_that_changes_the_prompt_is_ignored() {
     for _ in 0..RECORDS {
         let keys = (0..rng.random_range(1..5)).map(|_| *KEYS.choose(&mut rng).unwrap());
         let keys: Vec<_> = keys.collect();
-        // Some begin with what can be read.
+        // Some records begin with a readable shape.
         let mut record = match rng.random_range(0..4) {
             0 => text(),
             1 => lists(json!(null), &[user("p")]),

@@ -1,4 +1,4 @@
-//! Records that are in none of the shapes.
+//! Records of no accepted shape.
 
 use super::*;
 

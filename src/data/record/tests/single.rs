@@ -1,4 +1,4 @@
-//! One answer: to be imitated, or with a label.
+//! One answer, as a demonstration or with a label.
 
 use super::*;
 

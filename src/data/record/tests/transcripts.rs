@@ -1,4 +1,4 @@
-//! Prompts that are transcripts in one text, and the answers that continue them.
+//! Prompts that are transcripts in one text, and answers that continue them.
 
 use super::*;
 
@@ -27,11 +27,11 @@ fn answers_lose_what_belongs_to_the_transcript() {
             chosen: "A b".into(),
             rejected: "C d".into(),
         };
-        // The same dialogue without a prompt, and with all of it in the answers.
+        // The same dialogue without a prompt, and with the whole transcript repeated in the answers.
         assert_eq!(pair(json!({"chosen": one, "rejected": two})), expected);
         assert_eq!(pair(prompted(prompt, &chosen, &rejected)), expected);
         assert_eq!(pair(prompted(prompt, &one, &two)), expected);
-        // Wherever the prompt stands.
+        // The key of the prompt does not matter.
         for key in ["history", "input", "question"] {
             let value = json!({key: prompt, "chosen": chosen, "rejected": rejected});
             assert_eq!(pair(value), expected, "{key}");
@@ -47,7 +47,7 @@ fn answers_lose_what_belongs_to_the_transcript() {
         };
         assert_eq!(completion, "A b");
     }
-    // To a prompt that is none, an answer is what it is.
+    // If the prompt is no transcript, nothing is removed from an answer.
     let pair = pair(prompted("Hi", " A b<|im_end|>", "Hi C d"));
     assert_eq!(
         (pair.chosen, pair.rejected),

@@ -1,4 +1,4 @@
-//! Every shape that TRL knows, to what TRL makes of it: tests/data/make_shapes.py.
+//! Reads every shape that TRL knows and compares with TRL's own result: tests/data/make_shapes.py.
 
 use super::*;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ struct Case {
     name: String,
     record: Value,
     trl: Value,
-    /// Why we read it otherwise, where we do.
+    /// Why this crate reads the record otherwise than TRL; `None` if it does not.
     differs: Option<String>,
 }
 
@@ -22,7 +22,7 @@ fn cases() -> Vec<Case> {
     serde_json::from_str::<Fixture>(text).unwrap().cases
 }
 
-/// What TRL has for a prompt or an answer, as messages: text is the user's, or the assistant's.
+/// TRL's prompt or answer as messages; a text is a message of `role`.
 fn messages(value: &Value, role: Role) -> Vec<Message> {
     let message = |item: &Value| {
         let role = match item["role"].as_str().unwrap() {

@@ -1,4 +1,4 @@
-//! Objects that hold a whole file's records.
+//! Objects that hold the records of a whole file.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Lists that tables keep as text.
+//! Lists that a table stores as text.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn lists_written_as_text_are_refused_by_key() {
         assert!(problem.what.starts_with(&expected), "{}", problem.what);
         assert!(problem.help.contains(key), "{}", problem.help);
     }
-    // As the arena has them.
+    // The arena data store them like this.
     let arena = json!({
         "prompt": "[\"p\"]", "response_a": "[\"a\"]", "response_b": "[\"b\"]", "winner": "model_a",
     });

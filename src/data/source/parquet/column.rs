@@ -1,8 +1,8 @@
-//! One column of some rows, decoded: values and the levels that say where they belong.
+//! One column of some rows, decoded: values, and the levels that assign them to rows.
 //!
-//! Parquet stores of a nested column the leaves alone. The definition level of an entry says how many of
-//! the fields around it are there (a null, an empty list); the repetition level, which list it goes on
-//! with, 0 for a new row.
+//! Parquet stores only the leaves of a nested column. The definition level of an entry counts how many of the
+//! fields around it are present (a null or an empty list is not). The repetition level says which list the
+//! entry continues; 0 begins a new row.
 
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
@@ -11,13 +11,13 @@ use ::parquet::schema::types::ColumnDescPtr;
 
 use super::damaged::Damaged;
 
-/// A column of a row group, read up to some row.
+/// A column of a row group; the reader stands behind the rows decoded so far.
 pub(super) struct Column {
     reader: ColumnReader,
     description: ColumnDescPtr,
 }
 
-/// Values that are not null.
+/// The values that are not null.
 #[derive(Debug)]
 pub(super) enum Values {
     Bool(Vec<bool>),
@@ -30,17 +30,17 @@ pub(super) enum Values {
     FixedBytes(Vec<FixedLenByteArray>),
 }
 
-/// Some rows of a column.
+/// Some rows of a column, decoded.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub values: Values,
-    /// Of each entry; empty if no field around the values can be missing.
+    /// The definition level of each entry; empty if no field around the values is optional.
     definition: Vec<i16>,
-    /// Of each entry; empty if the values are in no list.
+    /// The repetition level of each entry; empty if the values are in no list.
     repetition: Vec<i16>,
     /// The definition level of an entry that has a value.
     present: i16,
-    /// Where each row begins, and the end.
+    /// The start of each row, and the end of the last.
     starts: Vec<Start>,
 }
 
@@ -58,10 +58,10 @@ impl Column {
         }
     }
 
-    /// Decodes the next `rows`.
+    /// Decodes the next `rows` rows.
     pub fn decode(&mut self, rows: usize) -> Result<Decoded> {
         let (mut definition, mut repetition) = (Vec::new(), Vec::new());
-        // Every physical type has a reader type of its own.
+        // Each physical type has its own reader type.
         macro_rules! read {
             ($reader:ident, $kind:ident) => {{
                 let mut values = Vec::new();
@@ -102,7 +102,7 @@ impl Column {
 }
 
 impl Decoded {
-    /// Fills `starts` and returns the number of rows; `values` is that of the values.
+    /// Fills `starts` and returns the number of rows; `values` is the number of values.
     fn find_rows(&mut self, values: usize) -> usize {
         let entries = match self.definition.len() {
             0 => values,
@@ -135,7 +135,7 @@ impl Decoded {
     }
 }
 
-/// A place among the entries of one row.
+/// A position among the entries of one row.
 pub(super) struct Cursor<'a> {
     pub column: &'a Decoded,
     entry: usize,
@@ -153,7 +153,7 @@ impl Cursor<'_> {
         Ok(level.copied().unwrap_or(self.column.present))
     }
 
-    /// The repetition level of the entry, `None` behind the row's last.
+    /// The repetition level of the entry; `None` behind the last entry of the row.
     pub fn repetition(&self) -> Option<i16> {
         let level = self.column.repetition.get(self.entry);
         level.copied().filter(|_| self.entry < self.end)

@@ -1,4 +1,4 @@
-//! One stored value of a parquet column → JSON.
+//! Converts one stored value of a parquet column into JSON.
 
 use std::fmt::Write;
 
@@ -16,13 +16,13 @@ use crate::data::source::json;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// What the stored values of a column mean.
+/// The meaning of a column's stored values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaf {
-    /// Numbers, truth values, and bytes: text if they are UTF-8.
+    /// Numbers, booleans, and bytes, which are text if they are UTF-8.
     Plain,
     Unsigned,
-    /// Two bytes.
+    /// A half-precision float in two bytes.
     Half,
     /// An integer to be divided by ten to the power of `scale`.
     Decimal {
@@ -30,11 +30,11 @@ pub(super) enum Leaf {
     },
     /// Days since 1970.
     Date,
-    /// Units of which a second has `per_second`, since midnight.
+    /// Time since midnight, in units of `1 / per_second` seconds.
     Time {
         per_second: i64,
     },
-    /// The same, since the beginning of 1970.
+    /// Time since the beginning of 1970, in units of `1 / per_second` seconds.
     Timestamp {
         per_second: i64,
         is_utc: bool,
@@ -42,7 +42,7 @@ pub(super) enum Leaf {
 }
 
 impl Leaf {
-    /// What the values of a primitive field mean, by its logical type, or the older converted type.
+    /// The meaning of a primitive field's values, by its logical type or its older converted type.
     pub fn of(field: &Type) -> Leaf {
         let info = field.get_basic_info();
         match info.logical_type_ref() {
@@ -59,7 +59,7 @@ impl Leaf {
             }
             _ => {}
         }
-        // The others have a converted type, too.
+        // The other logical types also have a converted type.
         let utc = |per_second| Leaf::Timestamp {
             per_second,
             is_utc: true,
@@ -83,7 +83,7 @@ impl Leaf {
         }
     }
 
-    /// The value at `at` of the column's.
+    /// The column's value at index `at`.
     pub fn value(self, values: &Values, at: usize) -> Result<Value, Damaged> {
         let value = match values {
             Values::Bool(values) => values.get(at).map(|&value| Value::Bool(value)),
@@ -146,11 +146,11 @@ fn per_second(unit: &TimeUnit) -> i64 {
 /// Whole seconds, and the nanoseconds beyond them.
 fn split(value: i64, per_second: i64) -> (i64, u32) {
     let nanos = value.rem_euclid(per_second) * (NANOS_PER_SECOND / per_second);
-    // Less than a second's.
+    // The nanoseconds are fewer than a second has, so they fit.
     (value.div_euclid(per_second), nanos as u32)
 }
 
-/// As ISO 8601 has it; a time that no calendar has stays a number.
+/// ISO 8601; a time outside the calendar's range stays a number.
 fn timestamp(value: i64, per_second: i64, is_utc: bool) -> Value {
     let (seconds, nanos) = split(value, per_second);
     let Some(time) = DateTime::from_timestamp(seconds, nanos) else {
@@ -194,7 +194,7 @@ fn decimal(bytes: &[u8], scale: i32) -> Value {
     scaled(value, scale)
 }
 
-/// The number nearest to `value` over ten to the power of `scale`.
+/// The number nearest to `value / 10^scale`.
 fn scaled(value: i128, scale: i32) -> Value {
     if let (0, Ok(value)) = (scale, i64::try_from(value)) {
         return value.into();

@@ -1,8 +1,8 @@
-//! A parquet file → its rows, some at a time.
+//! Reads the rows of a parquet file in chunks.
 //!
-//! Columns are decoded page by page as the rows need them; a row becomes a value only when it is asked for,
-//! so that many can at once. (The crate's own rows cannot be had like that, are not right for repeated
-//! fields, and panic at times that no calendar has.)
+//! Columns are decoded page by page as the rows need them. A row becomes a JSON value only when its value is
+//! asked for, so that many threads can convert rows at once. (The crate's own rows do not allow this, are
+//! wrong for repeated fields, and panic at times outside the calendar's range.)
 
 mod column;
 mod damaged;
@@ -25,30 +25,30 @@ use column::{Column, Cursor, Decoded};
 use damaged::Damaged;
 use node::Node;
 
-/// Rows of a chunk at most, however small they are.
+/// The most rows of a chunk, however small the rows are.
 const MAX_ROWS: usize = 8192;
 
 pub(super) struct Parquet {
     path: Arc<Path>,
     file: SerializedFileReader<File>,
     root: Arc<Node>,
-    /// Row groups begun.
+    /// The number of row groups begun.
     groups: usize,
     group: Group,
-    /// Rows handed out, of the whole file.
+    /// The number of rows returned so far, over the whole file.
     rows: usize,
 }
 
-/// What is left of a row group.
+/// The rest of a row group.
 #[derive(Default)]
 struct Group {
     columns: Vec<Column>,
     rows: usize,
-    /// Rows that make a chunk.
+    /// The number of rows in a chunk.
     chunk: usize,
 }
 
-/// Rows that lie next to each other, decoded.
+/// Consecutive rows, decoded.
 #[derive(Debug)]
 pub(super) struct Rows {
     root: Arc<Node>,
@@ -167,7 +167,7 @@ fn check_codec(codec: Compression, path: &Path) -> Result<()> {
     ))
 }
 
-/// Does what may find the file damaged. The crate looks for most damages, and panics at the others.
+/// Runs a read that may find the file damaged. The crate reports most damages and panics at the others.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     let what = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(read)) => return Ok(read),
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// What pyarrow does not write.
+    /// Such lists pyarrow does not write.
     #[test]
     fn lists_of_two_levels() {
         let schema = "message m {

@@ -1,4 +1,4 @@
-//! A parquet schema as a tree that puts rows together from their columns.
+//! A parquet schema as a tree, which assembles rows from their columns.
 
 use std::collections::HashSet;
 
@@ -14,9 +14,9 @@ use super::leaf::Leaf;
 #[derive(Debug)]
 pub(super) struct Node {
     kind: Kind,
-    /// The definition level from which on it is not null.
+    /// The least definition level at which the field is not null.
     present: i16,
-    /// Its first column and the one behind its last.
+    /// The range of the field's columns.
     columns: std::ops::Range<usize>,
 }
 
@@ -40,23 +40,23 @@ struct Entry {
     value: Node,
 }
 
-/// How many items a list has, its first column says.
+/// The levels of a list's first column that tell the number of items.
 #[derive(Clone, Copy, Debug)]
 struct Items {
-    /// The definition level from which on there is one.
+    /// The least definition level at which the list has an item.
     filled: i16,
-    /// The repetition level of each but the first.
+    /// The repetition level of every item but the first.
     repetition: i16,
 }
 
 impl Node {
-    /// The tree of a whole row, or why there is none.
+    /// The tree of a whole row; the error says why the schema has none.
     pub fn root(schema: &SchemaDescriptor) -> Result<Node, String> {
         let mut builder = Builder { columns: 0 };
         builder.body(schema.root_schema(), Levels::default())
     }
 
-    /// Reads one value of the field; `cursors` are those of all columns.
+    /// Reads one value of the field; `cursors` has one cursor for each column of the file.
     pub fn read(&self, cursors: &mut [Cursor]) -> Result<Value, Damaged> {
         let first = self.columns.start;
         if cursors[first].definition()? < self.present {
@@ -118,7 +118,7 @@ impl Node {
         }
     }
 
-    /// Steps over a value that is missing in all columns.
+    /// Skips a value that is missing in all columns.
     fn skip(&self, cursors: &mut [Cursor]) -> Result<(), Damaged> {
         cursors[self.columns.clone()]
             .iter_mut()
@@ -126,7 +126,7 @@ impl Node {
     }
 }
 
-/// Of the fields around a field that may be missing, and that may be several.
+/// The number of optional and of repeated fields around a field.
 #[derive(Clone, Copy, Default)]
 struct Levels {
     definition: i16,
@@ -143,7 +143,7 @@ impl Levels {
 }
 
 struct Builder {
-    /// Columns that have a leaf.
+    /// The number of columns assigned to leaves so far.
     columns: usize,
 }
 
@@ -152,7 +152,7 @@ impl Builder {
         match field.get_basic_info().repetition() {
             Repetition::REQUIRED => {}
             Repetition::OPTIONAL => around.definition += 1,
-            // A list without a group around it.
+            // A repeated field without a group around it is a list, too.
             Repetition::REPEATED => {
                 let element = self.body(field, around.repeated())?;
                 return Ok(list(element, around));
@@ -161,7 +161,7 @@ impl Builder {
         self.body(field, around)
     }
 
-    /// The field without regard to whether it may be missing or several, which `levels` say.
+    /// A field at these `levels`, which already include its own optionality or repetition.
     fn body(&mut self, field: &Type, levels: Levels) -> Result<Node, String> {
         let first = self.columns;
         let kind = if field.is_primitive() {
@@ -210,7 +210,7 @@ impl Builder {
     }
 }
 
-/// The first name that is there a second time.
+/// The first name that occurs twice.
 fn twice<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = HashSet::new();
     names.find(|name| !seen.insert(*name))
@@ -237,7 +237,7 @@ fn list(element: Node, levels: Levels) -> Node {
     }
 }
 
-/// The repeated field within a group that is a list or a map.
+/// The repeated field inside a group that is a list or a map.
 fn items_of(group: &Type, is_kind: fn(&BasicTypeInfo) -> bool) -> Option<&Type> {
     match group.get_fields() {
         [only] if is_kind(group.get_basic_info()) => {
@@ -258,8 +258,8 @@ fn is_map(info: &BasicTypeInfo) -> bool {
     converted.contains(&info.converted_type()) || info.logical_type_ref() == Some(&LogicalType::Map)
 }
 
-/// True if the repeated field of a list is the element; else a group around it. The rules are those of
-/// the format's specification, for lists as old writers have them.
+/// True if the repeated field of a list is itself the element, false if it is a group around the element. The
+/// rules are the compatibility rules of the format's specification for old writers.
 fn is_element(repeated: &Type, list: &str) -> bool {
     if repeated.is_primitive() {
         return true;
