@@ -1,12 +1,13 @@
 //! Times every op on the CPU engine and on the first GPU adapter: `cargo bench -- linear`.
 //!
-//! One benchmark a case and device, made from the registry.
+//! The registry gives the cases; each case on each device is one benchmark.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::{Adapters, Backends, OpenOptions};
 use gpt2_dpo::ops::OPS;
+use gpt2_dpo::ops::case::Prepared;
 
 fn bench(criterion: &mut Criterion, device: &str, engine: &mut dyn Engine) {
     let cases = OPS
@@ -14,7 +15,8 @@ fn bench(criterion: &mut Criterion, device: &str, engine: &mut dyn Engine) {
         .flat_map(|op| (op.cases)().into_iter().map(|case| (op.name, case)));
     for (op, case) in cases {
         criterion.bench_function(&format!("{op}/{device}/{}", case.label), |b| {
-            let (buffers, recording) = case.prepare(engine).expect("the device takes the case");
+            let Prepared { buffers, recording } =
+                case.prepare(engine).expect("the device takes the case");
             b.iter(|| {
                 engine.run(&recording).expect("the device runs the case");
                 engine.wait().expect("the device is alive");

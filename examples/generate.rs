@@ -1,6 +1,6 @@
 //! Continues a prompt through the library, on the CPU engine.
 //!
-//! `cargo run --release --example generate [MODEL_DIR [PROMPT]]`; the starter if not given.
+//! `cargo run --release --example generate [MODEL_DIR [PROMPT]]`; without MODEL_DIR it uses the starter's model.
 
 use std::path::PathBuf;
 

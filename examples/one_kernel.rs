@@ -1,27 +1,27 @@
-//! One kernel alone: GELU behind a layer of one weight, recorded once, run on the CPU and, where there is one, on a GPU.
+//! One kernel alone: a linear layer of one weight with GELU. Every device runs its recording: the CPU, and a GPU if
+//! there is one.
 //!
 //! `cargo run --release --example one_kernel`
 
 use gpt2_dpo::Result;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Engine, EngineExt};
 use gpt2_dpo::gpu::{Adapters, Backends, OpenOptions};
 use gpt2_dpo::ops::linear;
-use gpt2_dpo::recording::Recording;
 
 fn gelu_on(engine: &mut dyn Engine, input: &[f32]) -> Result<Vec<f32>> {
     let x = engine.upload("x", input)?;
     let y = engine.create("y", input.len())?;
-    let mut rec = Recording::new();
-    let layer = linear::Forward {
+    let mut rec = engine.recording();
+    let layer = linear::NnGelu {
         x,
         weight: engine.upload("weight", &[1.0_f32])?,
         bias: None,
-        residual: None,
         y: engine.create("before GELU", input.len())?,
+        activated: y,
     };
     let shape = linear::Shape::whole(input.len(), 1, 1);
-    linear::forward_gelu(&mut rec, &layer, y, shape, false);
+    linear::nn_gelu(&mut rec, &layer, shape, linear::Sum::SET);
     engine.run(&rec)?;
     engine.read_f32(y)
 }

@@ -1,13 +1,14 @@
 //! Renders conversations through chat templates, for comparison with transformers.
 //!
-//! `cargo run --example render_chat_template < CASES`, where CASES holds JSON objects one behind the other:
+//! `cargo run --example render_chat_template < CASES`; CASES is a sequence of JSON objects:
 //!
 //! ```json
 //! {"template": "{{ messages[0].content }}", "messages": [{"role": "user", "content": "Hi"}],
 //!  "add_generation_prompt": true, "tools": null, "specials": {"bos_token": "<s>"}, "now": "2024-05-06T07:08:09"}
 //! ```
 //!
-//! All but `template` and `messages` may be left out. Each gives one line: `{"text": …}`, or `{"error": …}`.
+//! Only `template` and `messages` are required. For each object it prints one line: `{"text": …}` or
+//! `{"error": …}`.
 
 use std::io::{self, Write};
 use std::path::Path;

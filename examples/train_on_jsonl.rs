@@ -1,7 +1,7 @@
 //! Trains a model on a file of preference pairs through the library, on the CPU engine.
 //!
-//! `cargo run --release --example train_on_jsonl [MODEL_DIR PAIRS.jsonl]`; the starter's own if not
-//! given. Prints loss and accuracy of each optimizer step; the weights are left where they are.
+//! `cargo run --release --example train_on_jsonl [MODEL_DIR PAIRS.jsonl]`; without arguments it uses the starter's
+//! model and pairs. It prints loss and accuracy of each optimizer step, and saves no weights.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let model_dir = args.next().unwrap_or("examples/starter".into());
     let pairs = args.next().unwrap_or("examples/starter/train.jsonl".into());
 
-    // The model card's recipe, but for what a small model wants.
+    // The model card's recipe, with a learning rate and a length that suit a small model.
     let config = TrainConfig {
         learning_rate: 3e-4,
         max_steps: 5,
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let codec = model.outline.codec(&template);
     let train = data::read(Source::open(&pairs)?, &codec, &config.data_options()?)?;
 
-    let out = std::env::temp_dir(); // metrics.jsonl goes there
+    let out = std::env::temp_dir(); // the run writes metrics.jsonl there
     let mut engine = CpuEngine::new();
     let mut tell = |event: Event| {
         if let Event::Step { row, total } = event {
@@ -45,6 +45,7 @@ fn main() -> Result<()> {
         train: &train,
         eval: None,
     };
-    Run::new(&mut engine, &config, inputs, &out, &mut tell)?.train()?;
+    let run = Run::new(&mut engine, &config, inputs, &out, &mut tell)?;
+    run.train().map_err(|stopped| stopped.error)?;
     Ok(())
 }

@@ -11,14 +11,21 @@ const { create } = await import(pathToFileURL(resolve(library)));
 const gpu = create(['backend=null']);
 const device = await (await gpu.requestAdapter()).requestDevice();
 
-// The errors of a shader, in words; empty if there are none.
+// Where a line of a shader comes from: a line `//@ FILE` stands before each part of its text.
+function place(code, line) {
+    const lines = code.split('\n').slice(0, line);
+    const mark = lines.findLastIndex((text) => text.startsWith('//@ '));
+    return mark < 0 ? `${line}` : `${lines[mark].slice(4)}:${line - mark - 1}`;
+}
+
+// What is wrong with a shader, in words; empty if nothing is.
 async function check(code) {
     const entries = [...code.matchAll(/^@compute\b.*?\bfn\s+(\w+)/gms)].map((match) => match[1]);
     if (entries.length === 0) return ['no entry point'];
     device.pushErrorScope('validation');
     const module = device.createShaderModule({ code });
     const { messages } = await module.getCompilationInfo();
-    const wrong = messages.map((m) => `${m.lineNum}:${m.linePos} ${m.type}: ${m.message}`);
+    const wrong = messages.map((m) => `${place(code, m.lineNum)}:${m.linePos} ${m.type}: ${m.message}`);
     for (const entryPoint of entries) {
         device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint } });
     }

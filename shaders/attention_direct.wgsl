@@ -1,94 +1,56 @@
-// Attention for devices on which every load costs about the same, whichever lanes share it, and as much
-// as dozens of multiplications: software Vulkan. The interface is attention.wgsl's.
+// The variant for software Vulkan. There a load costs as much as dozens of multiplications, and about the same
+// for every pattern of lanes that share it.
 //
-// A workgroup is one run of LANES lanes and owns a tile of TILE_ROWS rows of one head, a lane four rows
-// of it: tile row `lane + LANES · r` is component r of the lane's vec4s. What the lanes read of the other
-// side is one value for all. Scores are made in blocks of BLOCK rows of the other side, so that a load
-// feeds many products; the weights of HELD rows wait in workgroup memory, where each lane reads only what
-// it wrote itself (no barrier), while they are multiplied into COLS columns of the result at a time.
+// A workgroup is LANES lanes and owns a tile of TILE_ROWS rows of one head. A lane owns four rows of the tile:
+// tile row `lane + LANES · r` is component r of the lane's vec4s. The rows that the tile's rows meet are the
+// other side; all lanes read the same value of it at a time. A lane computes scores for BLOCK rows of the
+// other side at once, so that a load feeds many products. It keeps the weights of HELD rows in workgroup
+// memory, and multiplies them into COLS columns of the result at a time. Each lane reads only the words that
+// it wrote itself, so no barrier is needed.
 // The head's width is a multiple of 4.
 
-struct Params {
-    rows: u32,        // rows of this dispatch
-    first_row: u32,   // their first row in qkv and spans
-    first_y: u32,     // and in y and lse; less than first_row when generating
-    first_tile: u32,  // their first tile
-    heads: u32,       // H
-    head_dim: u32,    // D
-    scale: f32,       // 1/sqrt(D)
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;        // [stream rows, 3C], by fours
-@group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;      // [stream rows]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;          // [rows, C]
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [rows, H]
-@group(0) @binding(6) var<storage, read> saved_lse: array<f32>;        // the same, in the backward passes
-@group(0) @binding(7) var<storage, read> dy: array<vec4<f32>>;         // [rows, C], by fours
-@group(0) @binding(9) var<storage, read> saved_dots: array<f32>;       // [rows, H]: dy · y
-@group(0) @binding(10) var<storage, read_write> dqkv: array<f32>;      // [stream rows, 3C]
-@group(0) @binding(11) var<storage, read> tiles: array<vec4<u32>>;     // first row, end
-
 const LANES: u32 = 8u;
-const TILE_ROWS: u32 = 32u;   // at most, of a tile
 const GROUP_ROWS: u32 = TILE_ROWS;
-const GROUP_COLS: u32 = 64u;  // of a head
 const BLOCK: u32 = 8u;
-const HELD: u32 = 56u;  // a multiple of BLOCK; two of them and `staged` fill 16 KiB
+const HELD: u32 = 56u;  // a multiple of BLOCK; `held`, `held_p` and `staged` fill 16 KiB
 const COLS: u32 = 16u;
-const LOWEST: f32 = -1e30;
 
 var<workgroup> held: array<vec4<f32>, 448>;    // [HELD, LANES]
 var<workgroup> held_p: array<vec4<f32>, 448>;  // [HELD, LANES]
 var<workgroup> staged: array<vec4<f32>, 128>;  // [COLS, LANES]
 
-// Where the query, key or value (part 0, 1, 2) of a row and head begins in qkv.
-fn qkv_at(row: u32, part: u32, head: u32) -> u32 {
-    return ((row * 3u + part) * params.heads + head) * params.head_dim;
-}
-
-// The same for four rows.
+// `qkv_at` for four rows.
 fn own_qkv(rows: vec4<u32>, part: u32, head: u32) -> vec4<u32> {
     return ((rows * 3u + part) * params.heads + head) * params.head_dim;
 }
 
-fn y_at(row: u32, head: u32) -> u32 {
-    return (row * params.heads + head) * params.head_dim;
-}
-
-// The t-th key row that a query with this span sees.
-fn key_row(span: vec4<u32>, t: u32) -> u32 {
-    let prefix = span.y - span.x;
-    return select(span.z + t - prefix, span.x + t, t < prefix);
-}
-
-// What a workgroup, and a lane of it, owns.
+// The part of the result that a workgroup and a lane own.
 struct Own {
-    tile: vec4<u32>,
+    tile: Tile,
     head: u32,
-    col: u32,          // columns [col, col_end) of the head are summed
+    col: u32,          // the workgroup sums columns [col, col_end) of the head
     col_end: u32,
-    rows: vec4<u32>,   // of the lane; over the tile's end the last one again
-    live: vec4<bool>,  // which of them are there
+    rows: vec4<u32>,   // the lane's rows; a row over the tile's end repeats the tile's last row
+    live: vec4<bool>,  // true for each of the lane's rows that lies in the tile
 }
 
 fn own_of(group: vec3<u32>, lane: u32) -> Own {
     let chunks = (params.head_dim + GROUP_COLS - 1u) / GROUP_COLS;
     let tile = tiles[params.first_tile + group.y];
     let col = group.x % chunks * GROUP_COLS;
-    let rows = tile.x + lane + LANES * vec4(0u, 1u, 2u, 3u);
+    let rows = tile.first + lane + LANES * vec4(0u, 1u, 2u, 3u);
     return Own(
         tile,
         group.x / chunks,
         col,
         min(col + GROUP_COLS, params.head_dim),
-        min(rows, vec4(tile.y - 1u)),
-        rows < vec4(tile.y),
+        min(rows, vec4(tile.end - 1u)),
+        rows < vec4(tile.end),
     );
 }
 
-// The products of the lane's four rows, which begin at `own` in qkv, with rows of the other side, which
-// begin at `other` in qkv: [c] holds those with `other[c]`.
+// The dot products of the lane's four rows with BLOCK rows of the other side: element c is for `other[c]`.
+// `own` and `other` are the indices in qkv at which the rows begin.
 fn qkv_by_qkv(own: vec4<u32>, other: array<u32, BLOCK>) -> array<vec4<f32>, BLOCK> {
     var sums: array<vec4<f32>, BLOCK>;
     for (var d = 0u; d < params.head_dim; d += 4u) {
@@ -125,7 +87,7 @@ fn qkv_by_dy(own: vec4<u32>, other: array<u32, BLOCK>) -> array<vec4<f32>, BLOCK
     return sums;
 }
 
-// w · v for four rows and four columns; a column of the result for each of v's.
+// The outer product of w (four rows) and v (four columns); a matrix column is a column of the result.
 fn outer(w: vec4<f32>, v: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(w * v.x, w * v.y, w * v.z, w * v.w);
 }
@@ -136,9 +98,9 @@ fn stage(sums: array<mat4x4<f32>, 4>, lane: u32) {
     }
 }
 
-// Stages the columns `d ..` of the weighted sum over `count` keys (part 1) or values (part 2), the first of
-// them the `first`-th that the span sees.
-fn weigh_keys(span: vec4<u32>, first: u32, count: u32, part: u32, head: u32, d: u32, lane: u32) {
+// Stages COLS columns, from `d` on, of Σ weight · row over `count` keys (part 1) or values (part 2). The sum
+// begins at key row number `first` of the span, counted as in `key_row`.
+fn weigh_keys(span: Span, first: u32, count: u32, part: u32, head: u32, d: u32, lane: u32) {
     let last = min(COLS, params.head_dim - d) - 4u;
     var sums: array<mat4x4<f32>, 4>;
     for (var t = 0u; t < count; t++) {
@@ -151,7 +113,7 @@ fn weigh_keys(span: vec4<u32>, first: u32, count: u32, part: u32, head: u32, d: 
     stage(sums, lane);
 }
 
-// The same over the queries of `count` rows.
+// As `weigh_keys`, but over the queries of `count` rows from `row` on.
 fn weigh_queries(row: u32, count: u32, head: u32, d: u32, lane: u32) {
     let last = min(COLS, params.head_dim - d) - 4u;
     var sums: array<mat4x4<f32>, 4>;
@@ -165,7 +127,7 @@ fn weigh_queries(row: u32, count: u32, head: u32, d: u32, lane: u32) {
     stage(sums, lane);
 }
 
-// The same over the gradients of `count` rows, with the weights in `held_p`.
+// As `weigh_queries`, but over the rows' gradients dy, with the weights in `held_p`.
 fn weigh_dy(row: u32, count: u32, head: u32, d: u32, lane: u32) {
     let last = min(COLS, params.head_dim - d) - 4u;
     var sums: array<mat4x4<f32>, 4>;
@@ -179,7 +141,7 @@ fn weigh_dy(row: u32, count: u32, head: u32, d: u32, lane: u32) {
     stage(sums, lane);
 }
 
-// Writes the staged columns to the four rows that begin at `at`, or adds them.
+// Writes the staged columns to the four rows that begin at `at` in dqkv, or adds them to the rows.
 fn store_gradient(at: vec4<u32>, live: vec4<bool>, d: u32, accumulate: bool, lane: u32) {
     let cols = min(COLS, params.head_dim - d);
     for (var c = 0u; c < cols; c++) {
@@ -203,15 +165,15 @@ fn forward(
     let own = own_of(group, lane);
     let tile = own.tile;
     let head = own.head;
-    let span = spans[tile.x];
+    let span = spans[tile.first];
     let rows = own.rows;
     let y_rows = rows - params.first_row + params.first_y;
     let query = own_qkv(rows, 0u, head);
     let out = y_rows * params.heads * params.head_dim + head * params.head_dim;
-    // A row sees the keys up to its own, counted as key_row counts.
-    let prefix = span.y - span.x;
-    let keys = prefix + tile.y - span.z;
-    let last_key = prefix + rows - span.z;
+    // A row attends to the keys up to its own, numbered as in `key_row`.
+    let prefix = span.prefix_end - span.prefix_start;
+    let keys = prefix + tile.end - span.own_start;
+    let last_key = prefix + rows - span.own_start;
 
     var peak = vec4(LOWEST);
     var total = vec4(0.0);
@@ -272,13 +234,13 @@ fn backward_query(
     let own = own_of(group, lane);
     let tile = own.tile;
     let head = own.head;
-    let span = spans[tile.x];
+    let span = spans[tile.first];
     let rows = own.rows;
     let query = own_qkv(rows, 0u, head);
     let out = (rows * params.heads + head) * params.head_dim;
-    let prefix = span.y - span.x;
-    let keys = prefix + tile.y - span.z;
-    let last_key = prefix + rows - span.z;
+    let prefix = span.prefix_end - span.prefix_start;
+    let keys = prefix + tile.end - span.own_start;
+    let last_key = prefix + rows - span.own_start;
     let at = rows * params.heads + head;
     let row_lse = vec4(saved_lse[at.x], saved_lse[at.y], saved_lse[at.z], saved_lse[at.w]);
     let row_dot = vec4(saved_dots[at.x], saved_dots[at.y], saved_dots[at.z], saved_dots[at.w]);
@@ -309,7 +271,7 @@ fn backward_query(
     }
 }
 
-// dk_j = scale · Σ_i ds_ij · q_i  and  dv_j = Σ_i p_ij · dy_i  over the queries i that see row j.
+// dk_j = scale · Σ_i ds_ij · q_i  and  dv_j = Σ_i p_ij · dy_i  over the queries i that attend to row j.
 @compute @workgroup_size(LANES)
 fn backward_key_value(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -318,12 +280,12 @@ fn backward_key_value(
     let own = own_of(group, lane);
     let tile = own.tile;
     let head = own.head;
-    let end = spans[tile.x].w;
+    let end = spans[tile.first].query_end;
     let rows = own.rows;
     let key = own_qkv(rows, 1u, head);
     let value = own_qkv(rows, 2u, head);
 
-    for (var first = tile.x; first < end; first += HELD) {
+    for (var first = tile.first; first < end; first += HELD) {
         let count = min(HELD, end - first);
         for (var block = 0u; block < count; block += BLOCK) {
             var query: array<u32, BLOCK>;
@@ -344,7 +306,7 @@ fn backward_key_value(
                 held[(block + c) * LANES + lane] = p * (dp[c] - saved_dots[at]) * params.scale;
             }
         }
-        let later = first > tile.x;
+        let later = first > tile.first;
         for (var d = own.col; d < own.col_end; d += COLS) {
             weigh_queries(first, count, head, d, lane);
             store_gradient(key, own.live, d, later, lane);

@@ -1,31 +1,38 @@
-// The most that a device can do: multiply-adds that touch no memory, and a copy that does nothing else.
-// No part of training: what the other kernels reach is held against these.
+// The ceilings of a device: multiply-adds that touch no memory, and a copy that computes nothing. Training
+// does not use these kernels; benchmarks compare the rates of the other kernels with theirs.
+//
+//                    x                                     y
+//   multiply_add_*   [STARTS, 4]                           [count, 4], one vec4 a lane
+//   copy             [count, 4]                            [count, 4]
+//   matrices         [2 side, side], [side, 2 side]        [groups, PARTS, 2 side, 2 side]
+//
+// An element of x or y is a vec4, as `count` counts it.
 
 struct Params {
-    count: u32,   // elements of y; in `copy` of x too; matrices: parts in all
-    rounds: u32,  // of UNROLL multiply-adds of each sum; matrices: of products
-    side: u32,    // matrices: see there
+    count: u32,   // elements of y, in `copy` also of x; in `matrices`: parts of all workgroups
+    rounds: u32,  // each of UNROLL multiply-adds to every sum; in `matrices`: products that a part adds up
+    side: u32,    // rows of a matrix in `matrices`
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // [STARTS]; copy: [count]; matrices: both
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [count]: an element a lane; matrices: [groups, PARTS, 2 side, 2 side]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 const WORKGROUP: u32 = 64u;
 const UNROLL: u32 = 4u;
 const STARTS: u32 = 64u;
 const COPY_WORKGROUP: u32 = 256u;
-// Lanes that copy side by side: 128 bytes, a cache line of every device. Software Vulkan runs so many at
-// once, from the loop's begin to its end.
+// Lanes that copy neighbouring elements: 128 bytes, a cache line of every device. Software Vulkan runs 8 lanes
+// at once, from the begin of the loop to its end.
 const CELL: u32 = 8u;
 
-// 8 independent sums: a multiply-add does not wait for the one before it.
+// 8 independent sums, so that a multiply-add does not wait for the multiply-add before it.
 struct Sums {
     a: vec4<f32>,
     b: vec4<f32>,
 }
 
-// Starts that differ from sum to sum and from lane to lane, so that no compiler computes one for all.
+// Start values that differ between sums and between lanes, so that no compiler computes one sum for all.
 fn start(lane: u32, part: u32) -> Sums {
     let at = lane + 2u * part;
     return Sums(x[at % STARTS], x[(at + 1u) % STARTS]);
@@ -104,7 +111,7 @@ fn multiply_add_32(
     y[group.x * WORKGROUP + lane] = (total(s) + total(t)) + (total(u) + total(v));
 }
 
-// A cell copies a stretch of its own, CELL elements at a time.
+// CELL lanes together copy one stretch, CELL elements at a time.
 @compute @workgroup_size(COPY_WORKGROUP)
 fn copy(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -121,10 +128,10 @@ fn copy(
 }
 
 const MATRIX_WORKGROUP: u32 = 128u;
-const PARTS: u32 = 4u;  // that a workgroup computes, all the same
+const PARTS: u32 = 4u;  // copies of the result that a workgroup computes
 
-// For each part left [2 side, side] · right [side, 2 side], which x holds in this order, added up `rounds`
-// times. What matrix units do is in ceiling_matrix.wgsl; this says what comes out.
+// The reference for ceiling_matrix.wgsl, which uses matrix units. x holds left [2 side, side], then
+// right [side, 2 side]. Each part of y is the product left · right, added up `rounds` times.
 @compute @workgroup_size(MATRIX_WORKGROUP)
 fn matrices(
     @builtin(workgroup_id) group: vec3<u32>,

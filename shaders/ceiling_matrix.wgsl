@@ -1,8 +1,7 @@
-// The most that matrix units do: products of matrices that stay in registers. ceiling.wgsl says what comes
-// out; ceiling_matrix8.wgsl and ceiling_matrix16.wgsl, each of which goes on with this text, name the
-// matrices.
+// The ceiling of matrix units: products of matrices that stay in registers. `matrices` in ceiling.wgsl
+// computes the same result; matrix8.wgsl or matrix16.wgsl, the part before this one, declares the matrices.
 //
-// Each part is a subgroup's: four sums that do not wait for each other.
+// A subgroup computes a part as four independent sums, so that a product does not wait for another.
 
 struct Params {
     count: u32,
@@ -22,9 +21,10 @@ const VECTORS: u32 = MATRIX / 4u;
 
 var<workgroup> left_tile: array<f16, 2u * MATRIX>;   // [2 SIDE, SIDE]
 var<workgroup> right_tile: array<f16, 2u * MATRIX>;  // [SIDE, 2 SIDE]
-var<workgroup> sums: array<f32, PARTS * MATRIX>;     // one matrix a part
+var<workgroup> sums: array<f32, PARTS * MATRIX>;     // one matrix for each part
 
-// The matrix of each part of this pass at (row, col) of the four, to memory by way of `sums`.
+// Writes one of the four matrices of each part [passed, end) to y, the matrix at `corner` (row, column),
+// through `sums`.
 fn put_down(group: u32, lane: u32, part: u32, end: u32, passed: u32, corner: vec2<u32>, matrix: Sum) {
     let at = part * MATRIX;
     workgroupBarrier();

@@ -1,15 +1,16 @@
 // Token + position embedding: x[r] = wte[token[r]] + wpe[position[r]].
 //
-// `wte` comes in row shards and a dispatch sees one: it fills the rows whose token lies in it.
-// Backward, a table's row gets the sum over the stream rows that used it, which the host lists
-// sorted (`order`, cut into `segments`), so that no atomics are needed and the order is fixed.
+// `wte` lies in row shards, and a dispatch binds one shard: it fills the stream rows whose token lies in
+// that shard. The backward pass adds up the gradients of all stream rows that used a table row. The host
+// sorts the stream rows by table row (`order`) and lists one segment of `order` for each table row
+// (`segments`), so that the pass needs no atomics and the order of a sum is fixed.
 
 struct Params {
     rows: u32,         // forward: stream rows; backward: segments
     width: u32,        // C
     first_row: u32,    // the shard's first row in the whole table
     shard_rows: u32,
-    first_segment: u32,
+    first_segment: u32, // backward: the first segment of this dispatch
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,8 +19,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> wte: array<f32>;               // [shard_rows, C]
 @group(0) @binding(4) var<storage, read> wpe: array<f32>;               // [n_positions, C]
 @group(0) @binding(5) var<storage, read_write> x: array<f32>;           // [rows, C]
-@group(0) @binding(6) var<storage, read> order: array<u32>;             // stream rows, by table row
-@group(0) @binding(7) var<storage, read> segments: array<u32>;          // [.., 3]: table row, start, end
+@group(0) @binding(6) var<storage, read> order: array<u32>;             // [rows]: stream rows by table row
+@group(0) @binding(7) var<storage, read> segments: array<u32>;          // [.., 3]: table row, start and end in `order`
 @group(0) @binding(8) var<storage, read> dx: array<f32>;                // [rows, C]
 @group(0) @binding(9) var<storage, read_write> dtable: array<f32>;      // [shard_rows, C], accumulated
 

@@ -1,7 +1,8 @@
-// The rows of the stream that predict a response token, gathered for the head, and back.
+// Gathers the stream rows that predict a response token into the head's rows; the backward pass returns
+// their gradients to the stream.
 //
-// The last prompt row predicts the first token of both responses, so a stream row may be gathered
-// twice: `inverse` lists its (at most) two places, and the backward pass needs no atomics.
+// The last prompt row predicts the first token of both responses, so two head rows may come from one stream
+// row: `inverse` lists the head rows of each stream row, two at most, and the backward pass needs no atomics.
 
 struct Params {
     rows: u32,       // forward: head rows; backward: stream rows

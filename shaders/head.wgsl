@@ -1,43 +1,43 @@
-// From logits to log-probs, vocabulary shard by vocabulary shard, and back to dlogits in place.
+// Computes log-probs from logits, one vocabulary shard after another, and the gradient of the logits in place.
 //
-// forward folds one shard's logits into each row's running (max, sum of exp, target's logit); the
-// last shard turns them into the log-prob of the target token. backward overwrites a shard's logits
-// with their gradient: drow · (onehot - softmax). Columns beyond `cols` pad the shard: they never
-// enter the softmax and their gradient is zero.
+// `forward` folds one shard's logits into each row's running log-sum-exp and the target's logit (max, sum of
+// exp, logit); after the last shard it writes the log-prob of the target token. `backward` overwrites a shard's
+// logits with their gradient: dlogp · (onehot - softmax). Columns beyond `cols` pad the shard: they do not
+// enter the softmax, and their gradient is zero.
 
 struct Params {
     rows: u32,        // head rows of this chunk
     cols: u32,        // real vocabulary rows of this shard
-    stride: u32,      // the same with the padding, a multiple of 4
+    stride: u32,      // `cols` with padding, a multiple of 4
     first_token: u32, // the shard's first vocabulary row
-    first_head: u32,  // the chunk's first row in targets, logps and drows
-    first_shard: u32,
-    last_shard: u32,
+    first_head: u32,  // the chunk's first row in targets, logps and dlogps
+    first_shard: u32, // not 0: this is the first shard of the vocabulary
+    last_shard: u32,  // not 0: this is the last shard
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> targets: array<u32>;             // [head rows]
 @group(0) @binding(2) var<storage, read> logits: array<vec4<f32>>;        // [rows, stride], by fours
-@group(0) @binding(3) var<storage, read_write> stats: array<f32>;         // [rows, 3]
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>;         // [rows, 3]: max, sum of exp, logit
 @group(0) @binding(4) var<storage, read_write> logps: array<f32>;         // [head rows]
 @group(0) @binding(5) var<storage, read> saved: array<f32>;               // stats, in the backward pass
-@group(0) @binding(6) var<storage, read> drows: array<f32>;               // [head rows]: dloss/dlogp
+@group(0) @binding(6) var<storage, read> dlogps: array<f32>;               // [head rows]: dloss/dlogp
 @group(0) @binding(7) var<storage, read_write> dlogits: array<vec4<f32>>; // [rows, stride], by fours, in place
 
 const LANES: u32 = 128u;
 const LOWEST: f32 = -1e30;
 
-const ROOT: u32 = 16u;  // lanes that merge the lanes' softmaxes
+const ROOT: u32 = 16u;  // lanes that merge the partial softmaxes of all lanes
 
 var<workgroup> scratch: array<vec2<f32>, LANES>;
 
-// Two partial softmaxes as one; each is (max, sum of exp(· - max)).
+// Merges two partial softmaxes; each is (max, sum of exp(· - max)).
 fn merged(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     let peak = max(a.x, b.x);
     return vec2(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
 }
 
-// One workgroup a row.
+// One workgroup computes one row.
 @compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -83,12 +83,12 @@ fn forward(
     stats[3u * row + 1u] = softmax.y;
     stats[3u * row + 2u] = target_logit;
     if params.last_shard != 0u {
-        // The sum is at least 1, and from there up drivers' log is right: to 4e-7 where measured.
+        // The sum is at least 1, and for arguments of at least 1 the log of drivers is right, to 4e-7 as measured.
         logps[params.first_head + row] = (target_logit - softmax.x) - log(softmax.y);
     }
 }
 
-// LANES fours of columns of a row a workgroup.
+// A workgroup computes LANES vec4s of one row.
 @compute @workgroup_size(LANES)
 fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -103,6 +103,6 @@ fn backward(
     let cols = first + vec4(0u, 1u, 2u, 3u);
     let p = exp(dlogits[i] - saved[3u * row]) / saved[3u * row + 1u];
     let hit = params.first_token + cols == vec4(targets[params.first_head + row]);
-    let gradient = drows[params.first_head + row] * (select(vec4(0.0), vec4(1.0), hit) - p);
+    let gradient = dlogps[params.first_head + row] * (select(vec4(0.0), vec4(1.0), hit) - p);
     dlogits[i] = select(vec4(0.0), gradient, cols < vec4(params.cols));
 }

@@ -4,7 +4,7 @@ struct Params {
     rows: u32,
     width: u32,       // C
     epsilon: f32,
-    accumulate: u32,  // backward_input: add to dx instead of writing it
+    accumulate: u32,  // backward_input: not 0: add to dx instead of overwriting it
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -13,19 +13,19 @@ struct Params {
 @group(0) @binding(3) var<storage, read> shift: array<f32>;          // [C]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;        // [rows, C]
 @group(0) @binding(5) var<storage, read_write> stats: array<f32>;    // [rows, 2]: mean, rstd
-@group(0) @binding(6) var<storage, read> saved: array<f32>;          // the same, in the backward pass
+@group(0) @binding(6) var<storage, read> saved: array<f32>;          // stats of the forward pass
 @group(0) @binding(7) var<storage, read> dy: array<f32>;             // [rows, C]
 @group(0) @binding(8) var<storage, read_write> dx: array<f32>;       // [rows, C]
 @group(0) @binding(9) var<storage, read_write> dgain: array<f32>;    // [C], accumulated
 @group(0) @binding(10) var<storage, read_write> dshift: array<f32>;  // [C], accumulated
 
 const LANES: u32 = 64u;
-const ROOT: u32 = 8u;  // of LANES
+const ROOT: u32 = 8u;  // the square root of LANES
 var<workgroup> scratch: array<vec2<f32>, LANES>;
 var<workgroup> partial_sums: array<vec2<f32>, ROOT>;
 
-// The sum of each lane's value, to every lane, in two levels of ROOT: rounding stays small, and so does
-// the number of barriers.
+// Returns the sum of all lanes' values to every lane. Two levels of ROOT terms keep the rounding small with
+// only two barriers.
 fn sum_over_lanes(value: vec2<f32>, lane: u32) -> vec2<f32> {
     scratch[lane] = value;
     workgroupBarrier();
@@ -44,7 +44,7 @@ fn sum_over_lanes(value: vec2<f32>, lane: u32) -> vec2<f32> {
     return total;
 }
 
-// One workgroup a row.
+// One workgroup computes one row.
 @compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -102,7 +102,8 @@ fn backward_input(
     }
 }
 
-// A workgroup sums COLUMNS columns over all rows: ROW_LANES lanes a column, then over the lanes.
+// A workgroup sums COLUMNS columns over all rows: ROW_LANES lanes divide the rows of a column, then one lane
+// adds up their sums.
 const COLUMNS: u32 = 8u;
 const ROW_LANES: u32 = 32u;
 var<workgroup> column_sums: array<vec2<f32>, 256>;

@@ -1,15 +1,6 @@
-// Matrix units of 16 × 16 × 16: NVIDIA's and AMD's. linear_matrix.wgsl goes on from here.
+// The tiles of linear_matrix.wgsl for matrices of 16 × 16: an item is a vec4 of f16.
 
-enable f16;
-enable wgpu_cooperative_matrix;
-diagnostic(off, derivative_uniformity); // naga applies it to matrix units, and takes arguments for varying
-
-const SIDE: u32 = 16u;
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sum = coop_mat16x16<f32, C>;
-
-const UNIT: u32 = 4u; // terms an item of the tiles
+const UNIT: u32 = 4u; // f16 values in an item
 var<workgroup> a_tile: array<vec4<f16>, 640>;
 var<workgroup> b_tile: array<vec4<f16>, 640>;
 

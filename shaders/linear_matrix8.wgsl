@@ -1,16 +1,7 @@
-// Matrix units of 8 × 8 × 8: Apple's, and Mesa's software ones. linear_matrix.wgsl goes on from here.
+// The tiles of linear_matrix.wgsl for matrices of 8 × 8: an item is one f16, because Metal loads matrices from
+// arrays of scalars.
 
-enable f16;
-enable wgpu_cooperative_matrix;
-diagnostic(off, derivative_uniformity); // naga applies it to matrix units, and takes arguments for varying
-
-const SIDE: u32 = 8u;
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sum = coop_mat8x8<f32, C>;
-
-// Metal loads matrices from scalars.
-const UNIT: u32 = 1u; // terms an item of the tiles
+const UNIT: u32 = 1u; // f16 values in an item
 var<workgroup> a_tile: array<f16, 2560>;
 var<workgroup> b_tile: array<f16, 2560>;
 

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::buffer::Buffer;
 use crate::cpu::CpuEngine;
-use crate::engine::Engine;
+use crate::engine::{Device, EngineExt};
 use crate::error::{Error, Result};
 use crate::ops::case::{Distance, distance};
-use crate::ops::ceiling::{self, LANES, SIDES, Sums};
-use crate::ops::linear::{self, Shape};
+use crate::ops::ceiling::{self, LANES, Operands, SIDES, Sums};
+use crate::ops::linear::{self, Nn, Shape, Sum};
 use crate::recording::Recording;
 use crate::target::Precision;
 
@@ -49,22 +49,31 @@ pub enum Nearer {
     Matrices,
 }
 
+/// How near a kernel is to the ceiling that it is nearer to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Nearest {
+    /// Which ceiling.
+    pub ceiling: Nearer,
+    /// The share of it that the kernel's speed is.
+    pub share: f64,
+}
+
 impl Ceilings {
     /// Measures a device, which takes a second or two.
     ///
     /// # Errors
-    /// `Error::Device`, also if the results of a measured kernel are wrong.
-    pub fn measure(engine: &mut dyn Engine) -> Result<Ceilings> {
-        let compute = if engine.is_asynchronous() {
-            check(engine)?;
-            multiply_adds(engine)?
+    /// An error of the device, also if what it computed meanwhile was wrong.
+    pub fn measure(device: &mut dyn Device) -> Result<Ceilings> {
+        let compute = if device.is_asynchronous() {
+            check(device)?;
+            multiply_adds(device)?
         } else {
-            product(engine)?
+            product(device)?
         };
         Ok(Ceilings {
             compute,
-            copy: copies(engine)?,
-            matrices: matrices(engine)?,
+            copy: copies(device)?,
+            matrices: matrices(device)?,
         })
     }
 
@@ -75,54 +84,60 @@ impl Ceilings {
         precision: Precision,
         flops_per_second: f64,
         bytes_per_second: f64,
-    ) -> (Nearer, f64) {
+    ) -> Nearest {
         let (math, ceiling) = match (&self.matrices, precision) {
             (Some(matrices), Precision::Mixed) => (Nearer::Matrices, matrices),
             _ => (Nearer::Compute, &self.compute),
         };
-        let math = (math, flops_per_second / ceiling.per_second);
-        let copy = (Nearer::Copy, bytes_per_second / self.copy.per_second);
-        if math.1 > copy.1 { math } else { copy }
+        let math = Nearest {
+            ceiling: math,
+            share: flops_per_second / ceiling.per_second,
+        };
+        let copy = Nearest {
+            ceiling: Nearer::Copy,
+            share: bytes_per_second / self.copy.per_second,
+        };
+        if math.share > copy.share { math } else { copy }
     }
 }
 
 /// The number of runs of which the fastest counts.
 const RUNS: usize = 5;
 
-/// The time of the fastest run of a recording, in seconds.
-fn best(engine: &mut dyn Engine, rec: &Recording) -> Result<f64> {
+/// The least time that a recording takes.
+fn best(device: &mut dyn Device, rec: &Recording) -> Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..RUNS {
-        let times = engine.run_timed(rec)?;
+        let times = device.run_timed(rec)?.times;
         best = best.min(times.iter().map(|t| t.seconds).sum());
     }
     Ok(best)
 }
 
-/// A buffer of `count` numbers, uniform in ±0.9.
-fn random(engine: &mut dyn Engine, count: usize) -> Result<Buffer> {
+/// A buffer of `count` numbers uniform in ±0.9.
+fn random(device: &mut dyn Device, count: usize) -> Result<Buffer> {
     let mut rng = ChaCha8Rng::seed_from_u64(count as u64);
     let mut uniform = || (f64::from(rng.next_u32()) / f64::from(u32::MAX)) as f32;
     let data: Vec<f32> = (0..count).map(|_| 0.9 * (2.0 * uniform() - 1.0)).collect();
-    engine.upload("ceiling", &data)
+    device.upload("ceiling", &data)
 }
 
-fn release<const N: usize>(engine: &mut dyn Engine, buffers: [Buffer; N]) {
+fn release<const N: usize>(device: &mut dyn Device, buffers: [Buffer; N]) {
     for buffer in buffers {
-        engine.release(buffer);
+        device.release(buffer);
     }
 }
 
-/// Checks the plain kernels against their twins, because the speed of wrong results means nothing. Matrix units
-/// were checked when the device was opened for them.
-fn check(engine: &mut dyn Engine) -> Result<()> {
+/// A kernel that computes something else has no speed. Matrix units were held to their twins when the
+/// device was opened for them.
+fn check(device: &mut dyn Device) -> Result<()> {
     let mut cpu = CpuEngine::new();
     for case in ceiling::plain_cases() {
-        let (ours, twin) = (case.run(engine)?, case.run(&mut cpu)?);
+        let (ours, twin) = (case.run(device)?, case.run(&mut cpu)?);
         let off = distance(&ours.outputs, &twin.outputs);
         if !ours.broken.is_empty() || !off.within(&Distance::BOUND) {
             return Err(Error::device(
-                format!("{}: {} comes out wrong: {off}", engine.name(), case.label),
+                format!("{}: {} comes out wrong: {off}", device.name(), case.label),
                 "do not trust this device; `gpt2-dpo selftest` tells more",
             ));
         }
@@ -130,14 +145,14 @@ fn check(engine: &mut dyn Engine) -> Result<()> {
     Ok(())
 }
 
-/// The fastest multiply-add loop.
-fn multiply_adds(engine: &mut dyn Engine) -> Result<Ceiling> {
-    /// Long enough that start and end do not count, and far below the time limits of operating systems.
+/// The fastest loop of multiply-adds.
+fn multiply_adds(device: &mut dyn Device) -> Result<Ceiling> {
+    /// Long enough that its begin and its end do not count, far from what an operating system ends.
     const SECONDS: f64 = 0.01;
     const MAX_GROUPS: usize = 1 << 15;
     const MAX_ROUNDS: usize = 1 << 14;
-    let x = random(engine, ceiling::starts() * LANES)?;
-    let y = engine.create("ceiling", ceiling::outputs(MAX_GROUPS) * LANES)?;
+    let x = random(device, ceiling::starts() * LANES)?;
+    let y = device.create("ceiling", ceiling::outputs(MAX_GROUPS) * LANES)?;
     let mut fastest = Ceiling {
         what: String::new(),
         per_second: 0.0,
@@ -145,9 +160,9 @@ fn multiply_adds(engine: &mut dyn Engine) -> Result<Ceiling> {
     for sums in Sums::ALL {
         let (mut groups, mut rounds) = (256, 256);
         loop {
-            let mut rec = Recording::new();
-            ceiling::multiply_add(&mut rec, (x, y), sums, groups, rounds);
-            let seconds = best(engine, &rec)?;
+            let mut rec = device.recording();
+            ceiling::multiply_add(&mut rec, Operands { x, y }, sums, groups, rounds);
+            let seconds = best(device, &rec)?;
             let flops: u64 = rec.steps.iter().map(|s| s.flops).sum();
             let per_second = flops as f64 / seconds;
             if per_second > fastest.per_second {
@@ -165,32 +180,32 @@ fn multiply_adds(engine: &mut dyn Engine) -> Result<Ceiling> {
             }
         }
     }
-    release(engine, [x, y]);
+    release(device, [x, y]);
     Ok(fastest)
 }
 
-/// The speed of matrix units on products that touch no memory; `None` if the plain kernel runs instead.
-fn matrices(engine: &mut dyn Engine) -> Result<Option<Ceiling>> {
+/// What matrix units make of products that touch no memory; `None` where the plain kernel runs instead.
+fn matrices(device: &mut dyn Device) -> Result<Option<Ceiling>> {
     const SECONDS: f64 = 0.01;
     const GROUPS: usize = 1 << 11;
     const MAX_ROUNDS: usize = 1 << 16;
     let mut fastest: Option<Ceiling> = None;
     for side in SIDES {
-        let x = random(engine, ceiling::matrix_inputs(side))?;
-        let y = engine.create("ceiling", ceiling::matrix_outputs(side, GROUPS))?;
-        let record = |groups: usize, rounds: usize| {
-            let mut rec = Recording::new();
-            ceiling::matrices(&mut rec, (x, y), side, groups, rounds);
+        let x = random(device, ceiling::matrix_inputs(side))?;
+        let y = device.create("ceiling", ceiling::matrix_outputs(side, GROUPS))?;
+        let record = |device: &dyn Device, groups: usize, rounds: usize| {
+            let mut rec = device.recording();
+            ceiling::matrices(&mut rec, Operands { x, y }, side, groups, rounds);
             rec
         };
-        let first = record(1, 1);
-        engine.run(&first)?;
+        let first = record(device, 1, 1);
+        device.run(&first)?;
         let step = &first.steps[0];
-        if step.way(engine.variant(step)).precision == Precision::Mixed {
+        if step.variant(device.variant(step)).precision == Precision::Mixed {
             let mut rounds = 16;
             loop {
-                let rec = record(GROUPS, rounds);
-                let seconds = best(engine, &rec)?;
+                let rec = record(device, GROUPS, rounds);
+                let seconds = best(device, &rec)?;
                 let per_second = rec.steps[0].flops as f64 / seconds;
                 if fastest.as_ref().is_none_or(|f| per_second > f.per_second) {
                     let what = format!("matrix units of {side} × {side} × {side}, f16 to f32");
@@ -202,28 +217,29 @@ fn matrices(engine: &mut dyn Engine) -> Result<Option<Ceiling>> {
                 rounds = (4 * rounds).min(MAX_ROUNDS);
             }
         }
-        release(engine, [x, y]);
+        release(device, [x, y]);
     }
     Ok(fastest)
 }
 
-/// The speed of the CPU engine's matrix product.
-fn product(engine: &mut dyn Engine) -> Result<Ceiling> {
+/// The CPU engine's matrix product.
+fn product(device: &mut dyn Device) -> Result<Ceiling> {
     const SIDE: usize = 2048;
-    let [x, w, y] = [(); 3].map(|()| random(engine, SIDE * SIDE));
+    let [x, w, y] = [(); 3].map(|()| random(device, SIDE * SIDE));
     let (x, w, y) = (x?, w?, y?);
-    let mut rec = Recording::new();
+    let mut rec = device.recording();
     let shape = Shape::whole(SIDE, SIDE, SIDE);
-    let op = linear::Forward {
+    let op = Nn {
         x,
         weight: w,
         bias: None,
         residual: None,
         y,
+        first_row: 0,
     };
-    linear::forward(&mut rec, &op, shape, 0, false);
-    let seconds = best(engine, &rec)?;
-    release(engine, [x, w, y]);
+    linear::nn(&mut rec, &op, shape, Sum::SET);
+    let seconds = best(device, &rec)?;
+    release(device, [x, w, y]);
     Ok(Ceiling {
         what: format!("matrix product, {SIDE} × {SIDE} × {SIDE}"),
         per_second: 2.0 * (SIDE as f64).powi(3) / seconds,
@@ -231,20 +247,20 @@ fn product(engine: &mut dyn Engine) -> Result<Ceiling> {
 }
 
 /// The fastest copy from one buffer to another.
-fn copies(engine: &mut dyn Engine) -> Result<Ceiling> {
-    /// Larger than any cache, and small enough for every device to bind.
+fn copies(device: &mut dyn Device) -> Result<Ceiling> {
+    /// Larger than any cache, and no more than every device binds.
     const BYTES: usize = 128 << 20;
     const ELEMENT: usize = LANES * size_of::<f32>();
-    let count = BYTES.min(engine.max_binding_bytes()) / ELEMENT;
-    let x = random(engine, count * LANES)?;
-    let y = engine.create("ceiling", count * LANES)?;
+    let count = BYTES.min(device.max_binding_bytes()) / ELEMENT;
+    let x = random(device, count * LANES)?;
+    let y = device.create("ceiling", count * LANES)?;
     let mut seconds = f64::INFINITY;
     for groups in [1 << 9, 1 << 12, 1 << 15] {
-        let mut rec = Recording::new();
-        ceiling::copy(&mut rec, (x, y), count, groups);
-        seconds = seconds.min(best(engine, &rec)?);
+        let mut rec = device.recording();
+        ceiling::copy(&mut rec, Operands { x, y }, count, groups);
+        seconds = seconds.min(best(device, &rec)?);
     }
-    release(engine, [x, y]);
+    release(device, [x, y]);
     Ok(Ceiling {
         what: format!("copy of {} MiB", (count * ELEMENT) >> 20),
         per_second: (2 * count * ELEMENT) as f64 / seconds,
@@ -266,11 +282,12 @@ mod tests {
             copy: ceiling(10.0),
             matrices: Some(ceiling(1000.0)),
         };
-        let nearer = |flops, bytes| ceilings.nearer(Precision::F32, flops, bytes);
+        let of = |nearest: Nearest| (nearest.ceiling, nearest.share);
+        let nearer = |flops, bytes| of(ceilings.nearer(Precision::F32, flops, bytes));
         assert_eq!(nearer(50.0, 1.0), (Nearer::Compute, 0.5));
         assert_eq!(nearer(50.0, 8.0), (Nearer::Copy, 0.8));
         assert_eq!(nearer(0.0, 0.0), (Nearer::Copy, 0.0));
-        let mixed = ceilings.nearer(Precision::Mixed, 500.0, 1.0);
+        let mixed = of(ceilings.nearer(Precision::Mixed, 500.0, 1.0));
         assert_eq!(mixed, (Nearer::Matrices, 0.5));
     }
 }

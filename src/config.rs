@@ -1,7 +1,6 @@
 //! The options of a training run: one list with every default, as raw options (from flags and a TOML
 //! file) and resolved.
 
-mod choice;
 mod choices;
 #[macro_use]
 mod list;
@@ -10,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Choice, Named};
-pub(crate) use choice::{choices, meaning};
 pub use choices::{DecayName, LossName, ReferenceMode, TemplateChoice};
 
+use crate::batch::Sides;
 use crate::data::{self, Columns, Selection, Template};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::learner::{Decay, Objective, Optimizer};
+use crate::objective::Objective;
 use crate::ops::adamw::Settings;
-use crate::ops::grad_norm::Scaling;
+use crate::ops::step_control::Scaling;
+use crate::optimizer::{Decay, Optimizer};
 use crate::target::Precision;
 use crate::tokenizer::Tokenizer;
 
@@ -207,7 +206,7 @@ impl TrainOptions {
                 return Err(Error::option(option, what, "give a number of at least 0"));
             }
         }
-        if config.beta == 0.0 && config.loss == LossName::Sigmoid {
+        if config.beta == 0.0 && config.objective().uses_beta() {
             return Err(Error::option(
                 "beta",
                 "with 0 the loss is constant and nothing is learnt",
@@ -225,14 +224,17 @@ impl TrainOptions {
     /// # Errors
     /// `Error::Option` naming the first such flag.
     pub fn refuse_idle(&self, resolved: &TrainConfig) -> Result<()> {
-        let sft = resolved.loss == LossName::Sft;
+        let objective = resolved.objective();
+        let no_reference = !objective.needs_reference();
+        let loss = format!("`.loss` {}", resolved.loss);
+        let loss = &loss[..];
         let on_the_fly = resolved.reference == ReferenceMode::OnTheFly;
         let tunes = resolved.device != DeviceChoice::CPU && !resolved.no_autotune;
         let idle_cache = self.cache_dir.is_some() && !tunes;
         let idle = [
-            ("beta", self.beta.is_some() && sft, "`.loss` sft"),
-            ("reference", self.reference.is_some() && sft, "`.loss` sft"),
-            ("cache_dir", idle_cache && sft, "`.loss` sft"),
+            ("beta", self.beta.is_some() && !objective.uses_beta(), loss),
+            ("reference", self.reference.is_some() && no_reference, loss),
+            ("cache_dir", idle_cache && no_reference, loss),
             (
                 "cache_dir",
                 idle_cache && on_the_fly,
@@ -268,10 +270,7 @@ impl TrainOptions {
 impl TrainConfig {
     /// The loss with its settings.
     pub fn objective(&self) -> Objective {
-        match self.loss {
-            LossName::Sigmoid => Objective::Sigmoid { beta: self.beta },
-            LossName::Sft => Objective::Sft,
-        }
+        self.loss.objective(self.beta)
     }
 
     /// The optimizer with its settings.
@@ -312,7 +311,7 @@ impl TrainConfig {
             response_prefix_space: self.response_prefix_space,
             allow_special_tokens: self.allow_special_tokens,
             columns: Columns::parse(&self.columns)?,
-            demonstrations: self.loss == LossName::Sft,
+            demonstrations: self.objective().sides() == Sides::Chosen,
             skip_bad_records: self.skip_bad_records,
             compare_boundaries: false,
             selection: Selection {

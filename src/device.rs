@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use sha2::Digest;
 
 use crate::cache;
-use crate::config::choices;
+use crate::choice::choices;
 use crate::cpu::CpuEngine;
-use crate::engine::{Engine, Memory};
+use crate::engine::{Device, Memory};
 use crate::error::{Error, Result, Setting};
 use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
 use crate::target::Precision;
@@ -68,9 +68,9 @@ pub enum Found {
 
 /// An opened device, and notes on the choice.
 pub struct Opened {
-    /// The engine, ready for buffers and recordings.
-    pub engine: Box<dyn Engine>,
-    /// Notes for the user: that `auto` found no GPU, that mixed precision is no gain.
+    /// Ready for buffers and recordings.
+    pub engine: Box<dyn Device>,
+    /// Each worth a line to the user: that `auto` found no GPU, that mixed precision is no gain.
     pub notes: Vec<String>,
 }
 

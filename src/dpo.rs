@@ -1,4 +1,4 @@
-//! Direct Preference Optimization, and what is reported of it.
+//! Direct Preference Optimization, and its metrics.
 //!
 //! A preference pair is a prompt x with a chosen response y_w and a rejected one y_l. With
 //! log π(y|x) the **sum** of the log-probs of y's tokens, the policy π_θ and the frozen reference
@@ -8,41 +8,42 @@
 //! L = -log σ( β · [ (log π_θ(y_w|x) − log π_ref(y_w|x)) − (log π_θ(y_l|x) − log π_ref(y_l|x)) ] )
 //! ```
 //!
-//! and `β · (log π_θ − log π_ref)` is a response's reward. The policy starts as the reference: every
-//! reward is 0 and the loss ln 2. The gradient pulls the chosen tokens' log-probs up and the rejected
-//! ones' down with the same strength, β·σ(−margin): pairs that the policy already tells apart count
-//! less. The kernels are in `shaders/dpo.wgsl`.
+//! and `β · (log π_θ − log π_ref)` is a response's reward. At the start the policy equals the reference: every
+//! reward is 0 and the loss is ln 2. The gradient raises the log-probs of the chosen tokens and lowers the
+//! log-probs of the rejected tokens with the same strength, β·σ(−margin). So a pair that the policy already
+//! tells apart counts less. The kernels are in `shaders/preference.wgsl`.
 
 use serde::Serialize;
 
 use crate::ops;
 
-/// What a device reports of one pair. For the supervised loss only `loss` and `chosen_logp` are not 0.
+/// The metrics of one pair, as the device writes them. For the supervised loss only `loss` and `chosen_logp` are
+/// not 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct PairMetrics {
-    /// In nats: DPO's −log σ(margin), or the mean negative log-prob.
+    /// The loss in nats: DPO's −log σ(margin), or the mean negative log-prob.
     pub loss: f32,
     /// Chosen reward − rejected reward.
     pub margin: f32,
     /// β · (log π_θ − log π_ref) of the chosen response.
     pub chosen_reward: f32,
-    /// The same of the rejected response.
+    /// β · (log π_θ − log π_ref) of the rejected response.
     pub rejected_reward: f32,
     /// Σ of the policy's log-probs over the chosen response's tokens.
     pub chosen_logp: f32,
-    /// The same over the rejected response.
+    /// Σ of the policy's log-probs over the rejected response's tokens.
     pub rejected_logp: f32,
 }
 
-const _: () = assert!(size_of::<PairMetrics>() == size_of::<[f32; ops::dpo::METRICS]>());
+const _: () = assert!(size_of::<PairMetrics>() == size_of::<[f32; ops::preference::METRICS]>());
 
 /// Means over pairs, under TRL's names; NaN over no pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// In nats.
+    /// Mean of [`PairMetrics::loss`], in nats.
     pub loss: f64,
-    /// `None` for the supervised loss.
+    /// Means of rewards and margins; `None` for the supervised loss.
     #[serde(flatten)]
     pub rewards: Option<Rewards>,
     /// Mean of [`PairMetrics::chosen_logp`].
@@ -65,7 +66,7 @@ pub struct Rewards {
     /// Share of pairs whose margin is strictly above 0.
     #[serde(rename = "rewards/accuracies")]
     pub accuracy: f64,
-    /// Share of pairs whose margin is exactly 0: all of them before the first step.
+    /// Share of pairs whose margin is exactly 0; before the first step it is 1.
     #[serde(rename = "rewards/ties")]
     pub ties: f64,
     /// Mean of [`PairMetrics::margin`].
@@ -74,7 +75,7 @@ pub struct Rewards {
 }
 
 impl Summary {
-    /// The means as a JSON object, each name with `prefix` before it: TRL's `eval_` names.
+    /// The means as a JSON object, with `prefix` before each name. TRL's prefix of evaluations is `eval_`.
     pub fn named(&self, prefix: &str) -> serde_json::Map<String, serde_json::Value> {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::Object(map)) => map

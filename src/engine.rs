@@ -1,5 +1,5 @@
-//! What a device must do for the model code: hold buffers, run recordings, give numbers back, and tell
-//! how long it took.
+//! The interfaces of a device: [`Engine`] runs recordings, [`Tuned`] tells of its choices among the variants of
+//! kernels, and [`Timed`] measures times. A [`Device`] has all three.
 
 mod tap;
 
@@ -14,127 +14,241 @@ use crate::recording::{Recording, Step};
 
 pub use tap::Tap;
 
-/// A device: a GPU through wgpu, or the CPU with the kernels' twins.
+/// An engine holds buffers, runs recordings and returns results. One engine is a GPU through wgpu. The other is the
+/// CPU, which runs the kernels' twins.
 ///
 /// Calls take effect in the order in which they are made. Buffers hold 32-bit words.
 ///
 /// # Errors
-/// Every call that can fail does so with `Error::Device`. A GPU may report a failure at a later call
-/// than the one that caused it.
+/// `Error::OutOfMemory`, `Error::Lost`, `Error::Refused` from every call that can fail. A GPU may report a
+/// failure at a later call than the one that caused it.
 ///
 /// # Panics
-/// Calls may panic on a buffer that was released or is of another engine, and beyond a buffer's end:
-/// mistakes of the caller, not of data.
+/// Calls may panic if a buffer was released or belongs to another engine, or if a range goes beyond a buffer's
+/// end. These are mistakes of the caller, not of data.
 pub trait Engine {
     /// The device's name, for people.
     fn name(&self) -> String;
 
-    /// What its results may depend on, as far as it tells: name, driver, their versions.
-    fn identity(&self) -> String {
-        self.name()
-    }
-
-    /// What the results of a recording may depend on: [`Engine::identity`] and which variants of kernels
-    /// run for it. It may be run for that, to measure them.
-    fn identity_for(&mut self, _recording: &Recording) -> Result<String> {
-        Ok(self.identity())
-    }
-
-    /// What there is to tell the user since the last call: what was measured, what is not used and why.
-    fn notes(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// True if [`Engine::run`] returns before the work is done, so that a caller does well to have the
-    /// next recording ready.
+    /// True if [`Engine::run`] returns before the device finishes, so that a caller gains time by preparing the
+    /// next recording meanwhile.
     fn is_asynchronous(&self) -> bool;
 
     /// The largest buffer that a kernel can bind, in bytes.
     fn max_binding_bytes(&self) -> usize;
 
-    /// The memory that buffers lie in, where the device tells: GPU drivers do not through this API.
-    fn memory(&self) -> Option<Memory> {
-        None
-    }
+    /// The memory for buffers; `None` if the device does not tell. GPU drivers do not tell it through wgpu.
+    fn memory(&self) -> Option<Memory>;
 
-    /// Makes a buffer of zeros; messages name it by `label`.
+    /// Makes a buffer of zeros; messages name the buffer by `label`.
     ///
     /// # Errors
-    /// `Error::Device` if it is larger than the device can bind or hold.
+    /// `Error::OutOfMemory` if the buffer is larger than the device can bind or hold.
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer>;
 
-    /// Frees a buffer. Its number is not used again.
+    /// Frees a buffer; if `buffer` is a range, the whole buffer. The engine does not use its number again.
     fn release(&mut self, buffer: Buffer);
 
-    /// Writes words at an offset in words.
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()>;
+    /// Writes words at the begin of a buffer or range.
+    fn write(&mut self, buffer: Buffer, words: &[u32]) -> Result<()>;
 
-    /// An empty recording, of steps as long as the device takes them.
-    fn recording(&self) -> Recording {
-        Recording::new()
-    }
+    /// An empty recording, with the device's limit of operations a step.
+    fn recording(&self) -> Recording;
 
-    /// Runs a recording. A GPU may still be at work when this returns.
-    fn run(&mut self, recording: &Recording) -> Result<()>;
+    /// Runs a recording and returns a ticket for each of its fetches, in order. A GPU may still be at work when
+    /// this returns.
+    fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>>;
 
-    /// Waits for everything before and copies the first `words` words of a buffer.
-    fn read(&mut self, buffer: Buffer, words: usize) -> Result<Vec<u32>> {
-        let ticket = self.fetch(buffer, words)?;
-        self.collect(ticket)
-    }
+    /// Asks for a copy of a buffer or range, without waiting. The copy shows the effect of all earlier calls.
+    fn fetch(&mut self, buffer: Buffer) -> Result<Ticket>;
 
-    /// Asks for a copy of a buffer's first `words` words as they are after everything before this
-    /// call, without waiting.
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket>;
-
-    /// Waits for what was asked for with [`Engine::fetch`].
+    /// Waits for a copy and returns its words.
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>>;
 
     /// Waits until the device is idle.
     fn wait(&mut self) -> Result<()>;
+}
 
-    /// The variant of the step's kernel that runs here; empty where there is but one.
-    fn variant(&self, _step: &Step) -> &'static str {
-        ""
+/// An engine that may choose among the variants of a kernel.
+pub trait Tuned {
+    /// The identity of the engine: the facts on which its results may depend, as far as it can tell them. These
+    /// are its name, its driver and version, and the variants chosen so far.
+    fn identity(&self) -> String;
+
+    /// Chooses the variants for this recording and returns the identity. To measure the variants, the engine may
+    /// run the recording.
+    fn identity_for(&mut self, recording: &Recording) -> Result<String>;
+
+    /// Messages for the user since the last call: the measurements, and each variant that is not used, with the
+    /// reason.
+    fn notes(&mut self) -> Vec<String>;
+
+    /// The name of the variant that runs for this step; empty if the kernel has no variants.
+    fn variant(&self, step: &Step) -> &'static str;
+
+    /// Compares each variant that can run for a step with its CPU twin, on the present contents of the buffers,
+    /// and restores the contents. Empty on the CPU.
+    fn compare(&mut self, step: &Step) -> Result<Vec<Compared>>;
+}
+
+/// An engine that measures the time of its work.
+pub trait Timed {
+    /// The clock of [`Timed::run_timed`].
+    fn clock(&self) -> Clock;
+
+    /// Runs a recording, times each step alone, and waits for the last step. The results are those of
+    /// [`Engine::run`]; the whole run is slower.
+    fn run_timed(&mut self, recording: &Recording) -> Result<TimedRun>;
+
+    /// Begins to measure the [`Usage`]. The measurement costs almost no time.
+    fn watch(&mut self);
+
+    /// Waits for all earlier calls, and returns the usage since [`Timed::watch`].
+    fn usage(&mut self) -> Result<Usage>;
+}
+
+/// A device with all three interfaces.
+pub trait Device: Engine + Tuned + Timed {}
+
+impl<E: Engine + Tuned + Timed + ?Sized> Device for E {}
+
+/// Helper methods for every engine.
+pub trait EngineExt: Engine {
+    /// Makes a buffer with this content. An empty content gives a buffer of one word.
+    ///
+    /// # Errors
+    /// As [`Engine::create`] and [`Engine::write`].
+    fn upload<T: bytemuck::Pod>(&mut self, label: &str, data: &[T]) -> Result<Buffer> {
+        let words: &[u32] = bytemuck::cast_slice(data);
+        let buffer = self.create(label, words.len().max(1))?;
+        self.write(buffer, words)?;
+        Ok(buffer)
     }
 
-    /// Holds each variant that can run for a step to the CPU twin, on the buffers as they are, which are left
-    /// so: how far each came out, `None` where neither it nor the twin changed anything. Empty on the CPU.
-    fn compare(&mut self, _step: &Step) -> Result<Vec<Compared>> {
-        Ok(Vec::new())
+    /// Waits for all earlier calls and returns the words of a buffer or range.
+    ///
+    /// # Errors
+    /// As [`Engine::fetch`] and [`Engine::collect`].
+    fn read(&mut self, buffer: Buffer) -> Result<Vec<u32>> {
+        let ticket = self.fetch(buffer)?;
+        self.collect(ticket)
     }
 
-    /// What [`Engine::run_timed`] reads the time from.
-    fn clock(&self) -> Clock {
-        Clock::Host
+    /// [`EngineExt::read`] as `f32`.
+    ///
+    /// # Errors
+    /// As [`EngineExt::read`].
+    fn read_f32(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
+        Ok(bytemuck::cast_vec(self.read(buffer)?))
     }
 
-    /// Runs a recording with the results of [`Engine::run`], each step alone and timed, and waits for
-    /// it: a time for each step, in order. Slower as a whole than [`Engine::run`].
-    fn run_timed(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
-        run_timed_by_host(self, recording)
+    /// Runs a recording as [`Engine::run`] does, but calls `on_step` for each step; `on_step` has to run the step.
+    ///
+    /// # Errors
+    /// As [`Engine::run`], and every error of `on_step`.
+    fn run_each(
+        &mut self,
+        recording: &Recording,
+        mut on_step: impl FnMut(&mut Self, &Step) -> Result<()>,
+    ) -> Result<Vec<Ticket>> {
+        self.send_uploads(recording)?;
+        for step in &recording.steps {
+            on_step(self, step)?;
+        }
+        self.ask_fetches(recording)
     }
 
-    /// Begins to note what [`Engine::usage`] tells. It costs next to nothing.
-    fn watch(&mut self) {}
+    /// Sends a recording's uploads: the first part of a run step by step.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    fn send_uploads(&mut self, recording: &Recording) -> Result<()> {
+        let mut uploads = recording.uploads().iter();
+        uploads.try_for_each(|upload| self.write(upload.buffer, &upload.words))
+    }
 
-    /// Waits for everything before, and ends what [`Engine::watch`] began.
-    fn usage(&mut self) -> Result<Usage> {
-        Ok(Usage::default())
+    /// Asks for a recording's fetches: the last part of a run step by step.
+    ///
+    /// # Errors
+    /// As [`Engine::fetch`].
+    fn ask_fetches(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
+        recording.fetches().iter().map(|&b| self.fetch(b)).collect()
     }
 }
 
-/// A variant, and how far from the twin it came out: see [`Engine::compare`]. `Error::Device` where the
-/// driver could not run it.
-pub type Compared = (&'static Kernel, Result<Option<Distance>>);
+impl<E: Engine + ?Sized> EngineExt for E {}
 
-/// What a time was read from.
+/// Buffers that belong together.
+pub trait Release: Sized {
+    /// Frees them.
+    fn release(self, engine: &mut dyn Engine);
+
+    /// Makes more buffers, and frees these if that fails: nothing is left on the device then.
+    ///
+    /// # Errors
+    /// Every error of `make`.
+    fn beside<T>(
+        self,
+        engine: &mut dyn Engine,
+        make: impl FnOnce(&mut dyn Engine) -> Result<T>,
+    ) -> Result<(Self, T)> {
+        match make(engine) {
+            Ok(made) => Ok((self, made)),
+            Err(e) => {
+                self.release(engine);
+                Err(e)
+            }
+        }
+    }
+}
+
+impl<A: Release, B: Release> Release for (A, B) {
+    fn release(self, engine: &mut dyn Engine) {
+        self.0.release(engine);
+        self.1.release(engine);
+    }
+}
+
+impl<A: Release> Release for Option<A> {
+    fn release(self, engine: &mut dyn Engine) {
+        if let Some(buffers) = self {
+            buffers.release(engine);
+        }
+    }
+}
+
+impl Release for Vec<Buffer> {
+    fn release(self, engine: &mut dyn Engine) {
+        for buffer in self {
+            engine.release(buffer);
+        }
+    }
+}
+
+/// A variant, and the distance of its results from its twin's.
+pub struct Compared {
+    /// The variant.
+    pub kernel: &'static Kernel,
+    /// `None` if neither the variant nor the twin changed a buffer; an error if the driver could not run the
+    /// variant.
+    pub distance: Result<Option<Distance>>,
+}
+
+/// The result of [`Timed::run_timed`].
+pub struct TimedRun {
+    /// The time of each step, in order.
+    pub times: Vec<Timing>,
+    /// The tickets of the recording's fetches, as from [`Engine::run`].
+    pub tickets: Vec<Ticket>,
+}
+
+/// The source of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clock {
-    /// The device's own, around the kernel alone.
+    /// The device's own clock, around the kernel alone.
     Device,
-    /// The host's, around handing the kernel over and waiting for it.
+    /// The host's clock, around submitting the kernel and waiting for it.
     Host,
 }
 
@@ -147,52 +261,53 @@ impl fmt::Display for Clock {
     }
 }
 
-/// When something ran on a device.
+/// The time at which a piece of work ran on a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timing {
-    /// Seconds since the measuring began.
+    /// The start, in seconds since the measurement began.
     pub start: f64,
-    /// How long it took.
+    /// The duration in seconds.
     pub seconds: f64,
 }
 
 impl Timing {
-    /// When it was done, in seconds since the measuring began.
+    /// The end, in seconds since the measurement began.
     pub fn end(&self) -> f64 {
         self.start + self.seconds
     }
 }
 
-/// What a device did between [`Engine::watch`] and [`Engine::usage`].
+/// The use of a device between [`Timed::watch`] and [`Timed::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Most bytes of buffers that there were at a time; `None` if not counted.
+    /// The peak of the bytes of all buffers; `None` if the engine does not count them.
     pub peak_bytes: Option<usize>,
-    /// Share of the time between the first step and the last in which none ran; `None` if the device
-    /// cannot tell, or nothing ran.
+    /// The share of the time, between the begin of the first step and the end of the last, in which no step ran;
+    /// `None` if the device cannot tell, or if no step ran.
     pub idle: Option<f64>,
 }
 
-/// [`Engine::run_timed`] by the host's clock.
+/// [`Timed::run_timed`] by the host's clock.
 pub(crate) fn run_timed_by_host<E: Engine + ?Sized>(
     engine: &mut E,
     recording: &Recording,
-) -> Result<Vec<Timing>> {
+) -> Result<TimedRun> {
     engine.wait()?;
     let clock = Instant::now();
     let seconds = || clock.elapsed().as_secs_f64();
-    let mut timings = Vec::with_capacity(recording.steps.len());
-    for &step in &recording.steps {
-        let alone = Recording::from(vec![step]);
+    let mut times = Vec::with_capacity(recording.steps.len());
+    let tickets = engine.run_each(recording, |engine, &step| {
+        let alone = Recording::of(vec![step]);
         let start = seconds();
         engine.run(&alone)?;
         engine.wait()?;
-        timings.push(Timing {
+        times.push(Timing {
             start,
             seconds: seconds() - start,
         });
-    }
-    Ok(timings)
+        Ok(())
+    })?;
+    Ok(TimedRun { times, tickets })
 }
 
 /// [`Usage::idle`] from the times at which a device was at work, in order.
@@ -202,66 +317,51 @@ pub(crate) fn idle(work: &[Timing]) -> Option<f64> {
     (span > 0.0).then(|| (1.0 - busy / span).max(0.0))
 }
 
-/// Bytes of an engine's buffers.
+/// Counts the bytes of an engine's buffers.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Tally {
     now: usize,
     peak: usize,
 }
 
-impl Held {
-    /// A buffer of so many words was made.
+impl Tally {
+    /// Counts a new buffer of `words` words.
     pub fn add(&mut self, words: usize) {
         self.now += size_of::<u32>() * words;
         self.peak = self.peak.max(self.now);
     }
 
-    /// A buffer of so many words was freed.
+    /// Counts a freed buffer of `words` words.
     pub fn sub(&mut self, words: usize) {
         self.now -= size_of::<u32>() * words;
     }
 
-    /// What there is.
+    /// The bytes of all present buffers.
     pub fn now(&self) -> usize {
         self.now
     }
 
-    /// Forgets what there was at a time before now.
+    /// Begins a new peak at the present bytes.
     pub fn restart(&mut self) {
         self.peak = self.now;
     }
 
-    /// The most since then.
+    /// The most bytes since the last [`Tally::restart`].
     pub fn peak(&self) -> usize {
         self.peak
     }
 }
 
-/// How much memory there is, in bytes.
+/// The memory of a device, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// In all.
+    /// All memory.
     pub total: usize,
-    /// Of it not in use when it was asked for.
+    /// Memory that was free when the device was asked.
     pub free: usize,
 }
 
-/// A claim on a copy under way, from [`Engine::fetch`]. Good for one [`Engine::collect`].
+/// A claim on a copy under way, from [`Engine::fetch`] or [`Engine::run`]. It is valid for one
+/// [`Engine::collect`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub(crate) u64);
-
-/// Shorthands over words for the code above the engines.
-impl dyn Engine + '_ {
-    /// [`Engine::create`] and [`Engine::write`] in one.
-    pub fn upload<T: bytemuck::Pod>(&mut self, label: &str, data: &[T]) -> Result<Buffer> {
-        let words: &[u32] = bytemuck::cast_slice(data);
-        let buffer = self.create(label, words.len().max(1))?;
-        self.write(buffer, 0, words)?;
-        Ok(buffer)
-    }
-
-    /// [`Engine::read`] of a whole buffer as `f32`.
-    pub fn read_f32(&mut self, buffer: Buffer) -> Result<Vec<f32>> {
-        Ok(bytemuck::cast_vec(self.read(buffer, buffer.words)?))
-    }
-}

@@ -19,6 +19,8 @@ pub enum Setting {
     Field(&'static str),
     /// An environment variable, or the file that stands in for one.
     Environment(String),
+    /// Something that no option names, for example a token id.
+    Input(&'static str),
 }
 
 impl fmt::Display for Setting {
@@ -26,6 +28,7 @@ impl fmt::Display for Setting {
         match self {
             Setting::Field(name) => write!(f, "`.{name}`"),
             Setting::Environment(name) => f.write_str(name),
+            Setting::Input(name) => f.write_str(name),
         }
     }
 }
@@ -119,15 +122,14 @@ pub enum Error {
     },
 
     /// A device has no room for a buffer, or binds none that is so large. A smaller micro-batch may fit.
-    #[error(
-        "{what}\n  help: lower `.batch_size` or the token budgets, or use a device with more memory: \
-         `.device` cpu has the machine's"
-    )]
+    #[error("{what}\n  help: {help}")]
     OutOfMemory {
-        /// Which buffer, on which device, and what there is.
+        /// Which buffer, on which device, and how much room there is.
         what: String,
         /// Bytes of the buffer, or of all buffers where the driver does not tell which.
         bytes: usize,
+        /// What to do about it.
+        help: String,
     },
 
     /// The device is gone: reset by the operating system, unplugged, or its driver crashed.
@@ -290,14 +292,22 @@ impl Error {
         matches!(self, Error::OutOfMemory { .. })
     }
 
-    pub(crate) fn too_large(label: &str, words: usize, limit: usize) -> Self {
+    pub(crate) fn out_of_memory(what: impl Into<String>, words: usize) -> Self {
         Error::OutOfMemory {
-            what: format!(
-                "{label} needs {} KiB in one buffer, more than the device's {} KiB",
-                (4 * words) >> 10,
-                limit >> 10
-            ),
-            bytes: 4 * words,
+            what: what.into(),
+            bytes: size_of::<u32>() * words,
+            help: "lower `.batch_size` or the token budgets, or use a device with more memory: `.device` cpu has \
+                   the machine's"
+                .into(),
         }
+    }
+
+    pub(crate) fn too_large(label: &str, words: usize, limit: usize) -> Self {
+        let what = format!(
+            "{label} needs {} KiB in one buffer, more than the device's {} KiB",
+            (4 * words) >> 10,
+            limit >> 10
+        );
+        Error::out_of_memory(what, words)
     }
 }

@@ -4,33 +4,55 @@ use crate::batch::{Extent, Stream};
 use crate::checkpoint::Weights;
 use crate::data::Dataset;
 use crate::dpo::Summary;
-use crate::engine::Engine;
+use crate::engine::{Engine, Release};
 use crate::error::Result;
-use crate::learner::{Objective, Place, Reference, Scorer};
-use crate::model::{Dims, Layout};
+use crate::model::{Dims, Layout, Limits};
+use crate::objective::Objective;
+use crate::scorer::{Reference, Scorer, Share};
 
-/// Means of loss, rewards and accuracy over all pairs of `data`. Only one of the two models is on the device at
-/// a time.
+/// What is evaluated.
+#[derive(Clone, Copy)]
+pub struct Evaluation<'a> {
+    /// The sizes of both models.
+    pub dims: &'a Dims,
+    /// The model whose log-probs count.
+    pub policy: &'a Weights,
+    /// The model that they are compared with.
+    pub reference: &'a Weights,
+    /// The held-out pairs.
+    pub data: &'a Dataset,
+    /// β: rewards are β times the difference of the log-probs.
+    pub beta: f32,
+    /// Pairs that pass through the device at a time.
+    pub batch_size: usize,
+}
+
+/// Means over all pairs: loss, rewards, accuracy. The two models take turns on the device.
 ///
 /// A loss that is not finite is not an error.
 ///
 /// # Errors
-/// `Error::Device` if the device fails; `Error::Option` for a token id or position that the models do not have.
+/// `Error::Option` for an id or a position that the models do not have; what the device says.
 ///
 /// # Panics
-/// If `batch_size` is 0, or if the weights are not those of a model of `dims`.
-pub fn evaluate(
-    engine: &mut dyn Engine,
-    dims: &Dims,
-    (policy, reference): (&Weights, &Weights),
-    data: &Dataset,
-    beta: f32,
-    batch_size: usize,
-) -> Result<Summary> {
-    let objective = Objective::Sigmoid { beta };
+/// If `batch_size` is 0, or if weights are not those of a model of `dims`.
+pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Summary> {
+    let Evaluation {
+        dims,
+        policy,
+        reference,
+        data,
+        beta,
+        batch_size,
+    } = *evaluation;
+    let objective = Objective::sigmoid(beta);
     let sides = objective.sides();
     let extent = Extent::of(&data.examples, batch_size, sides);
-    let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
+    let limits = Limits {
+        max_binding_bytes: engine.max_binding_bytes(),
+        pair_heads: extent.pair_heads,
+    };
+    let layout = Layout::new(dims, limits)?;
     let total = data.examples.len();
 
     let scorer = Scorer::new(engine, &layout, reference, objective, extent, total)?;
@@ -43,12 +65,12 @@ pub fn evaluate(
     let scorer = Scorer::new(engine, &layout, policy, objective, extent, total)?;
     let batches = data.examples.chunks(batch_size).zip(references);
     for (i, (pairs, logps)) in batches.enumerate() {
-        let place = Place {
-            slot: i * batch_size,
+        let share = Share {
+            first_slot: i * batch_size,
             of: total,
         };
         let stream = Stream::new(pairs, sides);
-        scorer.score(engine, &stream, Reference::LogProbs(logps), place)?;
+        scorer.score(engine, &stream, Reference::LogProbs(logps), share)?;
     }
     let summary = objective.summary(&scorer.metrics(engine, total)?);
     scorer.release(engine);

@@ -8,10 +8,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::batch::{Extent, Span, Stream, Tile};
 use crate::checkpoint::Weights;
-use crate::engine::Engine;
+use crate::engine::{Engine, Release};
 use crate::error::{Error, Result};
 use crate::model::forward::{self, Rows};
-use crate::model::{Dims, Layout, Purpose, Tensors, Workspace};
+use crate::model::{Dims, Layout, Limits, Purpose, Tensors, Workspace};
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,7 +71,7 @@ impl Generator {
     /// `n_positions`.
     ///
     /// # Errors
-    /// `Error::Device` if the model does not fit.
+    /// An error of the device if the model does not fit.
     pub fn new(
         engine: &mut dyn Engine,
         dims: &Dims,
@@ -85,11 +85,19 @@ impl Generator {
             pair_heads: 1,
             pairs: 1,
         };
-        let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
+        let limits = Limits {
+            max_binding_bytes: engine.max_binding_bytes(),
+            pair_heads: extent.pair_heads,
+        };
+        let layout = Layout::new(dims, limits)?;
+        let weights = Tensors::upload(engine, &layout, &weights.tensors, "weights")?;
+        let (weights, ws) = weights.beside(engine, |engine| {
+            Workspace::new(engine, &layout, extent, 1, Purpose::Generate)
+        })?;
         Ok(Generator {
             dims: *dims,
-            weights: Tensors::upload(engine, &layout, &weights.tensors, "weight")?,
-            ws: Workspace::new(engine, &layout, extent, 1, Purpose::Generate)?,
+            weights,
+            ws,
             max_rows,
         })
     }
@@ -99,7 +107,7 @@ impl Generator {
     ///
     /// # Errors
     /// `Error::Option` for a prompt that is empty, does not fit or has ids outside the vocabulary, or for
-    /// `sampling` that [`Sampling::check`] refuses; `Error::Device`; `Error::NotFinite` if a logit is NaN or
+    /// `sampling` that [`Sampling::check`] refuses; an error of the device; `Error::NotFinite` if a logit is NaN or
     /// infinite; the errors of `on_token`.
     pub fn generate(
         &self,
@@ -124,7 +132,7 @@ impl Generator {
         }
         // Every row attends to all earlier rows.
         let all = Stream::sequence(&vec![0; self.max_rows]);
-        engine.write(self.ws.inputs.spans, 0, bytemuck::cast_slice(&all.spans))?;
+        engine.write(self.ws.inputs.spans, bytemuck::cast_slice(&all.spans))?;
 
         let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
         let mut fresh = prompt.to_vec();
@@ -162,31 +170,35 @@ impl Generator {
         let (ws, count) = (&self.ws, tokens.len());
         let positions: Vec<u32> = (first..first + count).map(|p| p as u32).collect();
         ws.check(tokens, &positions)?;
-        engine.write(ws.inputs.tokens, 0, tokens)?;
-        engine.write(ws.inputs.positions, 0, &positions)?;
-        engine.write(ws.inputs.sources, 0, &[count as u32 - 1])?;
         let spans = Span::of_pair(0, first + count, 0, 0);
         let tiles = Tile::of(&spans, first..first + count);
-        engine.write(ws.inputs.tiles, 0, bytemuck::cast_slice(&tiles))?;
         let rows = Rows {
             count,
             first,
             tiles: &tiles,
         };
+        let weights = &self.weights.gpt2;
         let mut rec = engine.recording();
-        forward::forward(&mut rec, &self.dims, &self.weights, ws, rows);
-        forward::logits(&mut rec, &self.dims, &self.weights, ws, 1);
-        engine.run(&rec)?;
+        rec.upload(ws.inputs.tokens, tokens);
+        rec.upload(ws.inputs.positions, &positions);
+        rec.upload(ws.inputs.sources, &[count as u32 - 1]);
+        rec.upload(ws.inputs.tiles, &tiles);
+        forward::forward(&mut rec, &self.dims, weights, ws, rows);
+        forward::logits(&mut rec, &self.dims, weights, ws, 1);
+        for shard in ws.vocabulary(weights) {
+            rec.fetch(shard.logits.first(shard.tokens.len()));
+        }
         let mut logits = Vec::with_capacity(self.dims.vocab_size);
-        for shard in ws.vocabulary(&self.weights) {
-            let words = engine.read(shard.logits, shard.tokens.len())?;
+        for ticket in engine.run(&rec)? {
+            let words = engine.collect(ticket)?;
             logits.extend(words.into_iter().map(f32::from_bits));
         }
         Ok(logits)
     }
+}
 
-    /// Frees the device's buffers.
-    pub fn release(self, engine: &mut dyn Engine) {
+impl Release for Generator {
+    fn release(self, engine: &mut dyn Engine) {
         self.weights.release(engine);
         self.ws.release(engine);
     }

@@ -1,5 +1,5 @@
-//! A kernel: one entry point of one WGSL file, and its CPU twin; and its variants, which compute the
-//! same from the same buffers in another way.
+//! A kernel: one entry point of a WGSL text, and its CPU twin. A kernel may have variants, which compute the same
+//! results from the same buffers by another algorithm.
 
 use std::sync::OnceLock;
 
@@ -7,67 +7,244 @@ use crate::buffer::Buffer;
 use crate::distance::Distance;
 use crate::reflect::{Reflection, reflect};
 use crate::target::{Precision, Target};
+use crate::wgsl::{Part, join};
 
-/// A field of a `Params` struct: name, offset in bytes, type.
-pub type Field = (&'static str, usize, &'static str);
-
-/// One entry point of a shader together with the plain Rust that computes the same numbers.
-pub struct Kernel {
-    /// The stem of the shader file, of the op file, of the test and of the bench.
-    pub op: &'static str,
-    /// The entry point's name in the shader.
-    pub entry: &'static str,
-    /// The whole WGSL text: of one file, or of one and another that goes on with it.
-    pub source: &'static str,
-    /// Computes on the CPU what the entry point computes on the GPU.
-    pub twin: fn(&[u8], Bindings<'_>),
-    /// The Rust struct that mirrors the WGSL `Params`: its size and fields.
-    pub params: fn() -> (usize, Vec<Field>),
-    /// Filled by [`Kernel::reflection`] at its first call.
-    pub reflection: OnceLock<Reflection>,
-    /// How it goes about its work, if there are several ways: `tiled`, `direct`, ….
-    pub variant: &'static str,
-    /// The other ways, in files of their own, `shaders/OP_*.wgsl`. Empty for a variant.
-    pub variants: &'static [&'static Kernel],
-    /// How well it suits a step and a device: the highest is taken where nothing was measured; 0 = so ill
-    /// that it is not worth measuring; `None` = it cannot run there. Does not depend on how many rows a micro-batch has: see [`Kernel::class`].
-    pub rate: fn(&[u8], &[Buffer], &Target) -> Option<u32>,
-    /// Steps of one class run the same variant. The class says nothing of how many rows a micro-batch
-    /// has, so that a row's numbers do not depend on the rows beside it.
-    pub class: fn(&[u8], &[Buffer]) -> Class,
-    /// The second pass of a variant that needs one: it turns what the first left in the buffer named
-    /// [`PARTIALS`] into the result.
-    pub finish: Option<&'static Kernel>,
-    /// A variant that rounds what it multiplies runs where that was asked for, and then no other does
-    /// that does not.
-    pub precision: Precision,
+/// A field of a `Params` struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The field's name, in Rust and in WGSL.
+    pub name: &'static str,
+    /// Bytes from the start of the struct.
+    pub offset: usize,
+    /// `"u32"`, `"f32"`, …
+    pub scalar: &'static str,
 }
 
-/// See [`Kernel::class`].
+/// The Rust struct that mirrors a shader's `Params`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes of the struct.
+    pub size: usize,
+    /// The fields, in the struct's order.
+    pub fields: Vec<Field>,
+}
+
+/// The CPU twin of an entry point: plain Rust that computes the same results. `twin!` makes it.
+#[derive(Clone, Copy)]
+pub struct Twin {
+    run: fn(&[u8], Bindings<'_>),
+    params: fn() -> Layout,
+}
+
+impl Twin {
+    /// Makes a twin. `run` takes the bytes of the params and the buffers; `params` returns the layout of the
+    /// params.
+    pub const fn new(run: fn(&[u8], Bindings<'_>), params: fn() -> Layout) -> Twin {
+        Twin { run, params }
+    }
+}
+
+/// Rates a variant for a step's params and buffers on a device: its rank among the kernel's variants, or `None`
+/// if it cannot run the step there.
+pub type Rate = fn(&[u8], &[Buffer], &Target) -> Option<u32>;
+
+/// What tells steps apart that may run different variants of a kernel.
 pub type Class = [u32; 3];
 
-/// Name of the storage buffer that a variant in two passes leaves its partial results in, as many
-/// copies of the result as its constant `SPLITS` says. The engine owns it.
+/// One entry point of a shader, and its CPU twin.
+///
+/// Only this crate makes kernels that are compiled without run-time checks.
+pub struct Kernel {
+    pub(crate) op: &'static str,
+    pub(crate) entry: &'static str,
+    entry_point: &'static str,
+    parts: &'static [Part],
+    twin: Twin,
+    pub(crate) variant: &'static str,
+    others: &'static [&'static Kernel],
+    rate: Rate,
+    class: fn(&[u8], &[Buffer]) -> Class,
+    pub(crate) finish: Option<&'static Kernel>,
+    pub(crate) precision: Precision,
+    trusted: bool,
+    source: OnceLock<String>,
+    reflection: OnceLock<Reflection>,
+}
+
+/// The name of the storage buffer for the partial sums of a split-K variant. It has as many copies of the result
+/// as the variant's constant `SPLITS` says. The engine owns the buffer.
 pub const PARTIALS: &str = "split_sums";
 
 impl Kernel {
-    /// `op/entry`, as it stands in tables and messages.
+    /// A kernel without variants that every device can run. `op` is the stem of the op's file, test and bench.
+    /// `entry` is the kernel's name, and the name of its entry point unless [`Kernel::with_entry_point`] sets
+    /// another.
+    pub(crate) const fn new(
+        op: &'static str,
+        entry: &'static str,
+        parts: &'static [Part],
+        twin: Twin,
+    ) -> Kernel {
+        let mut kernel = Kernel::foreign(op, entry, parts, twin);
+        kernel.trusted = true;
+        kernel
+    }
+
+    /// A kernel whose shader is not part of this crate, for tests. Engines always compile it with run-time
+    /// checks.
+    #[doc(hidden)]
+    pub const fn foreign(
+        op: &'static str,
+        entry: &'static str,
+        parts: &'static [Part],
+        twin: Twin,
+    ) -> Kernel {
+        Kernel {
+            op,
+            entry,
+            entry_point: entry,
+            parts,
+            twin,
+            variant: "",
+            others: &[],
+            rate: |_, _, _| Some(1),
+            class: |_, _| [0; 3],
+            finish: None,
+            precision: Precision::F32,
+            trusted: false,
+            source: OnceLock::new(),
+            reflection: OnceLock::new(),
+        }
+    }
+
+    /// Sets the entry point's name in WGSL, if it differs from the kernel's name.
+    pub(crate) const fn with_entry_point(mut self, name: &'static str) -> Kernel {
+        self.entry_point = name;
+        self
+    }
+
+    /// Names the algorithm of a variant: `tiled`, `direct`, ….
+    #[doc(hidden)]
+    pub const fn with_variant(mut self, name: &'static str) -> Kernel {
+        self.variant = name;
+        self
+    }
+
+    /// Adds the variants, each of which takes the kernel's params and, by name, its buffers.
+    #[doc(hidden)]
+    pub const fn with_others(mut self, others: &'static [&'static Kernel]) -> Kernel {
+        self.others = others;
+        self
+    }
+
+    /// Sets the rate of a variant. An engine that does not measure runs the variant of the highest rank. An engine
+    /// that measures leaves out the variants of rank 0, unless all are of rank 0. The rank must not depend on the
+    /// number of rows of a micro-batch: see [`Kernel::class`].
+    #[doc(hidden)]
+    pub const fn with_rate(mut self, rate: Rate) -> Kernel {
+        self.rate = rate;
+        self
+    }
+
+    /// Sets the function that gives the class of a step: see [`Kernel::class`].
+    pub(crate) const fn with_class(mut self, class: fn(&[u8], &[Buffer]) -> Class) -> Kernel {
+        self.class = class;
+        self
+    }
+
+    /// Makes this kernel the first pass of a split-K variant. The first pass writes partial sums to the buffer
+    /// named [`PARTIALS`]; the second pass, `finish`, adds them up.
+    pub(crate) const fn with_finish(mut self, finish: &'static Kernel) -> Kernel {
+        self.finish = Some(finish);
+        self
+    }
+
+    /// Sets the precision in which the kernel multiplies. Variants of mixed precision round their operands. They
+    /// run only if the user asks for mixed precision, and then they replace the f32 variants.
+    pub(crate) const fn with_precision(mut self, precision: Precision) -> Kernel {
+        self.precision = precision;
+        self
+    }
+
+    /// The stem of the op's file, test and bench.
+    pub fn op(&self) -> &'static str {
+        self.op
+    }
+
+    /// The kernel's name in its op, for tables and profiles.
+    pub fn entry(&self) -> &'static str {
+        self.entry
+    }
+
+    /// The entry point's name in WGSL.
+    pub fn entry_point(&self) -> &'static str {
+        self.entry_point
+    }
+
+    /// The name of the algorithm; empty if the kernel has no variants.
+    pub fn variant(&self) -> &'static str {
+        self.variant
+    }
+
+    /// The precision in which the kernel multiplies.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The parts of the WGSL text, in order.
+    pub fn parts(&self) -> &'static [Part] {
+        self.parts
+    }
+
+    /// True if the WGSL text is part of this crate, so that engines may compile it without run-time checks.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// `op/entry`, the kernel's name in tables and messages.
     pub fn name(&self) -> String {
         format!("{}/{}", self.op, self.entry)
     }
 
-    /// What the shader declares; parsed at first use.
+    /// The whole WGSL text.
+    pub fn source(&self) -> &str {
+        self.source.get_or_init(|| join(self.parts))
+    }
+
+    /// The declarations of the shader; parsed at first use.
     ///
     /// # Panics
-    /// If the WGSL compiled into this program is not valid: a test parses every kernel.
+    /// If the WGSL in this program is not valid; a test parses every kernel.
     pub fn reflection(&self) -> &Reflection {
         self.reflection.get_or_init(|| {
-            reflect(self.source, self.entry, self.precision)
+            reflect(self.source(), self.entry_point, self.precision)
                 .unwrap_or_else(|e| panic!("{}: {e}", self.name()))
         })
     }
 
-    /// What it is held to.
+    /// The layout of the Rust struct that mirrors the WGSL `Params`.
+    pub fn params(&self) -> Layout {
+        (self.twin.params)()
+    }
+
+    /// Runs the CPU twin on the bytes of the params and the buffers.
+    pub(crate) fn run_twin(&self, params: &[u8], bindings: Bindings<'_>) {
+        (self.twin.run)(params, bindings);
+    }
+
+    /// The rank for a step of these params and buffers on a device; `None` = the kernel cannot run it there.
+    pub(crate) fn rate(&self, params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+        (self.rate)(params, buffers, target)
+    }
+
+    /// The class of a step of these params and buffers. Steps of one class run the same variant. The class does
+    /// not depend on the number of rows of a micro-batch, so that the results of a row do not depend on the rows
+    /// beside it.
+    pub(crate) fn class(&self, params: &[u8], buffers: &[Buffer]) -> Class {
+        (self.class)(params, buffers)
+    }
+
+    /// The largest distance of the kernel's results from its twin's.
     pub fn bound(&self) -> Distance {
         match self.precision {
             Precision::F32 => Distance::BOUND,
@@ -75,17 +252,17 @@ impl Kernel {
         }
     }
 
-    /// All ways to run it: itself first.
-    pub fn ways(&'static self) -> impl Iterator<Item = &'static Kernel> {
-        std::iter::once(self).chain(self.variants.iter().copied())
+    /// The kernel itself, then its other variants.
+    pub fn variants(&'static self) -> impl Iterator<Item = &'static Kernel> {
+        std::iter::once(self).chain(self.others.iter().copied())
     }
 
-    /// What is dispatched for a step, in order: itself, and its second pass if it has one.
+    /// The dispatches of a step, in order: the kernel itself, then its second pass if it has one.
     pub fn passes(&'static self) -> impl Iterator<Item = &'static Kernel> {
         std::iter::once(self).chain(self.finish)
     }
 
-    /// Into how many parts it cuts the sums: 1 unless it leaves [`PARTIALS`].
+    /// The number of parts into which a split-K variant cuts the sums; 1 for every other kernel.
     pub fn splits(&self) -> u32 {
         self.finish.map_or(1, |_| self.constant("SPLITS"))
     }
@@ -93,7 +270,7 @@ impl Kernel {
     /// A `const NAME: u32` of the shader, for example a tile's side.
     ///
     /// # Panics
-    /// If the shader has no such constant; recording any step of the kernel shows it.
+    /// If the shader has no such constant. Every recording of a step of the kernel would panic then.
     pub fn constant(&self, name: &str) -> u32 {
         self.reflection().constants[name]
     }
@@ -105,64 +282,16 @@ impl std::fmt::Debug for Kernel {
     }
 }
 
-/// Declares a [`Kernel`]: its Rust name, the op, the entry point, the type of its params and its twin;
-/// and, where there are variants, its own way, theirs, and what tells their steps apart.
-macro_rules! kernel {
-    ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path) => {
-        kernel!($name, $op, $entry, $params, $twin, "", &[], |_, _| [0; 3]);
-    };
-    ($name:ident, $op:literal, $entry:literal, $params:ty, $twin:path,
-     $way:literal, $variants:expr, $class:expr) => {
-        kernel!(@ $name, $op, [$op], $entry, $params, $twin, $way, $variants, $class,
-            |_, _, _| Some(1), None, $crate::target::Precision::F32);
-    };
-    (@ $name:ident, $op:literal, [$($file:expr),+], $entry:literal, $params:ty, $twin:path,
-     $way:literal, $variants:expr, $class:expr, $rate:expr, $finish:expr, $precision:expr) => {
-        #[doc = concat!("`", $entry, "` of", $(" `shaders/", $file, ".wgsl`",)+ ".")]
-        pub static $name: $crate::kernel::Kernel = $crate::kernel::Kernel {
-            op: $op,
-            entry: $entry,
-            source: concat!($(include_str!(concat!("../../shaders/", $file, ".wgsl"))),+),
-            twin: |bytes, bindings| {
-                let params: $params = bytemuck::pod_read_unaligned(bytes);
-                $twin(&params, bindings)
-            },
-            params: || (std::mem::size_of::<$params>(), <$params>::fields()),
-            reflection: std::sync::OnceLock::new(),
-            variant: $way,
-            variants: $variants,
-            rate: |bytes, buffers, target| {
-                let rate: fn(&$params, &[$crate::buffer::Buffer], &$crate::target::Target)
-                    -> Option<u32> = $rate;
-                rate(&bytemuck::pod_read_unaligned(bytes), buffers, target)
-            },
-            class: |bytes, buffers| {
-                let class: fn(&$params, &[$crate::buffer::Buffer]) -> $crate::kernel::Class =
-                    $class;
-                class(&bytemuck::pod_read_unaligned(bytes), buffers)
-            },
-            finish: $finish,
-            precision: $precision,
-        };
+/// A [`Twin`] of a function over the params struct and the [`Bindings`].
+macro_rules! twin {
+    ($params:ty, $twin:path) => {
+        $crate::kernel::Twin::new(
+            |bytes, bindings| $twin(&<$params>::of(bytes), bindings),
+            <$params>::layout,
+        )
     };
 }
-pub(crate) use kernel;
-
-/// Declares a variant of a kernel, in `shaders/OP_VARIANT.wgsl`: its Rust name, the op, the variant, the
-/// entry point, the type of its params, its twin, how it rates; and, if it multiplies in another
-/// precision than f32, which, and the file that goes on where its own ends.
-macro_rules! variant {
-    ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr) => {
-        $crate::kernel::kernel!(@ $name, $op, [concat!($op, "_", $way)], $entry, $params, $twin,
-            $way, &[], |_, _| [0; 3], $rate, None, $crate::target::Precision::F32);
-    };
-    ($name:ident, $op:literal, $way:literal, $entry:literal, $params:ty, $twin:path, $rate:expr,
-     $precision:expr, $rest:literal) => {
-        $crate::kernel::kernel!(@ $name, $op, [concat!($op, "_", $way), $rest], $entry, $params, $twin,
-            $way, &[], |_, _| [0; 3], $rate, None, $precision);
-    };
-}
-pub(crate) use variant;
+pub(crate) use twin;
 
 /// Declares the struct that mirrors a shader's `Params`; a test compares the two, field by field.
 macro_rules! params {
@@ -175,17 +304,28 @@ macro_rules! params {
         pub struct $name { $($(#[$fdoc])* pub $field: $ty),* }
 
         impl $name {
-            fn fields() -> Vec<$crate::kernel::Field> {
-                vec![$((stringify!($field), std::mem::offset_of!($name, $field), stringify!($ty))),*]
+            fn of(bytes: &[u8]) -> Self {
+                bytemuck::pod_read_unaligned(bytes)
+            }
+
+            fn layout() -> $crate::kernel::Layout {
+                $crate::kernel::Layout {
+                    size: std::mem::size_of::<$name>(),
+                    fields: vec![$($crate::kernel::Field {
+                        name: stringify!($field),
+                        offset: std::mem::offset_of!($name, $field),
+                        scalar: stringify!($ty),
+                    }),*],
+                }
             }
         }
     };
 }
 pub(crate) use params;
 
-/// The buffers of one step as a CPU twin sees them, in the order of the shader's binding numbers.
+/// The buffers of one step for a CPU twin, in the order of the shader's binding numbers.
 ///
-/// A written buffer is handed out mutably and only once: the engine holds it apart from the others.
+/// A buffer that the shader writes is borrowed mutably, and only once.
 pub struct Bindings<'a> {
     slots: Vec<Slot<'a>>,
 }
@@ -227,7 +367,7 @@ impl<'a> Bindings<'a> {
     }
 }
 
-/// How many of `words` words hold whole `T`s.
+/// The number of words, at most `words`, that hold whole `T`s.
 fn whole<T>(words: usize) -> usize {
     let each = size_of::<T>() / size_of::<u32>();
     words / each * each

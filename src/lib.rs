@@ -11,18 +11,22 @@
 //! 3. [`model`]: the dims, the table of parameters, and the walks [`model::forward`] and
 //!    [`model::backward`], which append ops to a [`recording`].
 //! 4. [`ops`]: each op's math in words, its WGSL kernels, and their CPU twins.
-//! 5. [`dpo`]: the loss, in prose and formula.
-//! 6. [`learner`]: a model on a device: micro-batch in, gradient added, AdamW step taken.
-//! 7. [`plan`]: what a run keeps on its device, made there or only counted.
-//! 8. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
+//! 5. [`dpo`] and [`objective`]: the losses, in prose and formula, and what each needs.
+//! 6. [`scorer`]: a model on a device: micro-batch in, log-probs and metrics out.
+//! 7. [`optimizer`]: the moments and AdamW over arenas of parameters.
+//! 8. [`learner`]: the two together: micro-batch in, gradient added, step taken; its [`state`] by name.
+//! 9. [`plan`]: the buffers of a run, created or only counted.
+//! 10. [`mod@train`]: the run: epochs, schedule, evaluation, metrics.
 //!
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
-//! one entry point of a shader with its twin; what the shader declares is read from it by [`reflect`].
+//! one entry point of a shader with its twin; [`reflect`] reads from the shader what it declares.
 //! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
 //! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs, [`ranking`] finds labels that may be
-//! swapped. [`twins`] holds a device to the
-//! CPU's, and [`selftest`] tells from that and more whether to trust it. How fast all of it is: [`ceilings`] are what a device does at best, [`profile`] tells where the
-//! time of recordings goes, and [`mod@bench`] measures every kernel and a whole step.
+//! swapped. [`twins`] holds a device to the CPU's results, and [`selftest`] tells from that and more whether
+//! to trust it. [`ceilings`] measures a device at its best, [`profile`] tells where the time of recordings
+//! goes, and [`mod@bench`] measures every kernel and a whole step.
+//!
+//! docs/architecture.md draws the modules and who imports whom.
 
 #![warn(missing_docs)]
 
@@ -33,6 +37,7 @@ mod cache;
 pub mod ceilings;
 pub mod chat_template;
 pub mod checkpoint;
+pub mod choice;
 #[cfg(test)]
 mod circles;
 pub mod config;
@@ -50,7 +55,9 @@ pub mod hub;
 pub mod kernel;
 pub mod learner;
 pub mod model;
+pub mod objective;
 pub mod ops;
+pub mod optimizer;
 pub mod plan;
 pub mod profile;
 pub mod ranking;
@@ -58,12 +65,15 @@ pub mod recording;
 pub mod reference;
 pub mod reflect;
 pub mod schedule;
+pub mod scorer;
 pub mod selftest;
 mod stand_in;
+pub mod state;
 pub mod target;
 pub mod tokenizer;
 pub mod train;
 pub mod twins;
+pub mod wgsl;
 pub mod words;
 
 pub use error::{Error, Result, Setting};

@@ -1,4 +1,4 @@
-//! What a training run keeps on its device: made there, or only counted, by the same code.
+//! The buffers of a training run on its device. The same code makes them or only counts their bytes.
 
 use std::fmt;
 use std::iter::successors;
@@ -7,36 +7,44 @@ use crate::batch::Extent;
 use crate::buffer::Buffer;
 use crate::config::{ReferenceMode, TrainConfig};
 use crate::data::Dataset;
-use crate::engine::{Engine, Memory, Ticket};
+use crate::engine::{Engine, Memory, Release, Ticket};
 use crate::error::{Error, Result};
-use crate::learner::{Learner, Objective, Room};
-use crate::model::{Dims, Kind, Layout, Tensors};
-use crate::recording::Recording;
+use crate::learner::{Learner, Recipe, Room};
+use crate::model::{Dims, Kind, Layout, Limits, Tensors};
+use crate::recording::{MAX_STEP_FLOPS, Recording};
 
-/// Everything of a run that lies on its device.
+/// The training and held-out pairs of a run.
+#[derive(Clone, Copy)]
+pub struct Datasets<'a> {
+    /// The pairs to learn from.
+    pub train: &'a Dataset,
+    /// Held-out pairs, if any.
+    pub eval: Option<&'a Dataset>,
+}
+
+/// The part of a run that lies on its device.
 pub struct Resident {
     /// The model in training; its weights are 0.
     pub learner: Learner,
-    /// Room for the frozen copy, with [`ReferenceMode::OnTheFly`]; 0 as well.
+    /// The buffers of the frozen weights, all 0; only with [`ReferenceMode::OnTheFly`].
     pub frozen: Option<Tensors>,
     /// Micro-batches of an optimizer step.
     pub micro_batches: usize,
-    /// Says so where a micro-batch has fewer pairs than `batch_size`, which did not fit.
+    /// A message if `batch_size` pairs did not fit, so that a micro-batch has fewer.
     pub note: Option<String>,
 }
 
 impl Resident {
-    /// Makes the buffers. Where a micro-batch of `batch_size` pairs does not fit the device, it is
-    /// halved until it does. The pairs of an optimizer step stay the same, and so do the numbers but
-    /// for rounding.
+    /// Makes the buffers. If a micro-batch of `batch_size` pairs does not fit the device, it is halved until it
+    /// fits. An optimizer step keeps its pairs, and its results change only by rounding.
     ///
     /// # Errors
-    /// `Error::Device` if the tensors or one pair's activations do not fit.
+    /// `Error::Device` if the tensors or the activations of one pair do not fit.
     pub fn new(
         engine: &mut dyn Engine,
         config: &TrainConfig,
         dims: &Dims,
-        (train, eval): (&Dataset, Option<&Dataset>),
+        Datasets { train, eval }: Datasets,
     ) -> Result<Resident> {
         let objective = config.objective();
         let examples: Vec<_> = [Some(train), eval]
@@ -58,21 +66,26 @@ impl Resident {
             extent: extent_of(asked),
             smaller: &smaller,
             pairs: step.max(eval.map_or(0, |eval| eval.examples.len())),
-            checkpointed: config.checkpoint_activations,
+            recompute: config.checkpoint_activations,
         };
-        let layout = Layout::new(dims, engine.max_binding_bytes(), room.extent.pair_heads)?;
-        let frozen_copy = match objective {
-            Objective::Sigmoid { .. } => config.reference == ReferenceMode::OnTheFly,
-            Objective::Sft => false,
+        let limits = Limits {
+            max_binding_bytes: engine.max_binding_bytes(),
+            pair_heads: room.extent.pair_heads,
         };
-        let mut make = || {
-            let frozen = frozen_copy.then(|| Tensors::zeros(engine, &layout, "reference weight"));
-            let frozen = frozen.transpose()?;
-            let recipe = (objective, config.optimizer());
-            let learner = Learner::empty(engine, &layout, recipe, &room)?;
-            Ok((learner, frozen))
+        let layout = Layout::new(dims, limits)?;
+        let frozen_copy =
+            objective.needs_reference() && config.reference == ReferenceMode::OnTheFly;
+        let zeros = |engine: &mut dyn Engine| {
+            let frozen = frozen_copy.then(|| Tensors::zeros(engine, &layout, "reference weights"));
+            frozen.transpose()
         };
-        let (learner, frozen) = make().map_err(explain)?;
+        let recipe = Recipe {
+            objective,
+            optimizer: config.optimizer(),
+        };
+        let learner = |engine: &mut dyn Engine| Learner::empty(engine, &layout, recipe, &room);
+        let made = zeros(engine).and_then(|frozen| frozen.beside(engine, learner));
+        let (frozen, learner) = made.map_err(explain)?;
 
         let taken = learner.policy.ws.extent.pairs;
         let micro_batches = step.div_ceil(taken);
@@ -90,32 +103,34 @@ impl Resident {
         })
     }
 
-    /// Pairs of a micro-batch.
+    /// The most pairs of a micro-batch.
     pub fn micro_batch(&self) -> usize {
         self.learner.policy.ws.extent.pairs
     }
 
-    /// Every buffer, and what it is for.
+    /// Every buffer and its kind.
     pub fn buffers(&self) -> impl Iterator<Item = (Kind, Buffer)> {
-        let frozen = self.frozen.iter().flat_map(Tensors::buffers);
-        let frozen = frozen.map(|buffer| (Kind::Reference, buffer));
+        let frozen = self.frozen.iter().flat_map(|frozen| &frozen.arenas);
+        let frozen = frozen.map(|&buffer| (Kind::Reference, buffer));
         self.learner.buffers().chain(frozen)
     }
 }
 
-/// What does not fit has been tried with a single pair: what else a user can do.
+/// Turns a lack of memory with a micro-batch of one pair into an error that tells the user how to need less.
 fn explain(error: Error) -> Error {
     match error {
-        Error::Device { what, .. } => Error::device(
+        Error::OutOfMemory { what, bytes, .. } => Error::OutOfMemory {
             what,
-            "`plan::Plan` shows what takes how much; `.checkpoint_activations`, lower token \
-             budgets or a smaller model take less, and `.device` cpu has the machine's memory",
-        ),
+            bytes,
+            help: "`plan::Plan` shows what takes how much; `.checkpoint_activations`, lower token budgets or a \
+                   smaller model take less, and `.device` cpu has the machine's memory"
+                .into(),
+        },
         other => other,
     }
 }
 
-/// An engine that makes nothing: it counts buffers, within the limits of a device.
+/// An engine that makes no buffers: it counts their bytes, within the limits of a device.
 pub struct Planner {
     max_binding_bytes: usize,
     room_bytes: usize,
@@ -124,7 +139,8 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Refuses buffers above `max_binding_bytes`, and all that are more than `room_bytes` together.
+    /// Makes a planner that refuses a buffer larger than `max_binding_bytes`, and a buffer with which all buffers
+    /// together exceed `room_bytes`.
     pub fn new(max_binding_bytes: usize, room_bytes: usize) -> Planner {
         Planner {
             max_binding_bytes,
@@ -136,7 +152,7 @@ impl Planner {
 }
 
 impl Planner {
-    /// What was made and not released.
+    /// The bytes of all buffers that were made and not released.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -155,23 +171,24 @@ impl Engine for Planner {
         self.max_binding_bytes
     }
 
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
         if 4 * words > self.max_binding_bytes {
             return Err(Error::too_large(label, words, self.max_binding_bytes));
         }
         let Some(left) = self.room_bytes.checked_sub(4 * words) else {
-            return Err(Error::device(
+            return Err(Error::out_of_memory(
                 format!("no room for {label} ({} MiB)", (4 * words) >> 20),
-                "lower `.batch_size` or the token budgets",
+                words,
             ));
         };
         self.room_bytes = left;
         self.bytes += 4 * words;
         self.labels.push(label.to_owned());
-        Ok(Buffer {
-            id: self.labels.len() as u32 - 1,
-            words,
-        })
+        Ok(Buffer::whole(self.labels.len() as u32 - 1, words))
     }
 
     fn release(&mut self, buffer: Buffer) {
@@ -179,15 +196,20 @@ impl Engine for Planner {
         self.bytes -= 4 * buffer.words;
     }
 
-    fn write(&mut self, _: Buffer, _: usize, _: &[u32]) -> Result<()> {
+    fn write(&mut self, _: Buffer, _: &[u32]) -> Result<()> {
         Ok(())
     }
 
-    fn run(&mut self, _: &Recording) -> Result<()> {
-        Ok(())
+    fn recording(&self) -> Recording {
+        // The limit of steps that holds for any GPU.
+        Recording::for_device(MAX_STEP_FLOPS)
     }
 
-    fn fetch(&mut self, _: Buffer, _: usize) -> Result<Ticket> {
+    fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
+        recording.fetches().iter().map(|&b| self.fetch(b)).collect()
+    }
+
+    fn fetch(&mut self, _: Buffer) -> Result<Ticket> {
         Err(holds_nothing())
     }
 
@@ -218,55 +240,65 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the buffers of one kind take.
+/// The memory of the buffers of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// What they are for.
+    /// The kind of the buffers.
     pub kind: Kind,
-    /// How many.
+    /// The number of buffers.
     pub buffers: usize,
-    /// All together.
+    /// The bytes of all buffers together.
     pub bytes: usize,
-    /// Label and bytes of the largest; `None` where there are none.
-    pub largest: Option<(String, usize)>,
+    /// The largest buffer; `None` if there is no buffer of this kind.
+    pub largest: Option<Largest>,
 }
 
-/// What a run would take on a device.
+/// A buffer of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Largest {
+    /// Its label.
+    pub label: String,
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// The memory that a run would need on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// One for each of [`Kind::ALL`].
+    /// The share of each kind, in the order of [`Kind::ALL`].
     pub shares: Vec<Share>,
-    /// The largest micro-batch.
+    /// The extent of the largest micro-batch.
     pub extent: Extent,
     /// Micro-batches of an optimizer step.
     pub micro_batches: usize,
-    /// Says so where it has fewer pairs than `batch_size`.
+    /// A message if a micro-batch has fewer pairs than `batch_size`.
     pub note: Option<String>,
-    /// Head rows whose logits are held at a time.
+    /// The most head rows whose logits are in memory at a time.
     pub head_rows: usize,
-    /// Buffers that the vocabulary matrix is cut into.
+    /// The number of row shards of the vocabulary matrix.
     pub vocabulary_shards: usize,
-    /// Other matrices that are cut.
+    /// The number of other matrices that are cut into shards.
     pub split_matrices: usize,
-    /// The largest buffer that the device binds.
+    /// The largest buffer that the device can bind, in bytes.
     pub max_binding_bytes: usize,
-    /// What the device has, where it tells.
+    /// The device's memory; `None` if the device does not tell.
     pub memory: Option<Memory>,
-    /// All of the same run with `checkpoint_activations`; `None` where that is given.
-    pub checkpointed_bytes: Option<usize>,
+    /// The bytes of this run with `checkpoint_activations`; `None` if the run already has it.
+    pub recompute_bytes: Option<usize>,
 }
 
 impl Plan {
-    /// Counts what [`Resident::new`] would make on `engine`, which is only asked for its limits. What the
-    /// engine and its driver keep for themselves (uniforms, copies under way, partial sums) comes on top.
+    /// Counts the buffers that [`Resident::new`] would make on `engine`; the engine only tells its limits. The
+    /// engine and its driver need some more memory for uniforms, copies under way and partial sums.
     ///
     /// # Errors
-    /// `Error::Device` as there, but for a lack of memory: see [`Plan::memory`].
+    /// `Error::Device` as in [`Resident::new`], but not for a lack of memory in all: compare [`Plan::bytes`] with
+    /// [`Plan::memory`].
     pub fn new(
         engine: &dyn Engine,
         config: &TrainConfig,
         dims: &Dims,
-        data: (&Dataset, Option<&Dataset>),
+        data: Datasets,
     ) -> Result<Plan> {
         let (max_binding_bytes, memory) = (engine.max_binding_bytes(), engine.memory());
         let counted = |config: &TrainConfig, room_bytes: usize| {
@@ -279,7 +311,7 @@ impl Plan {
             counted(config, total).or_else(|_: Error| counted(config, usize::MAX))?;
         let shares = Kind::ALL.map(|kind| planner.share(kind, &resident));
 
-        let checkpointed_bytes = if config.checkpoint_activations {
+        let recompute_bytes = if config.checkpoint_activations {
             None
         } else {
             let same = TrainConfig {
@@ -293,8 +325,8 @@ impl Plan {
         };
         let policy = &resident.learner.policy;
         let is_split = |tensor: &&crate::model::Tensor| tensor.shards.len() > 1;
-        let vocabulary_shards = policy.weights.wte().shards.len();
-        let split = policy.weights.all.iter().filter(is_split).count();
+        let vocabulary_shards = policy.weights.gpt2.wte.shards.len();
+        let split = policy.weights.gpt2.iter().filter(is_split).count();
         Ok(Plan {
             shares: shares.into(),
             extent: policy.ws.extent,
@@ -305,11 +337,11 @@ impl Plan {
             split_matrices: split - usize::from(vocabulary_shards > 1),
             max_binding_bytes,
             memory,
-            checkpointed_bytes,
+            recompute_bytes,
         })
     }
 
-    /// All that the run takes.
+    /// The bytes of all buffers of the run.
     pub fn bytes(&self) -> usize {
         self.shares.iter().map(|share| share.bytes).sum()
     }
@@ -324,7 +356,10 @@ impl Planner {
             kind,
             buffers: buffers.len(),
             bytes: buffers.iter().map(|buffer| 4 * buffer.words).sum(),
-            largest: largest.map(|b| (self.labels[b.id as usize].clone(), 4 * b.words)),
+            largest: largest.map(|b| Largest {
+                label: self.labels[b.id as usize].clone(),
+                bytes: b.bytes(),
+            }),
         }
     }
 }

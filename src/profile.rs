@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::ceilings::{Ceilings, Nearer};
-use crate::engine::{Engine, Timing};
+use crate::engine::{Device, Ticket, TimedRun, Timing, Tuned};
 use crate::error::Result;
 use crate::ops::case::Distance;
 use crate::recording::{Recording, Step};
@@ -27,8 +27,8 @@ pub struct Label {
 }
 
 impl Label {
-    /// The label of a step, its shape included.
-    pub fn of(engine: &dyn Engine, step: &Step) -> Label {
+    /// A step's, its shape included.
+    pub fn of(engine: &(impl Tuned + ?Sized), step: &Step) -> Label {
         Label {
             kernel: step.kernel.name(),
             variant: engine.variant(step),
@@ -67,7 +67,7 @@ pub struct Calls {
     /// The precision in which the variant multiplies.
     pub precision: Precision,
     /// The distance between device and twin, and its bound; `None` if they were not compared.
-    pub distance: Option<(Distance, Distance)>,
+    pub distance: Option<Deviation>,
 }
 
 impl Calls {
@@ -81,8 +81,26 @@ impl Calls {
     /// True if the distance from the twin exceeds its bound.
     pub fn is_wrong(&self) -> bool {
         self.distance
-            .is_some_and(|(distance, bound)| !distance.within(&bound))
+            .is_some_and(|found| !found.distance.within(&found.bound))
     }
+}
+
+/// A kernel's calls and what they are of.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// The kernel, its variant, its shape.
+    pub label: Label,
+    /// The sums over its calls.
+    pub calls: Calls,
+}
+
+/// How far a kernel's results are from its twin's.
+#[derive(Clone, Copy, Debug)]
+pub struct Deviation {
+    /// How far they are.
+    pub distance: Distance,
+    /// How far they may be.
+    pub bound: Distance,
 }
 
 /// A row of the table.
@@ -121,22 +139,21 @@ pub struct Speed {
 }
 
 /// The rows of a table: first the wrong kernels, then the others by their share of the time, largest first.
-pub fn rows(all: impl IntoIterator<Item = (Label, Calls)>, ceilings: &Ceilings) -> Vec<Row> {
-    let all: Vec<(Label, Calls)> = all.into_iter().collect();
-    let right = all.iter().filter(|(_, calls)| !calls.is_wrong());
-    let total: f64 = right.map(|(_, calls)| calls.seconds).sum();
-    let row = |(label, calls): (Label, Calls)| {
+pub fn rows(all: impl IntoIterator<Item = Labelled>, ceilings: &Ceilings) -> Vec<Row> {
+    let all: Vec<Labelled> = all.into_iter().collect();
+    let right = all.iter().filter(|row| !row.calls.is_wrong());
+    let total: f64 = right.map(|row| row.calls.seconds).sum();
+    let row = |Labelled { label, calls }: Labelled| {
         let count = calls.count as f64;
         let flops_per_second = calls.flops as f64 / calls.seconds;
         let bytes_per_second = calls.bytes as f64 / calls.seconds;
-        let (nearer, of_ceiling) =
-            ceilings.nearer(calls.precision, flops_per_second, bytes_per_second);
+        let nearest = ceilings.nearer(calls.precision, flops_per_second, bytes_per_second);
         let speed = Speed {
             seconds: calls.seconds / count,
             gflops: 1e-9 * flops_per_second,
             gbytes: 1e-9 * bytes_per_second,
-            nearer,
-            of_ceiling,
+            nearer: nearest.ceiling,
+            of_ceiling: nearest.share,
             share: calls.seconds / total,
         };
         Row {
@@ -144,7 +161,7 @@ pub fn rows(all: impl IntoIterator<Item = (Label, Calls)>, ceilings: &Ceilings) 
             calls: calls.count,
             flops: calls.flops as f64 / count,
             bytes: calls.bytes as f64 / count,
-            distance: calls.distance.map(|(distance, _)| distance),
+            distance: calls.distance.map(|found| found.distance),
             speed: (!calls.is_wrong()).then_some(speed),
         }
     };
@@ -178,8 +195,8 @@ struct Traced {
 }
 
 impl Profile {
-    /// A profile without steps. Its time begins now.
-    pub fn new(engine: &dyn Engine) -> Profile {
+    /// Nothing timed yet; time is counted from here.
+    pub fn new(engine: &dyn Device) -> Profile {
         Profile {
             began: Instant::now(),
             device: engine.name(),
@@ -189,14 +206,14 @@ impl Profile {
         }
     }
 
-    /// Runs a recording in place of [`Engine::run`] and times each step, for a [`crate::engine::Tap`].
+    /// Runs a recording in place of [`Engine::run`](crate::engine::Engine::run), timing each step: for a [`crate::engine::Tap`].
     ///
     /// # Errors
-    /// `Error::Device`.
-    pub fn run(&mut self, engine: &mut dyn Engine, recording: &Recording) -> Result<()> {
+    /// An error of the device.
+    pub fn run(&mut self, engine: &mut dyn Device, recording: &Recording) -> Result<Vec<Ticket>> {
         engine.wait()?;
         let start = self.began.elapsed().as_secs_f64();
-        let times = engine.run_timed(recording)?;
+        let TimedRun { times, tickets } = engine.run_timed(recording)?;
         for (step, time) in recording.steps.iter().zip(times) {
             let label = Label::of(engine, step);
             let every_shape = Label {
@@ -205,7 +222,7 @@ impl Profile {
             };
             let calls = self.calls.entry(every_shape).or_default();
             calls.add(step);
-            calls.precision = step.way(engine.variant(step)).precision;
+            calls.precision = step.variant(engine.variant(step)).precision;
             calls.seconds += time.seconds;
             if self.trace.len() < MAX_TRACED {
                 self.trace.push(Traced {
@@ -219,7 +236,7 @@ impl Profile {
                 });
             }
         }
-        Ok(())
+        Ok(tickets)
     }
 
     /// True if more steps ran than the trace holds.
@@ -230,10 +247,11 @@ impl Profile {
     /// A row for each kernel, with the mean time of its calls.
     pub fn rows(&self, ceilings: &Ceilings) -> Vec<Row> {
         let calls = self.calls.iter();
-        rows(
-            calls.map(|(label, &calls)| (label.clone(), calls)),
-            ceilings,
-        )
+        let labelled = calls.map(|(label, &calls)| Labelled {
+            label: label.clone(),
+            calls,
+        });
+        rows(labelled, ceilings)
     }
 
     /// Writes the first [`MAX_TRACED`] steps as a Chrome trace, which is JSON for Perfetto and

@@ -4,10 +4,11 @@
 use crate::batch::{Extent, Stream};
 use crate::checkpoint::Weights;
 use crate::data::Example;
-use crate::engine::Engine;
+use crate::engine::{Engine, Release};
 use crate::error::Result;
-use crate::learner::{Objective, Scorer};
-use crate::model::{Dims, Layout};
+use crate::model::{Dims, Layout, Limits};
+use crate::objective::Objective;
+use crate::scorer::Scorer;
 
 /// The model's preference for the chosen response: the mean log-prob of its tokens minus that of the rejected
 /// response, in nats per token. A sum instead of the mean would rank by length.
@@ -16,7 +17,7 @@ use crate::model::{Dims, Layout};
 /// examples.
 ///
 /// # Errors
-/// `Error::Device` if the device fails; `Error::Option` for a token id or position that the model does not
+/// An error of the device if the device fails; `Error::Option` for a token id or position that the model does not
 /// have.
 ///
 /// # Panics
@@ -32,11 +33,15 @@ pub fn preferences(
 ) -> Result<Vec<f64>> {
     let paired = examples.iter().all(|example| !example.rejected.is_empty());
     assert!(paired, "only a pair can be ranked");
-    // The log-probs depend neither on the objective nor on β.
-    let objective = Objective::Sigmoid { beta: 1.0 };
+    // Which objective is asked for is of no account to log-probs; β neither.
+    let objective = Objective::sigmoid(1.0);
     let sides = objective.sides();
     let extent = Extent::of(examples, batch_size, sides);
-    let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
+    let limits = Limits {
+        max_binding_bytes: engine.max_binding_bytes(),
+        pair_heads: extent.pair_heads,
+    };
+    let layout = Layout::new(dims, limits)?;
     let scorer = Scorer::new(engine, &layout, weights, objective, extent, examples.len())?;
     let mut preferences = Vec::with_capacity(examples.len());
     for pairs in examples.chunks(batch_size) {

@@ -1,8 +1,8 @@
 //! The frozen reference's log-probs: computed once per response token, kept on disk.
 //!
-//! The reference is the model as it was before training, so its log-probs never change. They are kept
-//! under a key of weights, token ids, device, kernels and version of this crate, which makes a second
-//! run over the same pairs skip the pass, and can never mix up two models.
+//! The reference is the model before training, so its log-probs never change. Their file is named by a hash of
+//! weights, token ids, device, kernels and version of this crate. So a second run over the same pairs skips the
+//! reference pass, and the cache never confuses two models.
 
 use std::path::{Path, PathBuf};
 
@@ -19,15 +19,15 @@ use crate::data::Example;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReferenceLogProbs {
     values: Vec<f32>,
-    /// Where each example begins; one more at the end.
+    /// The index in `values` at which each example begins, and at the end the number of values.
     starts: Vec<usize>,
 }
 
 impl ReferenceLogProbs {
-    /// Takes values laid out as above for these examples.
+    /// The log-probs of these examples; `values` has them example by example, chosen before rejected.
     ///
     /// # Panics
-    /// If there are not as many values as response tokens.
+    /// If the number of values is not the number of response tokens.
     pub fn new(examples: &[Example], values: Vec<f32>) -> Self {
         let mut starts = vec![0];
         for example in examples {
@@ -38,7 +38,7 @@ impl ReferenceLogProbs {
         ReferenceLogProbs { values, starts }
     }
 
-    /// The log-probs of one example, by its index: chosen tokens, then rejected ones.
+    /// The log-probs of one example, by its index: chosen tokens, then rejected tokens.
     ///
     /// # Panics
     /// If there is no such example.
@@ -46,7 +46,7 @@ impl ReferenceLogProbs {
         &self.values[self.starts[example]..self.starts[example + 1]]
     }
 
-    /// The log-probs of these examples one after another, as a stream's head rows are.
+    /// The log-probs of these examples one after another, in the order of a stream's head rows.
     pub fn gather(&self, examples: &[usize]) -> Vec<f32> {
         examples.iter().flat_map(|&e| self.of(e)).copied().collect()
     }
@@ -61,9 +61,9 @@ const TENSOR: &str = "logps";
 
 impl Cache {
     /// The cache file in `dir` for a model, by the fingerprint of its weights, a device, by its
-    /// [`identity_for`](crate::engine::Engine::identity_for) the pass, and these examples. Touches no disk.
+    /// [`identity_for`](crate::engine::Tuned::identity_for) the pass, and these examples. Touches no disk.
     pub fn new(dir: &Path, weights: &str, device: &str, examples: &[Example]) -> Cache {
-        // What computes the log-probs is part of what they are.
+        // The key of the cache has the kernels and the crate's version, which the log-probs depend on.
         let mut hash = cache::key();
         hash.update(weights);
         hash.update([0]);
@@ -81,7 +81,7 @@ impl Cache {
         }
     }
 
-    /// What is kept, if it is whole; anything else counts as nothing.
+    /// Loads the log-probs; `None` if there is no file, or if it is not whole and finite.
     pub fn load(&self, examples: &[Example]) -> Option<ReferenceLogProbs> {
         let bytes = std::fs::read(&self.path).ok()?;
         let file = SafeTensors::deserialize(&bytes).ok()?;
@@ -98,8 +98,8 @@ impl Cache {
         finite.then(|| ReferenceLogProbs::new(examples, values))
     }
 
-    /// Keeps the log-probs. A cache that cannot be written costs time, not correctness: the caller
-    /// decides what to make of the error.
+    /// Stores the log-probs. A run without a cache is slower but still correct, so the caller decides whether to
+    /// report the error or to stop.
     ///
     /// # Errors
     /// `Error::Io`.

@@ -1,5 +1,5 @@
-//! What a shader declares, read from its WGSL by naga: bindings, workgroup size, constants, the
-//! layout of its uniform. Nothing of it is typed a second time in Rust.
+//! The declarations of a shader, which naga reads from its WGSL: bindings, workgroup size, constants, and the
+//! layout of its uniform. Rust does not repeat them.
 
 use std::collections::BTreeMap;
 
@@ -7,52 +7,55 @@ use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Handle, Literal, Module, StorageAccess, TypeInner};
 
 use crate::target::Precision;
+use crate::wgsl::locate;
 
-/// One storage buffer that an entry point touches.
+/// One storage buffer that an entry point uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBinding {
     /// The number in `@binding`; group 0 is the only one.
     pub binding: u32,
-    /// The variable's, for messages.
+    /// The variable's name.
     pub name: String,
-    /// The entry point reads it.
+    /// True if the entry point reads the buffer.
     pub read: bool,
-    /// Declared `read_write`: the kernel may write it.
+    /// True if the buffer is declared `read_write`, so that the kernel may write it.
     pub written: bool,
+    /// The members in order, if the buffer is a struct or an array of structs; otherwise empty.
+    pub members: Vec<Member>,
 }
 
-/// One member of the uniform `Params`.
+/// One member of a struct in WGSL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// As in WGSL and in the Rust mirror.
+    /// The member's name, in WGSL and in the Rust mirror.
     pub name: String,
-    /// In bytes from the start of the struct.
+    /// Bytes from the start of the struct.
     pub offset: u32,
     /// `"u32"`, `"f32"`, …
     pub scalar: String,
 }
 
-/// What one entry point declares.
+/// The declarations of one entry point.
 #[derive(Clone, Debug)]
 pub struct Reflection {
     /// Invocations of a workgroup in x, y, z.
     pub workgroup_size: [u32; 3],
-    /// In the order of the binding numbers, which is the order of a step's buffers.
+    /// The storage buffers, in the order of the binding numbers, which is the order of a step's buffers.
     pub storage: Vec<StorageBinding>,
-    /// Members of the uniform in order; empty if the entry point uses none.
+    /// The members of the uniform in order; empty if the entry point uses no uniform.
     pub params: Vec<Member>,
-    /// Bytes of the uniform, with WGSL's padding.
+    /// Bytes of the uniform, including WGSL's padding.
     pub params_size: u32,
     /// The module's `const NAME: u32`.
     pub constants: BTreeMap<String, u32>,
 }
 
-/// Parses and validates `source`, which may use nothing beyond WebGPU's core but what its precision
-/// needs, and reflects `entry`.
+/// Parses and validates `source`, a text of [`crate::wgsl::join`], and reflects the entry point `entry`. The text
+/// may use the core of WGSL, and the features that its precision needs.
 ///
 /// # Errors
-/// What is wrong, in words: the WGSL is not valid (naga's message), has no such entry point, or its
-/// uniform is not a struct.
+/// A message if the WGSL is not valid (naga's message, which names the part and its line), if it has no such
+/// entry point, or if its uniform is not a struct.
 pub fn reflect(source: &str, entry: &str, precision: Precision) -> Result<Reflection, String> {
     let capabilities = match precision {
         Precision::F32 => Capabilities::empty(),
@@ -60,10 +63,11 @@ pub fn reflect(source: &str, entry: &str, precision: Precision) -> Result<Reflec
             Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
         }
     };
-    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let at = |message: String| locate(source, &message);
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| at(e.emit_to_string(source)))?;
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
-        .map_err(|e| e.emit_to_string(source))?;
+        .map_err(|e| at(e.emit_to_string(source)))?;
     let index = module
         .entry_points
         .iter()
@@ -85,6 +89,7 @@ pub fn reflect(source: &str, entry: &str, precision: Precision) -> Result<Reflec
                 name,
                 read: usage[handle].contains(GlobalUse::READ),
                 written: access.contains(StorageAccess::STORE),
+                members: members_of(&module, var.ty),
             }),
             AddressSpace::Uniform => (params, params_size) = members(&module, var.ty)?,
             _ => {}
@@ -98,6 +103,15 @@ pub fn reflect(source: &str, entry: &str, precision: Precision) -> Result<Reflec
         params_size,
         constants: constants(&module),
     })
+}
+
+/// The members of a struct, or of the struct in an array; empty for every other type.
+fn members_of(module: &Module, ty: Handle<naga::Type>) -> Vec<Member> {
+    let ty = match module.types[ty].inner {
+        TypeInner::Array { base, .. } => base,
+        _ => ty,
+    };
+    members(module, ty).map_or(Vec::new(), |(members, _)| members)
 }
 
 fn members(module: &Module, ty: Handle<naga::Type>) -> Result<(Vec<Member>, u32), String> {

@@ -3,7 +3,7 @@
 
 use std::f64::consts::PI;
 
-use crate::config::choices;
+use crate::choice::choices;
 
 choices! {
     /// How the learning rate moves after the warm-up: it stays at the peak, or falls to 0 at the end of the

@@ -7,10 +7,10 @@ use std::f64::consts::LN_2;
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::bench::{self, Work};
+use crate::bench::{self, Workload};
 use crate::config::TrainConfig;
 use crate::distance::Distance;
-use crate::engine::{Engine, Tap};
+use crate::engine::{Compared, Device, Engine, EngineExt, Tap};
 use crate::error::Result;
 use crate::gpu::{AdapterReport, GpuEngine, OpenOptions, Variant};
 use crate::model::Dims;
@@ -104,8 +104,9 @@ pub struct Subject<'a> {
 /// `Error::Option`, `Error::File` and `Error::Io` for a model that is not there. A failure of the device is
 /// not an error: the report holds it.
 pub fn run(subject: &Subject, model: &str, on_check: &mut dyn FnMut(&Check)) -> Result<Report> {
-    let recipe = bench::Options::one_pair(model);
+    let one_pair = bench::Options::one_pair(model);
     let dims = bench::dims(model)?;
+    let recipe = one_pair.within(&dims);
     let mut checks = Vec::new();
     let mut done = |check: Check| {
         on_check(&check);
@@ -225,8 +226,8 @@ fn limits(subject: &Subject, dims: &Dims, one_pair: &bench::Options) -> Check {
         let mut engine = subject.usual()?;
         let max = engine.max_binding_bytes();
         let mut planner = Planner::new(max, usize::MAX);
-        let shards = Work::empty(&mut planner, dims, &recipe)?.vocabulary_shards();
-        Work::empty(&mut engine, dims, &recipe)?;
+        let shards = Workload::empty(&mut planner, dims, &recipe)?.vocabulary_shards();
+        Workload::empty(&mut engine, dims, &recipe)?;
         engine.wait()?;
         let found = format!(
             "{} takes {} MiB and cached references; largest binding {} MiB, vocabulary in {shards}",
@@ -255,20 +256,20 @@ fn real_shapes(
     };
     let compare = || {
         let mut engine = subject.engine(Variant::Best, precision)?;
-        let mut work = Work::new(&mut engine, dims, recipe)?;
+        let mut work = Workload::new(&mut engine, dims, recipe)?;
         let (mut met, mut worst, mut misses) = (Vec::new(), Distance::default(), Vec::new());
         let mut count = 0;
-        let mut on_run = |engine: &mut dyn Engine, rec: &Recording| {
-            for step in &rec.steps {
+        let mut on_run = |engine: &mut dyn Device, rec: &Recording| {
+            engine.run_each(rec, |engine, step| {
                 let kind = (step.kernel.name(), step.sizes());
                 if !met.contains(&kind) {
-                    for (way, off) in engine.compare(step)? {
+                    for Compared { kernel, distance } in engine.compare(step)? {
                         count += 1;
-                        let (kernel, sizes) = &kind;
+                        let (name, sizes) = &kind;
                         let mut miss = |what: String| {
-                            misses.push(format!("{kernel} [{}] {sizes:?}: {what}", way.variant));
+                            misses.push(format!("{name} [{}] {sizes:?}: {what}", kernel.variant));
                         };
-                        match off {
+                        match distance {
                             Ok(Some(off)) => {
                                 worst = worst.worse(off);
                                 if !off.within(&Distance::REAL) {
@@ -281,9 +282,9 @@ fn real_shapes(
                     }
                     met.push(kind);
                 }
-                engine.run(&Recording::from(vec![*step]))?;
-            }
-            Ok(())
+                engine.run(&Recording::of(vec![*step]))?;
+                Ok(())
+            })
         };
         let mut tap = Tap::new(&mut engine, &mut on_run);
         work.accumulate(&mut tap, 0)?;
@@ -309,7 +310,7 @@ fn first_loss(subject: &Subject) -> Check {
     let measure = || {
         let mut engine = subject.usual()?;
         let dims = bench::dims(SMALL)?;
-        let work = Work::new(&mut engine, &dims, &bench::Options::one_pair(SMALL))?;
+        let work = Workload::new(&mut engine, &dims, &bench::Options::one_pair(SMALL))?;
         let loss = work.first_loss(&mut engine)?;
         let miss = format!("is not ln 2 = {LN_2:.7}");
         let off = (loss - LN_2).abs();
@@ -327,7 +328,7 @@ fn determinism(subject: &Subject) -> Check {
     let train = || {
         let mut engine = subject.usual()?;
         let dims = bench::dims(SMALL)?;
-        let mut work = Work::new(&mut engine, &dims, &bench::Options::one_pair(SMALL))?;
+        let mut work = Workload::new(&mut engine, &dims, &bench::Options::one_pair(SMALL))?;
         let start = work.weights(&mut engine)?;
         for _ in 0..STEPS {
             work.accumulate(&mut engine, 0)?;

@@ -1,11 +1,11 @@
-//! What a device is, as far as it decides which variant of a kernel runs.
+//! The facts about a device that decide which variants of a kernel can run on it.
 
 use serde::Serialize;
 
-use crate::config::choices;
+use crate::choice::choices;
 
 choices! {
-    /// In what matrix products are multiplied. Sums, and all else, are f32.
+    /// The precision of the factors of matrix products. Sums, and everything else, are f32.
     #[derive(Default)]
     pub enum Precision {
         /// f32 throughout
@@ -16,19 +16,19 @@ choices! {
     }
 }
 
-/// What a device is, as far as it decides between variants.
+/// The facts about a device that decide between the variants of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Shaders run on the CPU: workgroup memory is plain memory, and a barrier costs a loop.
+    /// True if shaders run on the CPU: there workgroup memory is plain memory, and a barrier costs a loop.
     pub software: bool,
-    /// What was asked for.
+    /// The precision that the user asked for.
     pub precision: Precision,
-    /// What it has for [`Precision::Mixed`].
+    /// The device's matrix units for [`Precision::Mixed`].
     pub matrix_units: MatrixUnits,
 }
 
 impl Target {
-    /// True if matrix units of this side were asked for and are there.
+    /// True if the user asked for mixed precision and the device has matrix units of this side.
     pub fn multiplies_by(&self, side: u32) -> bool {
         let has = match side {
             8 => self.matrix_units.eight,
@@ -49,7 +49,7 @@ pub struct MatrixUnits {
 }
 
 impl MatrixUnits {
-    /// True if there are some.
+    /// True if the device has such units of any shape.
     pub fn any(self) -> bool {
         self.eight || self.sixteen
     }

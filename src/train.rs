@@ -1,35 +1,38 @@
-//! A training run: epochs, accumulation, schedule, evaluation, metrics.
+//! A training run: epochs, gradient accumulation, schedule, evaluation, metrics.
+
+mod metrics;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
-
-use serde::Serialize;
 
 use crate::batch::Stream;
 use crate::checkpoint::{self, Weights};
 use crate::config::TrainConfig;
 use crate::data::{self, Dataset};
 use crate::dpo::Summary;
-use crate::engine::Engine;
+use crate::engine::{Device, Release};
 use crate::error::{Error, Result};
-use crate::learner::{Broken, Learner, Objective, Place, Reference, StepTicket};
-use crate::model::{Dims, Tensors, params};
-use crate::plan::Resident;
+use crate::learner::{Broken, Learner, StepTicket};
+use crate::model::{Dims, Tensors};
+use crate::objective::Objective;
+use crate::plan::{Datasets, Resident};
 use crate::reference::{Cache, ReferenceLogProbs};
 use crate::schedule::Schedule;
+use crate::scorer::{Reference, Scorer, Share};
 
-/// Optimizer steps whose metrics may still be under way: the device works on the next one meanwhile.
+use metrics::MetricsFile;
+pub use metrics::{EvalRow, StepRow};
+
+/// The most optimizer steps whose metrics are still under way while the device works on the next step.
 pub(crate) const STEPS_IN_FLIGHT: usize = 1;
 
-/// What a run learns from.
+/// The inputs of a run: a model and its pairs.
 pub struct Inputs<'a> {
     /// The model's sizes.
     pub dims: &'a Dims,
-    /// Where training starts, and the reference. They go once the device has them: beside a GPU that
-    /// shares the host's memory they would lie there twice.
+    /// The weights at the start of training, which are also the weights of the reference. The run frees them after
+    /// the upload, because a GPU that shares the host's memory would hold them twice.
     pub weights: Weights,
     /// The pairs to learn from.
     pub train: &'a Dataset,
@@ -37,69 +40,32 @@ pub struct Inputs<'a> {
     pub eval: Option<&'a Dataset>,
 }
 
-/// One row of metrics.jsonl for an optimizer step, under TRL's names.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepRow {
-    /// From 1.
-    pub step: usize,
-    /// Passes over the pairs so far, as a fraction.
-    pub epoch: f64,
-    /// Means over the step's pairs, before its update.
-    #[serde(flatten)]
-    pub summary: Summary,
-    /// Of this step.
-    pub learning_rate: f64,
-    /// ‖g‖ over all parameters, before clipping; `null` where it is not finite and the step was not taken.
-    pub grad_norm: f64,
-    /// In mixed precision, the loss's after this step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_scale: Option<f32>,
-    /// Tokens of prompts and responses so far, each counted once.
-    pub num_tokens: usize,
-    /// Since the row before, evaluations left out.
-    pub pairs_per_second: f64,
-    /// The same in tokens of prompts and responses, each counted once.
-    pub tokens_per_second: f64,
-}
-
-/// One row of metrics.jsonl for an evaluation.
-#[derive(Clone, Debug, Serialize)]
-pub struct EvalRow {
-    /// Optimizer steps before it; 0 = before training.
-    pub step: usize,
-    /// Passes over the training pairs so far, as a fraction.
-    pub epoch: f64,
-    /// Means over the held-out pairs, each name beginning with `eval_`.
-    #[serde(flatten)]
-    pub summary: serde_json::Map<String, serde_json::Value>,
-}
-
-/// What a run tells while it runs.
+/// News of a run while it runs.
 pub enum Event<'a> {
-    /// Something worth a line.
+    /// A message for the user, one line.
     Note(String),
-    /// The reference's log-probs are being computed.
+    /// The run computes the reference's log-probs.
     Reference {
         /// Pairs done.
         done: usize,
-        /// Pairs of the file in hand.
+        /// All pairs of the present data set: first the training pairs, then the held-out pairs.
         total: usize,
     },
-    /// The held-out pairs are being scored.
+    /// The run scores the held-out pairs.
     Evaluating {
         /// Pairs done.
         done: usize,
-        /// Held-out pairs.
+        /// All held-out pairs.
         total: usize,
     },
-    /// An optimizer step is done.
+    /// An optimizer step is finished.
     Step {
-        /// What metrics.jsonl got.
+        /// The step's row in metrics.jsonl.
         row: &'a StepRow,
         /// Optimizer steps of the run.
         total: usize,
     },
-    /// An evaluation is done.
+    /// An evaluation is finished.
     Eval {
         /// Optimizer steps before it; 0 = before training.
         step: usize,
@@ -108,36 +74,62 @@ pub enum Event<'a> {
     },
 }
 
-/// What a finished run leaves.
+/// The results of a finished run.
 pub struct Outcome {
     /// The trained parameters.
     pub weights: Weights,
     /// Optimizer steps of the run.
     pub steps: usize,
-    /// How many of them were not taken: their gradient overflowed in mixed precision.
+    /// Steps that the optimizer skipped, because a gradient overflowed in mixed precision.
     pub skipped: usize,
-    /// Means over the held-out pairs before the first step; `None` where there are none.
+    /// Means over the held-out pairs before the first step; `None` without held-out pairs.
     pub before: Option<Summary>,
-    /// The same after the last step.
+    /// Means over the held-out pairs after the last step; `None` without held-out pairs.
     pub after: Option<Summary>,
+}
+
+/// The error and the last weights of a run that stopped early.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The error that stopped the run.
+    pub error: Error,
+    /// The weights after the last good step; `None` without a good step, or if one of the weights is not finite.
+    pub good: Option<Weights>,
 }
 
 /// A training run on one device.
 pub struct Run<'a> {
-    engine: &'a mut dyn Engine,
+    engine: &'a mut dyn Device,
     config: &'a TrainConfig,
     train: &'a Dataset,
     eval: Option<&'a Dataset>,
     objective: Objective,
-    /// Pairs that pass through the device at a time: `batch_size`, or fewer if that does not fit.
+    /// Pairs of a micro-batch: `batch_size`, or fewer if so many do not fit the device.
     micro_batch: usize,
     learner: Learner,
     frozen: Option<Tensors>,
-    train_reference: ReferenceLogProbs,
-    eval_reference: ReferenceLogProbs,
+    /// The fingerprint of the weights at the start; `None` if the run keeps no log-probs of a reference.
+    fingerprint: Option<String>,
+    /// The reference's log-probs; `None` until the run computes them or finds them in the cache.
+    references: Option<References>,
     metrics: MetricsFile,
     skipped: usize,
     observe: &'a mut dyn FnMut(Event),
+}
+
+/// The results of the optimizer steps and evaluations of a run.
+struct Steps {
+    total: usize,
+    before: Option<Summary>,
+    after: Option<Summary>,
+}
+
+/// The reference's log-probs of the run's pairs. They are empty if the frozen weights are on the device, or if the
+/// objective needs no reference.
+#[derive(Default)]
+struct References {
+    train: ReferenceLogProbs,
+    eval: ReferenceLogProbs,
 }
 
 /// An optimizer step whose metrics are under way.
@@ -152,15 +144,14 @@ struct Flight {
 }
 
 impl<'a> Run<'a> {
-    /// Puts everything on the device and computes (or finds) the reference's log-probs. `out` is the
-    /// run's directory, which is there and gets `metrics.jsonl`.
+    /// Makes the run's buffers on the device and uploads the weights. `out` is the run's directory; it must exist,
+    /// and gets `metrics.jsonl`.
     ///
     /// # Errors
-    /// `Error::Device` if it does not fit; `Error::Io` for `metrics.jsonl`; `Error::Option` for an id or a
-    /// position that the model does not have; `Error::NotFinite` if a reference log-prob is NaN or
-    /// infinite.
+    /// `Error::Device` if the buffers do not fit the device; `Error::Io` for `metrics.jsonl`; every error of the
+    /// device.
     pub fn new(
-        engine: &'a mut dyn Engine,
+        engine: &'a mut dyn Device,
         config: &'a TrainConfig,
         inputs: Inputs<'a>,
         out: &Path,
@@ -172,7 +163,8 @@ impl<'a> Run<'a> {
             train,
             eval,
         } = inputs;
-        let resident = Resident::new(engine, config, dims, (train, eval))?;
+        let data = Datasets { train, eval };
+        let resident = Resident::new(engine, config, dims, data)?;
         let micro_batch = resident.micro_batch();
         let Resident {
             learner,
@@ -187,10 +179,8 @@ impl<'a> Run<'a> {
             tensors.write(engine, &weights.tensors)?;
         }
         let objective = config.objective();
-        let caches = matches!(objective, Objective::Sigmoid { .. }) && frozen.is_none();
-        let fingerprint = caches.then(|| checkpoint::fingerprint(dims, &weights));
-        drop(weights);
-        let mut run = Run {
+        let keeps = objective.needs_reference() && frozen.is_none();
+        Ok(Run {
             engine,
             config,
             train,
@@ -199,23 +189,35 @@ impl<'a> Run<'a> {
             micro_batch,
             learner,
             frozen,
-            train_reference: ReferenceLogProbs::default(),
-            eval_reference: ReferenceLogProbs::default(),
+            fingerprint: keeps.then(|| checkpoint::fingerprint(dims, &weights)),
+            references: None,
             metrics: MetricsFile::create(out)?,
             skipped: 0,
             observe,
-        };
-        if let Some(fingerprint) = fingerprint {
-            run.train_reference = run.reference_of(train, &fingerprint)?;
-            if let Some(eval) = eval {
-                run.eval_reference = run.reference_of(eval, &fingerprint)?;
-            }
-        }
-        run.pass_notes_on();
-        Ok(run)
+        })
     }
 
-    /// From the cache, or computed by the model as it is now, and then kept.
+    /// Computes the reference's log-probs of all pairs, or loads them from the cache. The reference is the model
+    /// before the first step, and the computation is a forward pass over all pairs. [`Run::train`] calls this
+    /// first, unless the caller already did.
+    ///
+    /// # Errors
+    /// `Error::Option` for an id or a position that the model does not have; `Error::NotFinite` if a
+    /// log-prob is NaN or infinite; every error of the device.
+    pub fn prepare_reference(&mut self) -> Result<()> {
+        let mut references = References::default();
+        if let Some(fingerprint) = self.fingerprint.clone() {
+            references.train = self.reference_of(self.train, &fingerprint)?;
+            if let Some(eval) = self.eval {
+                references.eval = self.reference_of(eval, &fingerprint)?;
+            }
+        }
+        self.references = Some(references);
+        self.pass_notes_on();
+        Ok(())
+    }
+
+    /// Loads the log-probs of `data` from the cache, or computes them with the present weights and stores them.
     fn reference_of(&mut self, data: &Dataset, fingerprint: &str) -> Result<ReferenceLogProbs> {
         let dir = self.config.cache_dir.as_deref();
         let cache = match dir.zip(data.examples.chunks(self.micro_batch).next()) {
@@ -259,13 +261,31 @@ impl<'a> Run<'a> {
     /// Trains to the end.
     ///
     /// # Errors
-    /// `Error::Device`; `Error::Io` for `metrics.jsonl`; `Error::Option` as in [`Run::new`];
-    /// `Error::NotFinite` if a loss, a gradient or a trained weight is NaN or infinite. After a gradient
-    /// that is, [`Run::weights`] are those of the last good step.
-    ///
-    /// # Panics
-    /// If it was called before, and came to the end.
-    pub fn train(&mut self) -> Result<Outcome> {
+    /// [`Stopped`] with `Error::Io` for `metrics.jsonl`; with `Error::Option` and `Error::NotFinite` as in
+    /// [`Run::prepare_reference`]; with `Error::NotFinite` if a loss, a gradient or a trained weight is NaN or
+    /// infinite; with every error of the device.
+    pub fn train(mut self) -> Result<Outcome, Stopped> {
+        match self.steps() {
+            Ok(steps) => self
+                .finish(steps)
+                .map_err(|error| Stopped { error, good: None }),
+            Err(error) => {
+                let good = match self.metrics.good_steps {
+                    0 => None,
+                    // The optimizer skips a step whose gradient is not finite, so the weights are still those
+                    // of the last good step.
+                    good => finite_weights(self.engine, &self.learner.policy, good).ok(),
+                };
+                Err(Stopped { error, good })
+            }
+        }
+    }
+
+    /// Runs all optimizer steps and evaluations.
+    fn steps(&mut self) -> Result<Steps> {
+        if self.references.is_none() {
+            self.prepare_reference()?;
+        }
         let examples = &self.train.examples;
         let per_step = self.config.pairs_per_step();
         let steps_per_epoch = examples.len().div_ceil(per_step);
@@ -329,59 +349,41 @@ impl<'a> Run<'a> {
                 clock = Instant::now();
             }
         }
-        // The host's copy of the weights then takes no more memory than training did.
-        self.learner.release_optimizer(self.engine);
-        if let Some(frozen) = self.frozen.take() {
-            frozen.release(self.engine);
-        }
-        Ok(Outcome {
-            weights: self.weights()?,
-            steps: total,
-            skipped: self.skipped,
+        Ok(Steps {
+            total,
             before,
             after,
         })
     }
 
-    /// The parameters as they are on the device.
-    ///
-    /// # Errors
-    /// `Error::NotFinite` if one of them is NaN or infinite; what the device says.
-    pub fn weights(&mut self) -> Result<Weights> {
-        let tensors = self.learner.policy.weights.download(self.engine)?;
-        let table = params::table(&self.learner.policy.dims);
-        for (param, values) in table.iter().zip(&tensors) {
-            if values.iter().any(|v| !v.is_finite()) {
-                return Err(Error::NotFinite {
-                    step: self.metrics.good_steps as u64,
-                    what: format!(
-                        "tensor `{}` holds NaN or infinity; nothing is saved",
-                        param.name
-                    ),
-                    help: "lower `.learning_rate`".into(),
-                });
-            }
+    /// Frees training's buffers and reads the weights back to the host.
+    fn finish(self, steps: Steps) -> Result<Outcome> {
+        // Without these buffers the host's copy of the weights needs no more memory than training did.
+        if let Some(frozen) = self.frozen {
+            frozen.release(self.engine);
         }
-        Ok(Weights { tensors })
+        let policy = self.learner.into_policy(self.engine);
+        Ok(Outcome {
+            weights: finite_weights(self.engine, &policy, self.metrics.good_steps)?,
+            steps: steps.total,
+            skipped: self.skipped,
+            before: steps.before,
+            after: steps.after,
+        })
     }
 
-    /// Optimizer steps that were taken, and whose metrics came back finite.
-    pub fn good_steps(&self) -> usize {
-        self.metrics.good_steps
-    }
-
-    /// The reference of the examples `indices`, whose log-probs are kept in `kept` unless the frozen
-    /// weights are on the device.
-    fn reference<'b>(
-        frozen: Option<&'b Tensors>,
-        objective: Objective,
-        kept: &ReferenceLogProbs,
+    /// The reference for the examples `indices`: the frozen weights if they are on the device, otherwise their
+    /// log-probs in the data set that `kept` selects.
+    fn reference(
+        &self,
+        kept: impl Fn(&References) -> &ReferenceLogProbs,
         indices: &[usize],
-    ) -> Reference<'b> {
-        match (objective, frozen) {
-            (Objective::Sft, _) => Reference::None,
-            (Objective::Sigmoid { .. }, Some(frozen)) => Reference::Model(frozen),
-            (Objective::Sigmoid { .. }, None) => Reference::LogProbs(kept.gather(indices)),
+    ) -> Reference<'_> {
+        match (&self.frozen, &self.references) {
+            _ if !self.objective.needs_reference() => Reference::None,
+            (Some(frozen), _) => Reference::Model(frozen),
+            (None, Some(references)) => Reference::LogProbs(kept(references).gather(indices)),
+            (None, None) => Reference::None,
         }
     }
 
@@ -394,21 +396,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The gradient of the mean loss over these pairs, micro-batch by micro-batch; returns their
-    /// tokens.
+    /// Accumulates the gradient of the mean loss over these pairs, one micro-batch after another; returns the
+    /// number of their tokens.
     fn accumulate(&mut self, pairs: &[usize]) -> Result<usize> {
         let mut tokens = 0;
         for (i, micro) in pairs.chunks(self.micro_batch).enumerate() {
             let examples = micro.iter().map(|&e| &self.train.examples[e]);
             let stream = Stream::new(examples, self.objective.sides());
-            let (frozen, kept) = (self.frozen.as_ref(), &self.train_reference);
-            let reference = Self::reference(frozen, self.objective, kept, micro);
-            let place = Place {
-                slot: i * self.micro_batch,
+            let share = Share {
+                first_slot: i * self.micro_batch,
                 of: pairs.len(),
             };
-            self.learner
-                .accumulate(self.engine, &stream, reference, place)?;
+            let reference = self.reference(|kept| &kept.train, micro);
+            let recording = self
+                .learner
+                .record(self.engine, &stream, reference, share)?;
+            self.engine.run(&recording)?;
             tokens += stream.num_tokens;
         }
         Ok(tokens)
@@ -420,7 +423,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits for a step's metrics, writes them down and tells of them.
+    /// Waits for a step's metrics, writes its row and reports it to the observer.
     fn land(&mut self, flight: Flight, total: usize, clock: &mut Instant) -> Result<()> {
         let report = self.learner.report(self.engine, flight.ticket)?;
         let seconds = clock.elapsed().as_secs_f64();
@@ -466,7 +469,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Means over the held-out pairs, if there are any.
+    /// Scores the held-out pairs and returns the means over them; `None` without held-out pairs.
     fn evaluate(&mut self, step: usize, epoch: f64) -> Result<Option<Summary>> {
         let Some(eval) = self.eval else {
             return Ok(None);
@@ -476,12 +479,14 @@ impl<'a> Run<'a> {
             let stream = Stream::new(pairs, self.objective.sides());
             let slot = i * self.micro_batch;
             let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
-            let (frozen, kept) = (self.frozen.as_ref(), &self.eval_reference);
-            let reference = Self::reference(frozen, self.objective, kept, &indices);
-            let place = Place { slot, of: total };
-            self.learner
-                .policy
-                .score(self.engine, &stream, reference, place)?;
+            let share = Share {
+                first_slot: slot,
+                of: total,
+            };
+            let reference = self.reference(|kept| &kept.eval, &indices);
+            let policy = &self.learner.policy;
+            let recording = policy.record_score(self.engine, &stream, reference, share)?;
+            self.engine.run(&recording)?;
             let done = slot + pairs.len();
             (self.observe)(Event::Evaluating { done, total });
         }
@@ -509,28 +514,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// metrics.jsonl: a row at a time, each written at once.
-struct MetricsFile {
-    path: PathBuf,
-    file: File,
-    good_steps: usize,
-}
-
-impl MetricsFile {
-    fn create(out: &Path) -> Result<MetricsFile> {
-        let path = out.join(checkpoint::METRICS_FILE);
-        let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
-        Ok(MetricsFile {
-            path,
-            file,
-            good_steps: 0,
-        })
+/// Reads a policy's parameters from the device, after `good_steps` good steps.
+///
+/// # Errors
+/// `Error::NotFinite` if one of them is NaN or infinite; every error of the device.
+fn finite_weights(device: &mut dyn Device, policy: &Scorer, good_steps: usize) -> Result<Weights> {
+    let tensors = policy.weights.download(device)?;
+    for (tensor, values) in policy.weights.gpt2.iter().zip(&tensors) {
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::NotFinite {
+                step: good_steps as u64,
+                what: format!(
+                    "tensor `{}` holds NaN or infinity; nothing is saved",
+                    tensor.name
+                ),
+                help: "lower `.learning_rate`".into(),
+            });
+        }
     }
-
-    fn write(&mut self, row: &impl Serialize) -> Result<()> {
-        let written = serde_json::to_string(row)
-            .map_err(std::io::Error::other)
-            .and_then(|line| writeln!(self.file, "{line}"));
-        written.map_err(|e| Error::io("write", &self.path, e))
-    }
+    Ok(Weights { tensors })
 }

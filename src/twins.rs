@@ -2,15 +2,15 @@
 
 use crate::cpu::CpuEngine;
 use crate::distance::{Distance, distance};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineExt};
 use crate::error::{Error, Result};
-use crate::ops::{OPS, Op, linear};
-use crate::recording::Recording;
+use crate::ops::linear::{self, Nn, Shape, Sum};
+use crate::ops::{OPS, Op};
 use crate::target::Precision;
 
-/// The result of comparing a device with the twins on an op's cases.
-pub struct Held {
-    /// The number of cases.
+/// How a device did on the cases of an op.
+pub struct Agreement {
+    /// How many were run.
     pub cases: usize,
     /// The largest distance from the twins over all cases.
     pub worst: Distance,
@@ -21,11 +21,11 @@ pub struct Held {
 /// Runs every case of an op on `engine`, which was opened for `precision`, and on the CPU.
 ///
 /// # Errors
-/// `Error::Device`. A kernel that disagrees with its twin is not an error, but a miss.
-pub fn hold(engine: &mut dyn Engine, op: &Op, precision: Precision) -> Result<Held> {
+/// An error of the device. A kernel that disagrees with its twin is no error, but a miss.
+pub fn hold(engine: &mut dyn Engine, op: &Op, precision: Precision) -> Result<Agreement> {
     let mut cpu = CpuEngine::new().with_precision(precision);
     let bound = op.bound(precision);
-    let mut held = Held {
+    let mut held = Agreement {
         cases: 0,
         worst: Distance::default(),
         misses: Vec::new(),
@@ -49,7 +49,7 @@ pub fn hold(engine: &mut dyn Engine, op: &Op, precision: Precision) -> Result<He
 /// compute wrong results.
 ///
 /// # Errors
-/// `Error::Device` if a result is wrong.
+/// An error of the device if a result is wrong.
 pub fn hold_matrix_units(engine: &mut dyn Engine) -> Result<()> {
     for op in OPS {
         if op.variants(Precision::Mixed).is_empty() {
@@ -86,16 +86,16 @@ fn overflows(engine: &mut dyn Engine) -> Result<bool> {
         engine.create("y", SIDE * SIDE)?,
     ];
     let [x, weight, y] = buffers;
-    let mut rec = Recording::new();
-    let product = linear::Forward {
+    let mut rec = engine.recording();
+    let product = Nn {
         x,
         weight,
         bias: None,
         residual: None,
         y,
+        first_row: 0,
     };
-    let shape = linear::Shape::whole(SIDE, SIDE, SIDE);
-    linear::forward(&mut rec, &product, shape, 0, false);
+    linear::nn(&mut rec, &product, Shape::whole(SIDE, SIDE, SIDE), Sum::SET);
     engine.run(&rec)?;
     let sums = engine.read_f32(y)?;
     for buffer in buffers {

@@ -90,7 +90,8 @@ fn pretrain(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Wei
         train: &data,
         eval: None,
     };
-    let outcome = Run::new(&mut engine, &config, inputs, &scratch, &mut tell)?.train()?;
+    let run = Run::new(&mut engine, &config, inputs, &scratch, &mut tell)?;
+    let outcome = run.train().map_err(|stopped| stopped.error)?;
     Ok(outcome.weights)
 }
 

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::model::Work;
+use super::model::Workload;
 use super::step::median;
 use super::{Options, Progress};
 use crate::buffer::Buffer;
 use crate::distance::{Distance, distance_of_changes};
-use crate::engine::{Engine, Tap};
+use crate::engine::{Device, EngineExt, Tap, Ticket};
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::profile::{Calls, Label};
+use crate::profile::{Calls, Deviation, Label, Labelled};
 use crate::recording::{Recording, Step};
 
 /// The runs of a kernel between two restorations of its written buffers. A GPU that stays busy does not lower
@@ -24,13 +24,13 @@ const MAX_RUNS: usize = 200;
 /// Measures every kernel and shape of one optimizer step; a row's time is the median time × its calls.
 ///
 /// # Errors
-/// `Error::Device`.
+/// An error of the device.
 pub(super) fn measure(
-    engine: &mut dyn Engine,
-    work: &mut Work,
+    engine: &mut dyn Device,
+    work: &mut Workload,
     options: &Options,
     observe: &mut dyn FnMut(Progress),
-) -> Result<Vec<(Label, Calls)>> {
+) -> Result<Vec<Labelled>> {
     let mut bench = Bench {
         seconds: options.seconds_per_kernel,
         counts_only: false,
@@ -41,10 +41,10 @@ pub(super) fn measure(
         // The first micro-batch runs whole, so that later kernels get real numbers. In the others, kernels that
         // are already measured only need counting.
         bench.counts_only = batch > 0;
-        let mut on_run = |engine: &mut dyn Engine, rec: &Recording| bench.run(engine, rec);
+        let mut on_run = |engine: &mut dyn Device, rec: &Recording| bench.run(engine, rec);
         work.accumulate(&mut Tap::new(engine, &mut on_run), batch)?;
     }
-    let mut on_run = |engine: &mut dyn Engine, rec: &Recording| bench.run(engine, rec);
+    let mut on_run = |engine: &mut dyn Device, rec: &Recording| bench.run(engine, rec);
     let ticket = work.update(&mut Tap::new(engine, &mut on_run))?;
     work.report(engine, ticket)?;
     Ok(bench.met.into_values().collect())
@@ -56,21 +56,22 @@ struct Bench<'a> {
     /// Do not run kernels that are already measured.
     counts_only: bool,
     /// Measured kernels by name and sizes; the variant is settled when a step with them first runs.
-    met: HashMap<(String, Vec<u32>), (Label, Calls)>,
+    met: HashMap<(String, Vec<u32>), Labelled>,
     observe: &'a mut dyn FnMut(Progress),
 }
 
 impl Bench<'_> {
-    /// Runs a recording and measures the kernels that are new in it.
-    fn run(&mut self, engine: &mut dyn Engine, recording: &Recording) -> Result<()> {
-        let mut known = Recording::new();
+    /// Runs a recording, measuring the steps that are new in it.
+    fn run(&mut self, engine: &mut dyn Device, recording: &Recording) -> Result<Vec<Ticket>> {
+        let mut known = Vec::new();
+        engine.send_uploads(recording)?;
         for step in &recording.steps {
             let kind = (step.kernel.name(), step.sizes());
-            if let Some((_, calls)) = self.met.get_mut(&kind) {
+            if let Some(Labelled { calls, .. }) = self.met.get_mut(&kind) {
                 let each = calls.seconds / calls.count as f64;
                 calls.add(step);
                 calls.seconds += each;
-                known.steps.push(*step);
+                known.push(*step);
                 continue;
             }
             self.run_known(engine, &mut known)?;
@@ -83,27 +84,28 @@ impl Bench<'_> {
             let mut calls = measure_step(engine, step, self.seconds)?;
             calls.add(step);
             let label = Label::of(engine, step);
-            self.met.insert(kind, (label, calls));
+            self.met.insert(kind, Labelled { label, calls });
         }
-        self.run_known(engine, &mut known)
+        self.run_known(engine, &mut known)?;
+        engine.ask_fetches(recording)
     }
 
-    fn run_known(&self, engine: &mut dyn Engine, known: &mut Recording) -> Result<()> {
+    fn run_known(&self, engine: &mut dyn Device, known: &mut Vec<Step>) -> Result<()> {
         let known = std::mem::take(known);
-        match self.counts_only {
-            true => Ok(()),
-            false => engine.run(&known),
+        if !self.counts_only {
+            engine.run(&Recording::of(known))?;
         }
+        Ok(())
     }
 }
 
-/// The median time of one step, and its distance from the twin. Leaves the device in the state after one run
-/// of the step.
-fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Calls> {
-    let alone = Recording::from(vec![*step]);
+/// The median time of one step, and its distance from the twin. Leaves the device as one run of the step
+/// does.
+fn measure_step(engine: &mut dyn Device, step: &Step, seconds: f64) -> Result<Calls> {
+    let alone = Recording::of(vec![*step]);
     let before = read(engine, step.buffers().iter().copied())?;
     engine.run(&alone)?;
-    let way = step.way(engine.variant(step));
+    let way = step.variant(engine.variant(step));
     let mut calls = Calls {
         precision: way.precision,
         ..Calls::default()
@@ -112,20 +114,23 @@ fn measure_step(engine: &mut dyn Engine, step: &Step, seconds: f64) -> Result<Ca
     if engine.is_asynchronous() {
         let after = read(engine, written(step).map(|(_, buffer)| buffer))?;
         let distance = distance_from_twin(step, way, &before, &after);
-        calls.distance = Some((distance, way.bound()));
+        calls.distance = Some(Deviation {
+            distance,
+            bound: way.bound(),
+        });
         if calls.is_wrong() {
             return Ok(calls);
         }
     }
-    let restore = |engine: &mut dyn Engine| {
-        written(step).try_for_each(|(i, buffer)| engine.write(buffer, 0, &before[i]))
+    let restore = |engine: &mut dyn Device| {
+        written(step).try_for_each(|(i, buffer)| engine.write(buffer, &before[i]))
     };
-    let burst = Recording::from(vec![*step; BURST]);
+    let burst = Recording::of(vec![*step; BURST]);
     let mut times = Vec::new();
     let clock = Instant::now();
     while times.is_empty() || (times.len() < MAX_RUNS && clock.elapsed().as_secs_f64() < seconds) {
         restore(engine)?;
-        times.extend(engine.run_timed(&burst)?.iter().map(|t| t.seconds));
+        times.extend(engine.run_timed(&burst)?.times.iter().map(|t| t.seconds));
     }
     restore(engine)?;
     engine.run(&alone)?;
@@ -141,8 +146,8 @@ fn written(step: &Step) -> impl Iterator<Item = (usize, Buffer)> {
     pairs.filter_map(|(buffer, binding)| binding.written.then_some(buffer))
 }
 
-fn read(engine: &mut dyn Engine, buffers: impl Iterator<Item = Buffer>) -> Result<Vec<Vec<u32>>> {
-    buffers.map(|b| engine.read(b, b.words)).collect()
+fn read(engine: &mut dyn Device, buffers: impl Iterator<Item = Buffer>) -> Result<Vec<Vec<u32>>> {
+    buffers.map(|b| engine.read(b)).collect()
 }
 
 /// The distance between the written buffers `after`, which the device computed with `way` from the buffers
@@ -163,17 +168,17 @@ fn distance_from_twin(
 mod tests {
     use super::*;
     use crate::cpu::CpuEngine;
-    use crate::ops::linear::{self, Shape};
+    use crate::engine::Engine;
+    use crate::ops::linear::{self, Shape, Sum, Tn};
 
     /// The distance of `after` from dw `[1, 2]` += x `[1, 1]`ᵀ · dy `[1, 2]`, where dw has a third element that
     /// the kernel does not touch.
     fn distance_of(after: [f32; 3]) -> Distance {
         let mut cpu = CpuEngine::new();
-        let cpu: &mut dyn Engine = &mut cpu;
         let data = [[1.0_f32, 0.0, 0.0], [1.0, 2.0, 3.0], [10.0, 20.0, 1e9]];
         let [x, dy, dw] = data.map(|data| cpu.upload("test", &data).unwrap());
-        let mut rec = Recording::new();
-        linear::backward_weight(&mut rec, (x, dy, dw), Shape::whole(1, 1, 2));
+        let mut rec = cpu.recording();
+        linear::tn(&mut rec, &Tn { x, dy, dw }, Shape::whole(1, 1, 2), Sum::ADD);
         let words = |data: [f32; 3]| data.map(f32::to_bits).to_vec();
         let step = &rec.steps[0];
         distance_from_twin(step, step.kernel, &data.map(words), &[words(after)])
@@ -198,12 +203,11 @@ mod tests {
     #[test]
     fn measuring_leaves_what_one_run_leaves() {
         let mut cpu = CpuEngine::new();
-        let cpu: &mut dyn Engine = &mut cpu;
         let data = [[1.0_f32, 0.0], [1.0, 2.0], [10.0, 20.0]];
         let [x, dy, dw] = data.map(|data| cpu.upload("test", &data).unwrap());
-        let mut rec = Recording::new();
-        linear::backward_weight(&mut rec, (x, dy, dw), Shape::whole(1, 1, 2));
-        let calls = measure_step(cpu, &rec.steps[0], 0.01).unwrap();
+        let mut rec = cpu.recording();
+        linear::tn(&mut rec, &Tn { x, dy, dw }, Shape::whole(1, 1, 2), Sum::ADD);
+        let calls = measure_step(&mut cpu, &rec.steps[0], 0.01).unwrap();
         assert!(calls.seconds > 0.0 && calls.distance.is_none());
         assert_eq!(cpu.read_f32(dw).unwrap(), [11.0, 22.0]);
     }

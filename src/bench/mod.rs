@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::ceilings::Ceilings;
 use crate::config::TrainConfig;
-use crate::engine::{Clock, Engine};
+use crate::engine::{Clock, Device};
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::profile::{self, Row};
 
-pub(crate) use model::Work;
+pub(crate) use model::Workload;
 pub use model::{KnownModel, MODELS, dims};
 pub use step::StepSpeed;
 
@@ -79,6 +79,17 @@ impl Options {
             seconds_per_kernel: 0.0,
         }
     }
+
+    /// The same with texts that fit the positions of a model.
+    pub(crate) fn within(self, dims: &Dims) -> Options {
+        let max_response_tokens = self.max_response_tokens.min(dims.n_positions.div_ceil(2));
+        let rest = (dims.n_positions - max_response_tokens).max(1);
+        Options {
+            max_prompt_tokens: self.max_prompt_tokens.min(rest),
+            max_response_tokens,
+            ..self
+        }
+    }
 }
 
 impl Report {
@@ -104,9 +115,9 @@ pub struct Progress {
 ///
 /// # Errors
 /// `Error::Option` for an option that cannot be used; `Error::File` and `Error::Io` for a model that is not
-/// there; `Error::Device`. A kernel with wrong results is not an error: its row says so.
+/// there; an error of the device. A kernel with wrong results is not an error: its row says so.
 pub fn run(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Device,
     options: &Options,
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Report> {
@@ -120,7 +131,7 @@ pub fn run(
         total: 0,
     });
     let ceilings = Ceilings::measure(engine)?;
-    let mut work = Work::new(engine, &dims, options)?;
+    let mut work = Workload::new(engine, &dims, options)?;
     let kernels = kernels::measure(engine, &mut work, options, observe)?;
     let step = step::measure(engine, &mut work, options, &kernels, observe)?;
     Ok(Report {

@@ -12,8 +12,10 @@ use crate::config::TrainConfig;
 use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::learner::{Learner, Objective, Place, Reference, Room, StepTicket};
-use crate::model::{Dims, Layout, params};
+use crate::learner::{Learner, Recipe, Room, StepTicket};
+use crate::model::{Dims, Layout, Limits, params};
+use crate::objective::Objective;
+use crate::scorer::{Reference, Share};
 
 /// A model that goes by a name.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ pub fn dims(model: &str) -> Result<Dims> {
 const SEED: u64 = 13;
 
 /// A model in training and the micro-batch that a step accumulates several times.
-pub(crate) struct Work {
+pub(crate) struct Workload {
     learner: Learner,
     stream: Stream,
     /// `[P]` reference log-probs, near the log-prob of a uniform distribution over the vocabulary.
@@ -89,24 +91,24 @@ pub(crate) struct Work {
     learning_rate: f64,
 }
 
-impl Work {
+impl Workload {
     /// Creates the model and its data on a device.
     ///
     /// # Errors
-    /// `Error::Option` if the number of pairs overflows; `Error::Device` if the model does not fit.
-    pub fn new(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
-        let work = Work::empty(engine, dims, options)?;
+    /// `Error::Option` if the number of pairs overflows; an error of the device if the model does not fit.
+    pub fn new(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Workload> {
+        let work = Workload::empty(engine, dims, options)?;
         let weights = weights(&mut ChaCha8Rng::seed_from_u64(SEED), dims);
         let policy = &work.learner.policy.weights;
         policy.write(engine, &weights.tensors)?;
         Ok(work)
     }
 
-    /// [`Work::new`] with all weights 0.
+    /// [`Workload::new`] with all weights 0.
     ///
     /// # Errors
-    /// The errors of [`Work::new`].
-    pub fn empty(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Work> {
+    /// The errors of [`Workload::new`].
+    pub fn empty(engine: &mut dyn Engine, dims: &Dims, options: &Options) -> Result<Workload> {
         let batches = options.gradient_accumulation_steps;
         let pairs = options.batch_size.checked_mul(batches).ok_or_else(|| {
             Error::option(
@@ -115,23 +117,25 @@ impl Work {
                 "lower one of them",
             )
         })?;
-        let recipe = TrainConfig::default();
-        let (objective, optimizer) = (recipe.objective(), recipe.optimizer());
+        let config = TrainConfig::default();
+        let (objective, optimizer) = (config.objective(), config.optimizer());
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         let examples = examples(&mut rng, dims, options);
         let extent = Extent::of(&examples, examples.len(), objective.sides());
-        let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads)?;
-        let room = Room {
-            extent,
-            smaller: &[],
-            pairs,
-            checkpointed: false,
+        let limits = Limits {
+            max_binding_bytes: engine.max_binding_bytes(),
+            pair_heads: extent.pair_heads,
         };
-        let learner = Learner::empty(engine, &layout, (objective, optimizer), &room)?;
+        let layout = Layout::new(dims, limits)?;
+        let recipe = Recipe {
+            objective,
+            optimizer,
+        };
+        let learner = Learner::empty(engine, &layout, recipe, &Room::new(extent, pairs))?;
         let stream = Stream::new(&examples, objective.sides());
         let level = -(dims.vocab_size as f32).ln();
         let near = |_: &u32| level + 0.1 * uniform(&mut rng);
-        Ok(Work {
+        Ok(Workload {
             learner,
             references: stream.targets.iter().map(near).collect(),
             batches,
@@ -139,13 +143,13 @@ impl Work {
             tokens: stream.num_tokens.saturating_mul(batches),
             stream,
             objective,
-            learning_rate: recipe.learning_rate,
+            learning_rate: config.learning_rate,
         })
     }
 
     /// The number of buffers that hold the vocabulary matrix.
     pub fn vocabulary_shards(&self) -> usize {
-        self.learner.policy.weights.wte().shards.len()
+        self.learner.policy.weights.gpt2.wte.shards.len()
     }
 
     /// The loss of the first step, with the policy itself as the reference.
@@ -165,12 +169,12 @@ impl Work {
     /// Adds the gradient of micro-batch number `batch`, with cached reference log-probs.
     pub fn accumulate(&self, engine: &mut dyn Engine, batch: usize) -> Result<()> {
         let reference = Reference::LogProbs(self.references.clone());
-        let place = Place {
-            slot: batch * self.stream.pairs.len(),
+        let share = Share {
+            first_slot: batch * self.stream.pairs.len(),
             of: self.pairs,
         };
         self.learner
-            .accumulate(engine, &self.stream, reference, place)
+            .accumulate(engine, &self.stream, reference, share)
     }
 
     /// Takes the optimizer step.

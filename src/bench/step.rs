@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::model::Work;
+use super::model::Workload;
 use super::{Options, Progress};
-use crate::engine::{Engine, Usage};
+use crate::engine::{Device, Usage};
 use crate::error::Result;
-use crate::profile::{Calls, Label};
+use crate::profile::{Calls, Labelled};
 use crate::train::STEPS_IN_FLIGHT;
 
 /// The speed of whole optimizer steps.
@@ -36,13 +36,13 @@ const MAX_SECONDS: f64 = 60.0;
 
 /// Times steps of these kernels, one after another without a break, with cached reference log-probs.
 pub(super) fn measure(
-    engine: &mut dyn Engine,
-    work: &mut Work,
+    engine: &mut dyn Device,
+    work: &mut Workload,
     options: &Options,
-    kernels: &[(Label, Calls)],
+    kernels: &[Labelled],
     observe: &mut dyn FnMut(Progress),
 ) -> Result<StepSpeed> {
-    let sum = |of: fn(&Calls) -> f64| kernels.iter().map(|(_, calls)| of(calls)).sum::<f64>();
+    let sum = |of: fn(&Calls) -> f64| kernels.iter().map(|kernel| of(&kernel.calls)).sum::<f64>();
     let affordable = (MAX_SECONDS / sum(|calls| calls.seconds)) as usize;
     let steps = options.steps.min(affordable).max(1);
     let mut report = |done| {
@@ -74,8 +74,8 @@ pub(super) fn measure(
 
 /// The seconds from the end of each step to the end of the next.
 fn run(
-    engine: &mut dyn Engine,
-    work: &mut Work,
+    engine: &mut dyn Device,
+    work: &mut Workload,
     steps: usize,
     done: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {

@@ -25,7 +25,7 @@ const MAX_HEAD_DIM: usize = 256;
 const MAX_SIZE: u64 = 1 << 24;
 const MAX_LAYERS: u64 = 1024;
 /// Bound of all sizes together: the bytes of several copies of all parameters are counted in `usize`.
-const MAX_PARAMETERS: u128 = if usize::BITS < 64 { 1 << 26 } else { 1 << 40 };
+const MAX_PARAMETERS: u128 = if usize::BITS < 64 { 1 << 28 } else { 1 << 40 };
 /// `<|endoftext|>` of GPT-2's vocabulary, transformers' default for an absent `eos_token_id`.
 const GPT2_EOS: u32 = 50256;
 

@@ -90,11 +90,17 @@ pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
     }
     refuse_other_folders(target, &names)?;
     let leftovers = names.into_iter().filter(|name| is_partial(name));
-    for name in run_files().map(str::to_owned).chain(leftovers) {
+    // The two that tell a run's folder go last: if this is cut short, the folder is still known.
+    let tells = |name: &&str| [RUN_FILE, DATA_FILE].contains(name);
+    let others = run_files().filter(|name| !tells(name));
+    let files = others.chain(run_files().filter(tells)).map(str::to_owned);
+    remove_templates(target)
+        .map_err(|e| Error::io("empty", target.join(tokenizer::TEMPLATES), e))?;
+    for name in leftovers.chain(files) {
         let path = target.join(name);
         gone(fs::remove_file(&path)).map_err(|e| Error::io("remove", path, e))?;
     }
-    remove_templates(target).map_err(|e| Error::io("empty", target.join(tokenizer::TEMPLATES), e))
+    Ok(())
 }
 
 /// Refuses to overwrite a folder, which holds these `names`, unless it is that of an earlier run.

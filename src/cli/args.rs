@@ -5,7 +5,7 @@ use gpt2_dpo::checkpoint::Outline;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Truncation};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::Device;
 use gpt2_dpo::target::Precision;
 
 use super::values::Value;
@@ -50,21 +50,21 @@ impl DeviceArgs {
         }
     }
 
-    /// Opens the device; prints the notes on the choice.
-    pub fn open(&self) -> Result<Box<dyn Engine>> {
+    /// Opens the device, saying what there is to say about the choice.
+    pub fn open(&self) -> Result<Box<dyn Device>> {
         open(&self.choice())
     }
 }
 
-/// Opens the device; prints the notes on the choice.
-pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Engine>> {
+/// Opens the device, saying what there is to say about the choice.
+pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>> {
     let opened = choice.open()?;
     say_all(opened.notes);
     Ok(opened.engine)
 }
 
-/// Prints the engine's new notes.
-pub fn say_notes(engine: &mut dyn Engine) {
+/// Passes on what the device has to tell.
+pub fn say_notes(engine: &mut dyn Device) {
     say_all(engine.notes());
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data;
+use gpt2_dpo::eval::Evaluation;
 use gpt2_dpo::{Error, Result, Setting};
 
 use super::args::{self, DataArgs, DeviceArgs};
@@ -80,14 +81,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let data = data::read(fetch::data(&args.data)?, &codec, &config.data_options()?)?;
     args::say_audit(&data.audit);
     let mut engine = args.device.open()?;
-    let summary = gpt2_dpo::eval::evaluate(
-        engine.as_mut(),
-        &dims,
-        (&policy.weights, &reference.weights),
-        &data,
-        config.beta,
-        config.batch_size,
-    )?;
+    let evaluation = Evaluation {
+        dims: &dims,
+        policy: &policy.weights,
+        reference: &reference.weights,
+        data: &data,
+        beta: config.beta,
+        batch_size: config.batch_size,
+    };
+    let summary = gpt2_dpo::eval::evaluate(engine.as_mut(), &evaluation)?;
     args::say_notes(engine.as_mut());
     if !summary.loss.is_finite() {
         return Err(Error::NotFinite {

@@ -1,5 +1,10 @@
 //! The library's messages as the command line says them.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use clap::CommandFactory;
+
 /// What the library names as an item of its own, and what does the same on the command line.
 const ITEMS: [(&str, &str); 2] = [
     ("`plan::Plan`", "`gpt2-dpo train --plan`"),
@@ -16,7 +21,7 @@ pub fn with_flags(text: &str) -> String {
     while let Some((before, behind)) = rest.split_once("`.") {
         said.push_str(before);
         rest = match behind.split_once('`') {
-            Some((name, after)) if is_field(name) => {
+            Some((name, after)) if FIELDS.contains(name) => {
                 said.push_str("--");
                 said.push_str(&name.replace('_', "-"));
                 after
@@ -34,19 +39,20 @@ pub fn with_flags(text: &str) -> String {
     said
 }
 
-fn is_field(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|byte| byte.is_ascii_lowercase())
-        && bytes.all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-}
+/// Every option of every command, as the library writes it. A user's own text in a message, such as `` `.env` ``,
+/// stays as it is unless it is one of these.
+static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let command = crate::cli::Cli::command();
+    let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
+    let flags = arguments.filter_map(|argument| argument.get_long());
+    flags.map(|flag| flag.replace('-', "_")).collect()
+});
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use clap::CommandFactory;
     use gpt2_dpo::config::TrainOptions;
 
     use super::*;
@@ -84,11 +90,8 @@ mod tests {
 
     /// The names of all flags of all commands.
     fn all_flags() -> BTreeSet<String> {
-        let command = crate::cli::Cli::command();
-        let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
-        arguments
-            .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
-            .collect()
+        let flag = |field: &String| format!("--{}", field.replace('_', "-"));
+        FIELDS.iter().map(flag).collect()
     }
 
     #[test]
@@ -101,9 +104,10 @@ mod tests {
             ),
             ("`.data``.skip`", "--data--skip"),
             (
-                "`.jsonl.gz` and `.` and ``.x``",
-                "`.jsonl.gz` and `.` and `--x`",
+                "`.jsonl.gz` and `.` and ``.beta``",
+                "`.jsonl.gz` and `.` and `--beta`",
             ),
+            ("put it into `.env`", "put it into `.env`"),
             ("`column` `", "`column` `"),
             ("ends in `.", "ends in `."),
             ("`plan::Plan` shows", "`gpt2-dpo train --plan` shows"),

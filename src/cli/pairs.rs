@@ -9,7 +9,7 @@ use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Seen, Source, 
 use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
-use super::{fetch, say, starter};
+use super::{fetch, say, starter, with_flags};
 
 /// The pairs for training and the held-out pairs.
 pub struct Pairs {
@@ -58,8 +58,8 @@ impl Pairs {
             eval = Some(data::read(fetch::data(spec)?, codec, eval_options)?);
         }
         let mut report = Report {
-            train: train.iter().map(|data| data.audit.clone()).collect(),
-            eval: eval.as_ref().map(|data| data.audit.clone()),
+            train: train.iter().map(said).collect(),
+            eval: eval.as_ref().map(said),
             ..Report::default()
         };
         // Data of weight 0 is not trained on, so no pairs are held out from it.
@@ -101,6 +101,19 @@ impl Pairs {
             }
         }
     }
+}
+
+/// The audit of a data set, with flags in the messages on its records.
+fn said(data: &Dataset) -> Audit {
+    let mut audit = data.audit.clone();
+    for message in audit
+        .dropped
+        .values_mut()
+        .flat_map(|named| &mut named.first)
+    {
+        *message = with_flags(message);
+    }
+    audit
 }
 
 impl Report {

@@ -21,7 +21,7 @@ pub fn show(plan: &Plan) {
     say!("\nkind         buffers       MiB   largest");
     for share in &plan.shares {
         let largest = share.largest.as_ref();
-        let largest = largest.map(|(label, bytes)| format!("{:7.1}  {label}", mib(*bytes)));
+        let largest = largest.map(|l| format!("{:7.1}  {}", mib(l.bytes), l.label));
         say!(
             "{:12} {:7} {:9.1}   {}",
             share.kind,
@@ -52,7 +52,7 @@ pub fn show(plan: &Plan) {
         extent.heads
     );
     say!("memory   {}", fit(plan));
-    if let Some(bytes) = plan.checkpointed_bytes {
+    if let Some(bytes) = plan.recompute_bytes {
         say!(
             "less     {:.1} MiB with --checkpoint-activations, for a tenth to a fifth more time",
             mib(bytes)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gpt2_dpo::checkpoint;
-use gpt2_dpo::config::{LossName, TemplateChoice, TrainConfig, TrainOptions, unescape};
+use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
 
 use super::with_flags;
 
@@ -23,9 +23,12 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
             return flags;
         }
     };
-    if run.loss == Some(LossName::Sft) && flags.data.is_some() {
+    let other = run
+        .loss
+        .filter(|loss| !loss.objective(0.0).needs_reference());
+    if let Some(loss) = other.filter(|_| flags.data.is_some()) {
         eprintln!(
-            "note: {} says --loss sft; what is reported is DPO's loss and accuracy, against the reference",
+            "note: {} says --loss {loss}; what is reported is DPO's loss and accuracy, against the reference",
             file.display()
         );
     }
@@ -60,8 +63,10 @@ fn of_texts(run: TrainOptions) -> TrainOptions {
         }
     });
     TrainOptions {
-        // Supervised training does not use beta, so its value means nothing.
-        beta: run.beta.filter(|_| run.loss != Some(LossName::Sft)),
+        // The value means nothing where the loss does not use it.
+        beta: run
+            .beta
+            .filter(|&beta| run.loss.is_none_or(|loss| loss.objective(beta).uses_beta())),
         template: run.template,
         chat_template,
         max_prompt_tokens: run.max_prompt_tokens,

@@ -9,13 +9,13 @@ use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Options, Template};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
-use gpt2_dpo::engine::{Engine, Tap};
+use gpt2_dpo::engine::{Device, Release, Tap};
 use gpt2_dpo::generate::{Generator, Sampling};
-use gpt2_dpo::plan::Plan;
+use gpt2_dpo::plan::{Datasets, Plan};
 use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::tokenizer::Tokenizer;
-use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow};
+use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow, Stopped};
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result, Setting};
 
@@ -73,7 +73,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let (train, eval) = (&pairs.train, pairs.eval.as_ref());
     if args.plan {
         let engine = open(&config)?;
-        let plan = Plan::new(engine.as_ref(), &config, &dims, (train, eval))?;
+        let data = Datasets { train, eval };
+        let plan = Plan::new(engine.as_ref(), &config, &dims, data)?;
         introduce(engine.as_ref(), &config, &template, &pairs);
         plan::show(&plan);
         return Ok(ExitCode::SUCCESS);
@@ -142,7 +143,7 @@ fn leave_template(template: &Template, choice: TemplateChoice, tokenizer: &mut T
     }
 }
 
-fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
+fn open(config: &TrainConfig) -> Result<Box<dyn Device>> {
     args::open(&DeviceChoice {
         device: config.device.clone(),
         backend: config.backend,
@@ -156,8 +157,8 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Engine>> {
     })
 }
 
-/// Prints the device, the model, the data and the schedule of the run.
-fn introduce(engine: &dyn Engine, config: &TrainConfig, template: &Template, pairs: &Pairs) {
+/// Says what is trained where, and on what.
+fn introduce(engine: &dyn Device, config: &TrainConfig, template: &Template, pairs: &Pairs) {
     say!("device  {}", engine.name());
     match &config.model {
         Some(model) => say!("model   {}", model.display()),
@@ -209,7 +210,7 @@ fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
 
 /// [`learn`] with a separate time for each kernel.
 fn profiled(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Device,
     config: &TrainConfig,
     outline: &Outline,
     inputs: Inputs,
@@ -217,7 +218,7 @@ fn profiled(
 ) -> Result<(Outcome, (Profile, Ceilings))> {
     let ceilings = Ceilings::measure(engine).inspect_err(|_| checkpoint::abandon(out))?;
     let mut profile = Profile::new(engine);
-    let mut on_run = |engine: &mut dyn Engine, rec: &Recording| profile.run(engine, rec);
+    let mut on_run = |engine: &mut dyn Device, rec: &Recording| profile.run(engine, rec);
     let outcome = learn(
         &mut Tap::new(engine, &mut on_run),
         config,
@@ -234,7 +235,7 @@ fn write_trace(profile: &Profile, out: &Path) -> Result<()> {
     })
 }
 
-fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
+fn show_profile(engine: &dyn Device, profile: &Profile, ceilings: &Ceilings) {
     say!("\nceilings");
     table::ceilings(ceilings);
     say!("\nkernels of the run, by {}", engine.clock());
@@ -252,7 +253,7 @@ fn show_profile(engine: &dyn Engine, profile: &Profile, ceilings: &Ceilings) {
 /// Trains. If the run breaks off after good steps, the weights are saved if they are finite; otherwise nothing
 /// is saved.
 fn learn(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Device,
     config: &TrainConfig,
     outline: &Outline,
     inputs: Inputs,
@@ -260,31 +261,29 @@ fn learn(
 ) -> Result<Outcome> {
     let mut progress = Progress::default();
     let mut tell = |event: Event| show(&mut progress, event);
-    let mut good: Option<Weights> = None;
     // run.toml keeps what the user gave.
     let keeping = TrainConfig {
         cache_dir: user::cache_dir(config.cache_dir.as_deref()),
         ..config.clone()
     };
-    let result = Run::new(engine, &keeping, inputs, out, &mut tell).and_then(|mut run| {
-        let result = run.train();
-        if result.is_err() && run.good_steps() > 0 {
-            good = run.weights().ok();
-        }
-        result
-    });
+    let result = match Run::new(engine, &keeping, inputs, out, &mut tell) {
+        Ok(run) => run.train(),
+        Err(error) => Err(Stopped { error, good: None }),
+    };
     progress.clear();
-    if result.is_err() {
-        match good {
-            Some(weights) => {
-                write_run_file(config, out)?;
-                outline.save(out, &weights)?;
-                eprintln!("note: {} holds the last good weights", out.display());
-            }
-            None => checkpoint::abandon(out),
+    let Stopped { error, good } = match result {
+        Ok(outcome) => return Ok(outcome),
+        Err(stopped) => stopped,
+    };
+    match good {
+        Some(weights) => {
+            write_run_file(config, out)?;
+            outline.save(out, &weights)?;
+            eprintln!("note: {} holds the last good weights", out.display());
         }
+        None => checkpoint::abandon(out),
     }
-    result
+    Err(error)
 }
 
 fn show(progress: &mut Progress, event: Event) {
@@ -336,7 +335,7 @@ fn show_change(before: &Summary, after: &Summary) {
 
 /// Prints the answers to two of the starter's held-out prompts, before and after training.
 fn show_answers(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Device,
     outline: &Outline,
     asking: (&Template, &Options),
     after: &Weights,
@@ -352,7 +351,7 @@ fn show_answers(
 
 /// The model's greedy answers to those prompts with these weights.
 fn answers(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Device,
     outline: &Outline,
     (template, options): (&Template, &Options),
     weights: &Weights,

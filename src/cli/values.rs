@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
-use gpt2_dpo::config::{Choice, DecayName, LossName, Named, ReferenceMode};
+use gpt2_dpo::choice::{Choice, Named};
+use gpt2_dpo::config::{DecayName, LossName, ReferenceMode};
 use gpt2_dpo::data::{Boundary, Truncation};
 use gpt2_dpo::device::BackendName;
 use gpt2_dpo::schedule::SchedulerName;

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::choice::choices;
+use crate::choice::choices;
+use crate::objective::Objective;
+use crate::ops::preference::Kind;
 
 choices! {
     /// The loss, under TRL's names.
@@ -11,6 +13,17 @@ choices! {
         Sigmoid = "sigmoid",
         /// supervised: the chosen answer's mean negative log-likelihood
         Sft = "sft",
+    }
+}
+
+impl LossName {
+    /// The objective that has this loss, with this β.
+    pub fn objective(self, beta: f32) -> Objective {
+        let kind = match self {
+            LossName::Sigmoid => Kind::Sigmoid,
+            LossName::Sft => Kind::Sft,
+        };
+        Objective::new(kind, beta)
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use super::pages::Pages;
 use crate::buffer::Buffer;
-use crate::engine::{self, Engine, Held, Memory, Ticket, Timing, Usage};
+use crate::engine::{
+    self, Clock, Compared, Engine, EngineExt, Memory, Tally, Ticket, Timed, TimedRun, Timing,
+    Tuned, Usage,
+};
 use crate::error::{Error, Result};
 use crate::kernel::{Bindings, Kernel, Slot};
 use crate::recording::{Recording, Step};
@@ -15,8 +18,8 @@ use crate::target::{MatrixUnits, Precision, Target};
 pub struct CpuEngine {
     /// The buffers; one is empty after its release, and while a step writes it.
     buffers: Vec<Pages>,
-    held: Held,
-    /// The time of the last [`Engine::watch`], and the runs since then.
+    tally: Tally,
+    /// When [`Timed::watch`] was called, and the runs since.
     watch: Option<(Instant, Vec<Timing>)>,
     fetched: HashMap<u64, Vec<u32>>,
     next_ticket: u64,
@@ -42,7 +45,7 @@ impl CpuEngine {
     pub fn with_max_binding(bytes: usize) -> Self {
         CpuEngine {
             buffers: Vec::new(),
-            held: Held::default(),
+            tally: Tally::default(),
             watch: None,
             fetched: HashMap::new(),
             next_ticket: 0,
@@ -77,54 +80,60 @@ impl CpuEngine {
         let rounds = |way: &&Kernel| {
             way.precision == Precision::Mixed && step.rate(way, &self.target).is_some()
         };
-        step.kernel.ways().find(rounds).unwrap_or(step.kernel)
+        step.kernel.variants().find(rounds).unwrap_or(step.kernel)
     }
 
     /// Refuses what the machine cannot hold at all, as far as its memory is known.
     fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
         let total = self.memory.map_or(usize::MAX, |memory| memory.total);
-        let fits = self.held.now() + 4 * words <= total;
+        let fits = self.tally.now() + 4 * words <= total;
         let pages = fits.then(|| Pages::zeros(words).ok()).flatten();
         pages.ok_or_else(|| {
-            Error::device(
-                format!(
-                    "out of memory: {label} needs {} MiB beside {} MiB in use",
-                    (4 * words) >> 20,
-                    self.held.now() >> 20
-                ),
-                "lower `.batch_size` or the token budgets",
-            )
+            let what = format!(
+                "out of memory: {label} needs {} MiB beside {} MiB in use",
+                (4 * words) >> 20,
+                self.tally.now() >> 20
+            );
+            Error::out_of_memory(what, words)
         })
     }
 
     fn run_step(&mut self, step: &Step) {
         let kernel = self.kernel(step);
-        // A written buffer is taken out for the call, so that it can be borrowed mutably beside the others.
         let bindings = &step.kernel.reflection().storage;
-        let mut taken: Vec<Option<Pages>> = step
-            .buffers()
-            .iter()
-            .zip(bindings)
-            .map(|(buffer, binding)| {
-                binding
-                    .written
-                    .then(|| std::mem::take(&mut self.buffers[buffer.id as usize]))
-            })
-            .collect();
-        let slots = step
-            .buffers()
-            .iter()
-            .zip(&mut taken)
-            .map(|(buffer, taken)| match taken {
-                Some(pages) => Slot::Write(pages.words_mut()),
-                None => Slot::Read(self.buffers[buffer.id as usize].words()),
-            })
-            .collect();
-        (kernel.twin)(step.params(), Bindings::new(slots));
-        for (buffer, taken) in step.buffers().iter().zip(taken) {
-            if let Some(pages) = taken {
-                self.buffers[buffer.id as usize] = pages;
+        // A buffer that the step writes is taken out for the call, so that its ranges can be borrowed
+        // mutably beside the buffers that are read. No buffer is both: `Recording::push` sees to it.
+        let mut taken: Vec<(u32, Pages)> = Vec::new();
+        for (buffer, binding) in step.buffers().iter().zip(bindings) {
+            if binding.written && taken.iter().all(|(id, _)| *id != buffer.id) {
+                let pages = std::mem::take(&mut self.buffers[buffer.id as usize]);
+                taken.push((buffer.id, pages));
             }
+        }
+        let mut slots: Vec<Slot> = Vec::with_capacity(bindings.len());
+        for (buffer, binding) in step.buffers().iter().zip(bindings) {
+            slots.push(match binding.written {
+                true => Slot::Taken,
+                false => Slot::Read(&self.buffers[buffer.id as usize].words()[buffer.range()]),
+            });
+        }
+        for (id, pages) in &mut taken {
+            let mut places: Vec<usize> = (0..slots.len())
+                .filter(|&i| bindings[i].written && step.buffers()[i].id == *id)
+                .collect();
+            places.sort_by_key(|&i| step.buffers()[i].offset);
+            let (mut rest, mut done) = (pages.words_mut(), 0);
+            for i in places {
+                let range = step.buffers()[i].range();
+                let (_, from) = rest.split_at_mut(range.start - done);
+                let (own, after) = from.split_at_mut(range.len());
+                slots[i] = Slot::Write(own);
+                (rest, done) = (after, range.end);
+            }
+        }
+        kernel.run_twin(step.params(), Bindings::new(slots));
+        for (id, pages) in taken {
+            self.buffers[id as usize] = pages;
         }
     }
 }
@@ -132,10 +141,6 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn name(&self) -> String {
         format!("CPU ({} threads)", rayon::current_num_threads())
-    }
-
-    fn identity(&self) -> String {
-        format!("{}, {:?}", self.name(), self.target.precision)
     }
 
     fn is_asynchronous(&self) -> bool {
@@ -156,30 +161,28 @@ impl Engine for CpuEngine {
         }
         let pages = self.reserve(label, words)?;
         self.buffers.push(pages);
-        self.held.add(words);
-        Ok(Buffer {
-            id: (self.buffers.len() - 1) as u32,
-            words,
-        })
+        self.tally.add(words);
+        Ok(Buffer::whole((self.buffers.len() - 1) as u32, words))
     }
 
     fn release(&mut self, buffer: Buffer) {
-        self.buffers[buffer.id as usize] = Pages::default();
-        self.held.sub(buffer.words);
+        let freed = std::mem::take(&mut self.buffers[buffer.id as usize]);
+        self.tally.sub(freed.words().len());
     }
 
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        let words = self.buffers[buffer.id as usize].words_mut();
-        words[offset..offset + data.len()].copy_from_slice(data);
+    fn write(&mut self, buffer: Buffer, words: &[u32]) -> Result<()> {
+        let to = buffer.first(words.len());
+        self.buffers[to.id as usize].words_mut()[to.range()].copy_from_slice(words);
         Ok(())
     }
 
     fn recording(&self) -> Recording {
-        // No operating system stops long CPU work, and products in one piece are faster.
-        Recording::with_max_step_flops(u64::MAX)
+        // Nothing takes the CPU for hung, and products in one piece are faster.
+        Recording::for_device(u64::MAX)
     }
 
-    fn run(&mut self, recording: &Recording) -> Result<()> {
+    fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
+        self.send_uploads(recording)?;
         let begin = Instant::now();
         // The steps run inside the thread pool, so that no step pays for entering it.
         rayon::scope(|_| {
@@ -193,33 +196,69 @@ impl Engine for CpuEngine {
                 seconds: begin.elapsed().as_secs_f64(),
             });
         }
-        Ok(())
+        self.ask_fetches(recording)
     }
 
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        let copy = self.buffers[buffer.id as usize].words()[..words].to_vec();
+    fn fetch(&mut self, buffer: Buffer) -> Result<Ticket> {
+        let copy = self.buffers[buffer.id as usize].words()[buffer.range()].to_vec();
         self.next_ticket += 1;
         self.fetched.insert(self.next_ticket, copy);
         Ok(Ticket(self.next_ticket))
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
-        Ok(self.fetched.remove(&ticket.0).unwrap_or_default())
+        self.fetched
+            .remove(&ticket.0)
+            .ok_or_else(|| Error::Refused {
+                what: "no such copy was asked for".into(),
+            })
     }
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+impl Tuned for CpuEngine {
+    fn identity(&self) -> String {
+        format!("{}, {:?}", self.name(), self.target.precision)
+    }
+
+    fn identity_for(&mut self, _recording: &Recording) -> Result<String> {
+        Ok(self.identity())
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn variant(&self, _step: &Step) -> &'static str {
+        ""
+    }
+
+    fn compare(&mut self, _step: &Step) -> Result<Vec<Compared>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Timed for CpuEngine {
+    fn clock(&self) -> Clock {
+        Clock::Host
+    }
+
+    fn run_timed(&mut self, recording: &Recording) -> Result<TimedRun> {
+        engine::run_timed_by_host(self, recording)
+    }
 
     fn watch(&mut self) {
-        self.held.restart();
+        self.tally.restart();
         self.watch = Some((Instant::now(), Vec::new()));
     }
 
     fn usage(&mut self) -> Result<Usage> {
         let runs = self.watch.take().map(|(_, runs)| runs);
         Ok(Usage {
-            peak_bytes: Some(self.held.peak()),
+            peak_bytes: Some(self.tally.peak()),
             idle: runs.and_then(|runs| engine::idle(&runs)),
         })
     }

@@ -39,13 +39,14 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// c `[rows, cols]` (+)= a `[rows, inner]` · b `[inner, cols]` on all cores; the rows of c are `c_row` apart.
-/// The order of the sums depends only on the sizes, so equal calls give equal bits.
+/// c `[rows, cols]` (+)= scale · a `[rows, inner]` · b `[inner, cols]` on all cores, rows of c being
+/// `c_row` apart. The order of the sums depends on the sizes alone, so that equal calls give equal bits.
 ///
 /// # Panics
 /// If a slice is shorter than its matrix, or rows of c overlap.
 pub fn matmul(
     sizes: [usize; 3],
+    scale: f32,
     a: Operand,
     b: Operand,
     c: &mut [f32],
@@ -54,7 +55,7 @@ pub fn matmul(
 ) {
     product(
         sizes,
-        1.0,
+        scale,
         (a, b),
         (c, c_row),
         accumulate,

@@ -1,7 +1,7 @@
 //! The user's options for turning records into examples.
 
 use super::record::Columns;
-use crate::config::choices;
+use crate::choice::choices;
 use crate::error::{Error, Result};
 use crate::tokenizer::{Guarded, Tokenizer};
 

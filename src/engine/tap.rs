@@ -1,109 +1,113 @@
-//! An engine with a listener in between.
+//! A device whose runs go through a listener.
 
-use super::{Clock, Compared, Engine, Memory, Ticket, Timing, Usage};
+use super::{Clock, Compared, Device, Engine, Memory, Ticket, Timed, TimedRun, Tuned, Usage};
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::recording::{Recording, Step};
 
-/// What a [`Tap`] does with a recording: it is to run it on the engine, in whatever way.
-pub type OnRun<'a> = dyn FnMut(&mut dyn Engine, &Recording) -> Result<()> + 'a;
+/// The listener. It has to run the recording on the device in some way, and to return the tickets of
+/// [`Engine::run`].
+pub type OnRun<'a> = dyn FnMut(&mut dyn Device, &Recording) -> Result<Vec<Ticket>> + 'a;
 
-/// Another engine, but for its recordings, which go through a function: to look at them, or to time
-/// them.
+/// A device whose recordings go through a function, which may inspect or time them.
 pub struct Tap<'a> {
-    engine: &'a mut dyn Engine,
+    device: &'a mut dyn Device,
     on_run: &'a mut OnRun<'a>,
 }
 
 impl<'a> Tap<'a> {
-    /// `engine`, with `on_run` in place of its [`Engine::run`].
-    pub fn new(engine: &'a mut dyn Engine, on_run: &'a mut OnRun<'a>) -> Self {
-        Tap { engine, on_run }
+    /// `device`, with `on_run` in place of its [`Engine::run`].
+    pub fn new(device: &'a mut dyn Device, on_run: &'a mut OnRun<'a>) -> Self {
+        Tap { device, on_run }
     }
 }
 
 impl Engine for Tap<'_> {
     fn name(&self) -> String {
-        self.engine.name()
-    }
-
-    fn identity(&self) -> String {
-        self.engine.identity()
-    }
-
-    fn identity_for(&mut self, recording: &Recording) -> Result<String> {
-        self.engine.identity_for(recording)
-    }
-
-    fn notes(&mut self) -> Vec<String> {
-        self.engine.notes()
+        self.device.name()
     }
 
     fn is_asynchronous(&self) -> bool {
-        self.engine.is_asynchronous()
+        self.device.is_asynchronous()
     }
 
     fn max_binding_bytes(&self) -> usize {
-        self.engine.max_binding_bytes()
+        self.device.max_binding_bytes()
     }
 
     fn memory(&self) -> Option<Memory> {
-        self.engine.memory()
+        self.device.memory()
     }
 
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
-        self.engine.create(label, words)
+        self.device.create(label, words)
     }
 
     fn release(&mut self, buffer: Buffer) {
-        self.engine.release(buffer);
+        self.device.release(buffer);
     }
 
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        self.engine.write(buffer, offset, data)
+    fn write(&mut self, buffer: Buffer, words: &[u32]) -> Result<()> {
+        self.device.write(buffer, words)
     }
 
     fn recording(&self) -> Recording {
-        self.engine.recording()
+        self.device.recording()
     }
 
-    fn run(&mut self, recording: &Recording) -> Result<()> {
-        (self.on_run)(self.engine, recording)
+    fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
+        (self.on_run)(self.device, recording)
     }
 
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        self.engine.fetch(buffer, words)
+    fn fetch(&mut self, buffer: Buffer) -> Result<Ticket> {
+        self.device.fetch(buffer)
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
-        self.engine.collect(ticket)
+        self.device.collect(ticket)
     }
 
     fn wait(&mut self) -> Result<()> {
-        self.engine.wait()
+        self.device.wait()
+    }
+}
+
+impl Tuned for Tap<'_> {
+    fn identity(&self) -> String {
+        self.device.identity()
+    }
+
+    fn identity_for(&mut self, recording: &Recording) -> Result<String> {
+        self.device.identity_for(recording)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        self.device.notes()
     }
 
     fn variant(&self, step: &Step) -> &'static str {
-        self.engine.variant(step)
+        self.device.variant(step)
     }
 
     fn compare(&mut self, step: &Step) -> Result<Vec<Compared>> {
-        self.engine.compare(step)
+        self.device.compare(step)
     }
+}
 
+impl Timed for Tap<'_> {
     fn clock(&self) -> Clock {
-        self.engine.clock()
+        self.device.clock()
     }
 
-    fn run_timed(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
-        self.engine.run_timed(recording)
+    fn run_timed(&mut self, recording: &Recording) -> Result<TimedRun> {
+        self.device.run_timed(recording)
     }
 
     fn watch(&mut self) {
-        self.engine.watch();
+        self.device.watch();
     }
 
     fn usage(&mut self) -> Result<Usage> {
-        self.engine.usage()
+        self.device.usage()
     }
 }

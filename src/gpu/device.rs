@@ -1,16 +1,19 @@
-//! Which adapters there are, and opening one.
+//! The adapters of this machine, and how to open one.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{GpuEngine, Variant};
+use super::driver::Driver;
+use super::engine::GpuEngine;
+use super::tuner::Tuner;
+use super::variants::{Choices, Variant};
 use crate::error::{Error, Result};
 use crate::target::{MatrixUnits, Precision, Target};
 
-/// Which graphics APIs to look for adapters in.
+/// The graphics APIs in which to look for adapters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backends {
-    /// Every one of the others that the platform has.
+    /// Every API below that the platform has.
     #[default]
     All,
     /// Linux, Windows, Android.
@@ -36,50 +39,55 @@ impl Backends {
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// Compile shaders with bounds checks, bounded loops and zeroed workgroup memory.
+    ///
+    /// Set it if you record kernels of this crate with params of your own, or write ids, spans or tiles
+    /// of your own into their buffers: without the checks such a kernel may read and write outside its
+    /// buffers. Kernels that are not this crate's own are always checked.
     pub checked: bool,
-    /// What to ask of the adapter.
+    /// The limits and features to ask of the adapter.
     pub ask: Ask,
-    /// Refuse buffers above this, so that weights split earlier.
+    /// Refuse buffers larger than this, so that weights are cut into smaller shards.
     pub max_binding_bytes: Option<usize>,
-    /// Which variant of a kernel runs where there are several.
+    /// The choice among the variants of a kernel.
     pub variant: Variant,
-    /// In what matrix products are multiplied.
+    /// The precision of the factors of matrix products.
     pub precision: Precision,
-    /// What was found out about variants, kept in a file that is for one device, driver and set of kernels:
-    /// those that were wrong are not taken.
+    /// The file that keeps the measurements of variants on one device, with one driver and one set of kernels. A
+    /// variant that the file lists as wrong does not run.
     pub tuning: Option<PathBuf>,
-    /// Measure variants at first use, for that file, instead of taking those that rate highest.
+    /// Measure variants at first use and keep the result in that file, instead of running the variant of the
+    /// highest rank.
     pub measure: bool,
 }
 
-/// What to ask of an adapter when it is opened.
+/// The limits and features to ask of an adapter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ask {
-    /// Larger bindings mean fewer shards, timestamps tell times.
+    /// The limits and features that help: large bindings, for fewer shards, and timestamps, for times.
     #[default]
     Useful,
-    /// WebGPU's default limits and no optional feature, whatever the adapter has.
+    /// WebGPU's default limits and no optional features, whatever the adapter has.
     Defaults,
-    /// Every limit and every feature that it has, experimental ones left out: nothing may change.
+    /// Every limit and feature of the adapter except experimental ones. Results must not depend on it.
     Everything,
 }
 
-/// The adapters of this machine, best first: discrete, integrated, virtual, other, software. Their
-/// place in this order is their index.
+/// The adapters of this machine, best first: discrete, integrated, virtual, other, software. An adapter's
+/// index is its position in this order.
 pub struct Adapters {
     all: Vec<wgpu::Adapter>,
 }
 
-/// What `devices` prints of one adapter.
+/// The facts about one adapter that `devices` prints.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct AdapterReport {
-    /// The GPU's, from its driver.
+    /// The GPU's name, from its driver.
     pub name: String,
     /// The graphics API: `vulkan`, `metal`, `dx12`.
     pub backend: String,
     /// `discrete`, `integrated`, `virtual`, `other` or `software`.
     pub kind: &'static str,
-    /// The driver's name and version, as far as it tells them.
+    /// The driver's name and version, as far as the driver tells them.
     pub driver: String,
     /// Largest storage buffer that a kernel can bind.
     pub max_binding_bytes: u64,
@@ -97,14 +105,14 @@ pub struct AdapterReport {
     pub f16: bool,
     /// Shaders can use subgroups.
     pub subgroups: bool,
-    /// The GPU tells when a kernel began and ended: `bench` and `train `profile`` use it.
+    /// The GPU can tell the times at which a kernel begins and ends, which `bench` and profiles of a training use.
     pub timestamps: bool,
     /// Matrix units, as `16x16x16 f16 to f32`: rows, columns and terms of a product, the type of its
     /// operands and of its sums.
     pub cooperative_matrix: Vec<String>,
-    /// Those for [`Precision::Mixed`].
+    /// The matrix units that [`Precision::Mixed`] can use.
     pub matrix_units: MatrixUnits,
-    /// What keeps the program from running there, if anything.
+    /// The limits that are too low for the program; `None` if the program can run there.
     pub unusable: Option<String>,
 }
 
@@ -129,17 +137,17 @@ impl Adapters {
         Adapters { all }
     }
 
-    /// How many there are.
+    /// The number of adapters.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// True if no driver offers any.
+    /// True if no driver offers an adapter.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The adapter that `auto` takes: the first discrete or integrated GPU that can be used.
+    /// The adapter that `auto` selects: the first discrete or integrated GPU that can run the program.
     pub fn best_gpu(&self) -> Option<usize> {
         let is_gpu = |a: &wgpu::Adapter| {
             rank(a.get_info().device_type) <= 1 && missing_limits(&a.limits()).is_none()
@@ -147,7 +155,7 @@ impl Adapters {
         self.all.iter().position(is_gpu)
     }
 
-    /// The adapters whose name or driver contains `name`, whatever its case.
+    /// The indices of adapters whose name or driver contains `name`, without regard to case.
     pub fn matching(&self, name: &str) -> Vec<usize> {
         let name = name.to_lowercase();
         let matches = |a: &wgpu::Adapter| {
@@ -161,7 +169,7 @@ impl Adapters {
             .collect()
     }
 
-    /// Everything worth knowing of one adapter.
+    /// The facts about one adapter.
     ///
     /// # Panics
     /// If `index` is not below [`Adapters::len`].
@@ -193,8 +201,8 @@ impl Adapters {
     /// Opens an adapter as an engine.
     ///
     /// # Errors
-    /// `Error::Device` if the driver refuses, if the adapter is below WebGPU's default limits, or for
-    /// [`Precision::Mixed`] if it has no matrix units for that.
+    /// `Error::Device` if the driver refuses, if the adapter is below WebGPU's default limits, or if
+    /// [`Precision::Mixed`] is asked for and the adapter has no matrix units for it.
     ///
     /// # Panics
     /// If `index` is not below [`Adapters::len`].
@@ -217,12 +225,13 @@ impl Adapters {
                 ));
             }
             features = MATRIX_UNITS;
-            // SAFETY: wgpu holds its matrix units back for the errors that its own checks do not catch:
-            // loads and stores beyond a buffer, and in divergent control flow. The kernels' are in
-            // workgroup memory, at places that do not depend on data, and whole subgroups reach them.
+            // SAFETY: wgpu calls matrix units experimental because its checks miss two errors: a load or
+            // store beyond a buffer, and one in divergent control flow. The kernels load and store matrices
+            // in workgroup memory only, at places that do not depend on data, and whole subgroups reach
+            // every load and store.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
-        // What an adapter has less of than the defaults, textures and the like, no compute shader meets.
+        // An adapter may have less than the defaults of textures and the like, which no compute shader uses.
         let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());
         let has = adapter.limits();
         match options.ask {
@@ -256,16 +265,30 @@ impl Adapters {
             precision: options.precision,
             matrix_units: report.matrix_units,
         };
-        Ok(GpuEngine::new(&report, (device, queue), options, target))
+        let identity = format!(
+            "{report}, {}, {:?}, {:?}",
+            report.driver, options.variant, options.precision
+        );
+        let driver = Driver::new(
+            report.to_string(),
+            device,
+            queue,
+            options.checked,
+            options.max_binding_bytes,
+        );
+        let tuner = options.tuning.as_deref().map(Tuner::open);
+        let max_words = driver.max_binding_bytes / 4;
+        let choices = Choices::new(options.variant, target, max_words, (tuner, options.measure));
+        Ok(GpuEngine::new(driver, identity, choices))
     }
 }
 
-/// What the kernels for matrix units ask for.
+/// The features that the kernels for matrix units need.
 const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::SUBGROUP);
 
-/// Those that the kernels can use.
+/// The matrix units of an adapter that the kernels can use.
 fn matrix_units(adapter: &wgpu::Adapter) -> MatrixUnits {
     use wgpu::CooperativeScalarType::{F16, F32};
     if !adapter.features().contains(MATRIX_UNITS) {
@@ -283,7 +306,7 @@ fn matrix_units(adapter: &wgpu::Adapter) -> MatrixUnits {
     }
 }
 
-/// All of them, in words.
+/// All matrix units of an adapter, as text.
 fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<String> {
     let shapes = adapter.cooperative_matrix_properties();
     let words = shapes.iter().map(|s| {
@@ -292,7 +315,7 @@ fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<String> {
     });
     let mut words: Vec<String> = words.collect();
     words.sort();
-    words.dedup(); // they differ in what happens to integers that overflow
+    words.dedup(); // entries of one text differ in the overflow of integers
     words
 }
 
@@ -316,7 +339,7 @@ fn kind(kind: wgpu::DeviceType) -> &'static str {
     }
 }
 
-/// What an adapter lacks of WebGPU's default limits, of those that a compute shader meets.
+/// The limits of compute shaders in which an adapter is below WebGPU's defaults, as text; `None` if there are none.
 fn missing_limits(has: &wgpu::Limits) -> Option<String> {
     let needs = wgpu::Limits::default();
     let pairs = [

@@ -1,12 +1,14 @@
-//! GPUs through wgpu: the only place that names it.
+//! GPUs through wgpu. No other module names wgpu.
 
 mod device;
+mod driver;
 mod engine;
+mod measure;
 mod pace;
 mod pipeline;
+mod readback;
 mod timer;
 mod tuner;
-mod twin;
 mod variants;
 
 pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions};

@@ -1,43 +1,46 @@
-//! How much work a submission holds. Windows and macOS end work that keeps a GPU busy for seconds, so on
-//! a slow one a submission has to hold less: how much follows from what those before it took.
+//! The pace: how much work a submission holds. Windows and macOS stop a submission that keeps a GPU busy for
+//! seconds, so a slow GPU gets less work at a time. The time of earlier submissions decides how much.
 
 use std::collections::VecDeque;
 
 use crate::recording::Step;
 
-/// What a submission is to take: so long that handing it over costs nothing beside it, and a twentieth
-/// of the patience of Windows.
+/// The time that a submission aims at. The overhead of a submission is small beside it, and Windows waits twenty
+/// times as long before it stops one.
 const SECONDS: f64 = 0.1;
 
-/// Work of a submission before any was measured: 0.1 s at 20 GFLOP/s.
+/// The work of a submission before the first measurement: 0.1 s at 20 GFLOP/s.
 const FIRST: f64 = 2e9;
 
-/// However slow a device seems, and however fast.
+/// The bounds of the limit, however slow or fast a device seems.
 const RANGE: (f64, f64) = (1e8, 1e13);
 
-/// How far one measurement moves the limit: up quickly, down with care, since a device also seems slow
-/// when the host was late to look.
+/// One measurement changes the limit by these factors at most. The limit falls more slowly than it rises, because
+/// a device also seems slow when the host looks late.
 const MOVES: (f64, f64) = (0.5, 4.0);
 
-/// A shorter stretch of work tells more of handing over than of the device.
+/// The shortest stretch of work that counts, in seconds: a shorter one measures the overhead of submissions
+/// rather than the device.
 const SHORTEST: f64 = 5e-3;
 
-/// A device that had nothing to do for longer was idle; for shorter, the host was handing over.
+/// A gap in seconds: after a longer gap between submissions the device was idle; in a shorter gap the host was
+/// only preparing the next submission.
 const PAUSE: f64 = 1e-3;
 
-/// After so long what was measured is old: GPUs that get warm slow down.
+/// A stretch ends after this many seconds, because GPUs slow down as they get warm.
 const LONGEST: f64 = 1.0;
 
-/// Operations that take as long as to move a byte, on most GPUs about.
+/// Most GPUs compute about this many operations in the time in which they move a byte.
 const FLOPS_PER_BYTE: f64 = 8.0;
 
-/// What a step costs a device, in operations.
+/// The cost of a step, in operations.
 pub(super) fn work(step: &Step) -> f64 {
     step.flops as f64 + FLOPS_PER_BYTE * step.bytes as f64
 }
 
-/// The limit of a submission's work, and what it is learnt from: work done in a stretch of time in which
-/// the device had some all along. Times are in seconds since any moment.
+/// The limit of a submission's work, in operations. It follows the device's rate in a stretch: a span of time in
+/// which the device always had work. The rate is the work done in the stretch over its length. Times are in
+/// seconds since an arbitrary moment.
 pub(super) struct Pace {
     limit: f64,
     under_way: VecDeque<f64>,
@@ -62,7 +65,7 @@ impl Pace {
         self.limit
     }
 
-    /// A submission of so much work was handed over.
+    /// Notes that a submission of this work was handed over at `now`.
     pub fn submitted(&mut self, now: f64, work: f64) {
         if self.under_way.is_empty() && now - self.last > PAUSE {
             (self.began, self.done) = (now, 0.0);
@@ -70,8 +73,8 @@ impl Pace {
         self.under_way.push_back(work);
     }
 
-    /// The `count` oldest submissions under way were seen to be done, all those that are by `now`. Being late
-    /// to see it makes the device seem slower, never faster.
+    /// Notes that at `now` the host saw the `count` oldest submissions done, and no other. A host that looks late
+    /// makes the device seem slower, never faster.
     pub fn finished(&mut self, now: f64, count: usize) {
         self.last = now;
         let count = count.min(self.under_way.len());
@@ -93,9 +96,9 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Runs `total` work on a device that does `speed(t)` of it in a second at time t, the host always
-    /// `ahead` submissions ahead and looking every `look` seconds at what is done. Returns the seconds
-    /// that each submission took.
+    /// Runs `total` work on a device that does `speed(t)` work a second at time t. The host stays `ahead`
+    /// submissions ahead, and looks every `look` seconds for finished submissions. Returns the seconds of each
+    /// submission.
     fn simulate(
         pace: &mut Pace,
         total: f64,
@@ -124,8 +127,8 @@ mod tests {
         took
     }
 
-    /// A host that hands over whole steps of `step` work and waits for each but the last: it sees all of a
-    /// step's submissions at once.
+    /// The host submits whole optimizer steps and waits for each but the last, so it sees all submissions of a
+    /// step finish at once.
     #[test]
     fn a_host_that_waits_for_steps_changes_little() {
         for speed in SPEEDS {
@@ -168,7 +171,7 @@ mod tests {
             for (ahead, look) in [(1, 1e-4), (3, 1e-4), (64, 1e-3), (3, 0.02)] {
                 let mut pace = Pace::new();
                 let took = simulate(&mut pace, 60.0 * speed, |_| speed, (ahead, look));
-                // The watchdog never fires: not before anything was measured either.
+                // The watchdog never fires, even before the first measurement.
                 let longest = took.iter().fold(0.0, |a: f64, &b| a.max(b));
                 assert!(longest < 1.0, "{speed:e}, {ahead} ahead: {longest} s");
                 let later = &took[took.len() / 2..took.len() - 1];
@@ -200,7 +203,7 @@ mod tests {
         pace.submitted(100.0, 1e9);
         pace.finished(107.0, 1);
         assert!(pace.limit() >= 0.5 * before);
-        // Small work says nothing.
+        // Submissions of little work say nothing about the device.
         for i in 0..100 {
             let now = 200.0 + f64::from(i);
             pace.submitted(now, 1e6);

@@ -1,28 +1,38 @@
-//! From WGSL to what a device runs.
+//! Compiles WGSL for a device.
 
 use crate::kernel::Kernel;
+use crate::wgsl::locate;
 
-/// A kernel as a device runs it.
+/// A kernel, compiled for a device.
 pub(super) struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
+    /// The compiler's message if it refuses the kernel; then the pipeline is not valid.
+    pub refused: Option<String>,
 }
 
 impl Pipeline {
-    /// `checked` as in [`OpenOptions`](super::OpenOptions). What the driver refuses, the device's error
-    /// callback tells.
+    /// Compiles `kernel`, with run-time checks if `checked` says so (see [`OpenOptions`](super::OpenOptions)), or
+    /// if the kernel is not this crate's own.
     pub fn new(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> Pipeline {
         let name = kernel.name();
+        let checked = checked || !kernel.is_trusted();
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.op),
-            source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+            label: Some(&name),
+            source: wgpu::ShaderSource::Wgsl(kernel.source().into()),
         };
         let module = if checked {
             device.create_shader_module(descriptor)
         } else {
-            // SAFETY: the shaders are this program's own; their loops end, and every index stays in the
-            // buffers that a recording binds as long as sizes fit (the ops make both from the same
-            // numbers) and ids and positions are in their tables (`Workspace::upload` checks).
+            // SAFETY: only this crate makes trusted kernels, so the text comes from shaders/, and its loops
+            // end. The kernel computes its indices from the params and from the words of index buffers. The
+            // indices stay inside the bound buffers under two conditions. First, the params fit the buffers:
+            // only the functions of `ops` can record a trusted kernel, and they make its params for the buffers
+            // that they bind. Second, ids, spans and tiles stay inside their tables: `Workspace::upload` checks
+            // ids and positions, and batching makes the spans and tiles. The documentation of
+            // `OpenOptions::checked` asks a caller who gives ops shapes or index buffers of its own to open the
+            // device checked.
             unsafe {
                 let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
                 device.create_shader_module_trusted(descriptor, unchecked)
@@ -58,13 +68,24 @@ impl Pipeline {
             label: Some(&name),
             layout: Some(&pipeline_layout),
             module: &module,
-            entry_point: Some(kernel.entry),
+            entry_point: Some(kernel.entry_point()),
             compilation_options: wgpu::PipelineCompilationOptions {
                 zero_initialize_workgroup_memory: checked,
                 ..Default::default()
             },
             cache: None,
         });
-        Pipeline { pipeline, layout }
+        let refused = pollster::block_on(scope.pop()).map(|error| {
+            let message = locate(kernel.source(), &error.to_string());
+            match kernel.variant() {
+                "" => format!("{name}: {message}"),
+                variant => format!("{name} [{variant}]: {message}"),
+            }
+        });
+        Pipeline {
+            pipeline,
+            layout,
+            refused,
+        }
     }
 }

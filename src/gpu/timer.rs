@@ -1,11 +1,8 @@
-//! The GPU's own clock: a timestamp where a compute pass begins and one where it ends.
+//! The GPU's own clock: one timestamp at the begin of a compute pass, and one at its end.
 
-use super::GpuEngine;
-use crate::engine::{Engine, Timing};
-use crate::error::Result;
-use crate::recording::Recording;
+use crate::engine::Timing;
 
-/// Passes of one query set: as many as WebGPU allows.
+/// The number of passes of one query set, the most that WebGPU allows.
 const SET_PASSES: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
 /// Bytes of the two timestamps of a pass.
@@ -19,7 +16,7 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    /// Where one more pass is to write its timestamps.
+    /// The place for the timestamps of one more pass.
     pub fn next_pass(&mut self, device: &wgpu::Device) -> wgpu::ComputePassTimestampWrites<'_> {
         let (set, slot) = (self.passes / SET_PASSES, self.passes % SET_PASSES);
         if set == self.sets.len() {
@@ -39,7 +36,7 @@ impl Timer {
     }
 
     /// Copies all timestamps into a new buffer.
-    fn resolve(&self, device: &wgpu::Device) -> (wgpu::Buffer, wgpu::CommandBuffer) {
+    pub fn resolve(&self, device: &wgpu::Device) -> (wgpu::Buffer, wgpu::CommandBuffer) {
         let resolved = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("pass times"),
             size: (self.passes * PASS_BYTES) as u64,
@@ -55,33 +52,22 @@ impl Timer {
         }
         (resolved, encoder.finish())
     }
+
+    /// True if no pass was timed.
+    pub fn is_empty(&self) -> bool {
+        self.passes == 0
+    }
 }
 
-impl GpuEngine {
-    /// [`Engine::run_timed`] by timestamps: a pass a step.
-    pub(super) fn time_steps(&mut self, recording: &Recording) -> Result<Vec<Timing>> {
-        let mut timer = Timer::default();
-        self.run_steps(recording, true, Some(&mut timer))?;
-        self.read_timer(&timer)
-    }
-
-    /// Waits for the passes and reads when they ran, counted from the first one's begin.
-    pub(super) fn read_timer(&mut self, timer: &Timer) -> Result<Vec<Timing>> {
-        if timer.passes == 0 {
-            return Ok(Vec::new());
-        }
-        let (resolved, commands) = timer.resolve(&self.device);
-        self.hand_over(Some(commands));
-        let ticket = self.copy_out(&resolved, timer.passes * PASS_BYTES)?;
-        let words = self.collect(ticket)?;
-        let ticks: Vec<[u64; 2]> = bytemuck::pod_collect_to_vec(&words);
-        let seconds_a_tick = f64::from(self.queue.get_timestamp_period()) * 1e-9;
-        let between = |a: u64, b: u64| b.saturating_sub(a) as f64 * seconds_a_tick;
-        let [origin, _] = ticks[0];
-        let timing = |&[begin, end]: &[u64; 2]| Timing {
-            start: between(origin, begin),
-            seconds: between(begin, end),
-        };
-        Ok(ticks.iter().map(timing).collect())
-    }
+/// When passes ran, counted from the first one's begin: from the words of the buffer that
+/// [`Timer::resolve`] fills.
+pub(super) fn timings(words: &[u32], seconds_a_tick: f64) -> Vec<Timing> {
+    let ticks: Vec<[u64; 2]> = bytemuck::pod_collect_to_vec(words);
+    let origin = ticks.first().map_or(0, |&[begin, _]| begin);
+    let between = |a: u64, b: u64| b.saturating_sub(a) as f64 * seconds_a_tick;
+    let timing = |&[begin, end]: &[u64; 2]| Timing {
+        start: between(origin, begin),
+        seconds: between(begin, end),
+    };
+    ticks.iter().map(timing).collect()
 }

@@ -1,23 +1,24 @@
-//! Which variant of a kernel runs.
+//! The choice among the variants of a kernel.
 
 use std::collections::BTreeMap;
 
+use super::driver::partials;
 use super::tuner::Tuner;
-use crate::kernel::{Class, Kernel, PARTIALS};
+use crate::kernel::{Class, Kernel};
 use crate::recording::Step;
 use crate::target::{Precision, Target};
 
-/// Which variant of a kernel runs where there are several.
+/// How an engine picks among the variants of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {
-    /// The one that was measured to be fastest, or that rates highest where nothing was measured.
+    /// The fastest variant in a measurement, or without a measurement the variant of the highest rank.
     #[default]
     Best,
-    /// The one of this name, where a kernel has it and it can run.
+    /// The variant of this name, if the kernel has it and the device can run it; otherwise the kernel itself.
     Named(&'static str),
 }
 
-/// What tells steps apart that may run different variants.
+/// Op, entry and class of a step. Steps with equal keys run the same variant.
 type Key = (&'static str, &'static str, Class);
 
 /// The variants chosen so far on one device.
@@ -25,9 +26,9 @@ pub(super) struct Choices {
     variant: Variant,
     target: Target,
     max_binding_words: usize,
-    /// What was measured before, and what is; none where nothing is kept.
+    /// The measurements of this run and of earlier runs; `None` if no measurements are kept.
     pub tuner: Option<Tuner>,
-    /// Measure what was not yet.
+    /// Measure the variants for each class of steps that has no measurement yet.
     measures: bool,
     made: BTreeMap<Key, &'static Kernel>,
 }
@@ -53,118 +54,113 @@ impl Choices {
         (step.kernel.op, step.kernel.entry, step.class())
     }
 
-    /// The kernel that runs for a step, once it is chosen.
+    /// The variant that runs for a step, once it is chosen.
     pub fn get(&self, step: &Step) -> Option<&'static Kernel> {
-        match step.kernel.variants {
-            [] => Some(step.kernel),
+        match step.kernel.variants().count() {
+            1 => Some(step.kernel),
             _ => self.made.get(&Self::key(step)).copied(),
         }
     }
 
-    /// Chooses without measuring: by name, from what was measured before, or, where nothing is to be
-    /// measured, by rating. `None` = measure, or fail: every way was found wrong here.
-    pub fn settle(&mut self, step: &Step) -> Option<&'static Kernel> {
+    /// The kernel for a step whose data told nothing of its variants: the step's own, which is right on every
+    /// device; but where products are rounded to f16, a variant that rounds.
+    pub fn get_or_usual(&self, step: &Step) -> &'static Kernel {
+        let rounds = |kernel: &&Kernel| kernel.precision == Precision::Mixed;
+        self.get(step)
+            .or_else(|| self.candidates(step).into_iter().find(rounds))
+            .unwrap_or(step.kernel)
+    }
+
+    /// Chooses without measuring: by name, by an earlier measurement, or, if this engine does not measure, by
+    /// rank. `None` if the step has to be measured first, or if every variant was wrong on this device.
+    pub fn choose(&mut self, step: &Step) -> Option<&'static Kernel> {
         if let Some(chosen) = self.get(step) {
             return Some(chosen);
         }
         let candidates = self.candidates(step);
-        let named = |name: &str| candidates.iter().copied().find(|way| way.variant == name);
+        let named = |name: &str| candidates.iter().copied().find(|k| k.variant == name);
         let chosen = match (self.variant, &self.tuner) {
             (Variant::Named(name), _) => named(name).unwrap_or(step.kernel),
-            (Variant::Best, Some(tuner)) if self.measures && self.able(step).len() > 1 => {
+            (Variant::Best, Some(tuner)) if self.measures && self.eligible(step).len() > 1 => {
                 named(tuner.recall(step)?)?
             }
             (Variant::Best, _) => *candidates.first()?,
         };
-        self.take(step, chosen);
+        self.note(step, chosen);
         Some(chosen)
     }
 
-    /// Notes what runs from now on for steps of this class.
-    pub fn take(&mut self, step: &Step, chosen: &'static Kernel) {
+    /// Notes that steps of this class run `chosen` from now on.
+    pub fn note(&mut self, step: &Step, chosen: &'static Kernel) {
         self.made.insert(Self::key(step), chosen);
     }
 
-    /// What can run and was not found wrong here, best rating first.
+    /// The variants that can run here and were never wrong on this device, highest rank first.
     pub fn candidates(&self, step: &Step) -> Vec<&'static Kernel> {
-        let rated = self.rated(step).into_iter();
-        rated.map(|(_, way)| way).collect()
+        self.ranked(step).into_iter().map(|r| r.variant).collect()
     }
 
-    /// Those of them that are worth measuring.
+    /// The candidates that are measured: candidates of rank 0 only if all are of rank 0.
     pub fn contenders(&self, step: &Step) -> Vec<&'static Kernel> {
-        let mut rated = self.rated(step);
-        let hopeful = |(rate, _): &(u32, &Kernel)| *rate > 0;
-        if rated.iter().any(hopeful) {
-            rated.retain(hopeful);
+        let mut ranked = self.ranked(step);
+        if ranked.iter().any(|r| r.rank > 0) {
+            ranked.retain(|r| r.rank > 0);
         }
-        rated.into_iter().map(|(_, way)| way).collect()
+        ranked.into_iter().map(|r| r.variant).collect()
     }
 
-    fn rated(&self, step: &Step) -> Vec<(u32, &'static Kernel)> {
-        let mut rated = self.able(step);
+    fn ranked(&self, step: &Step) -> Vec<Ranked> {
+        let mut ranked = self.eligible(step);
         if let Some(tuner) = &self.tuner {
             let name = step.kernel.name();
-            rated.retain(|(_, way)| !tuner.has_failed(&name, way.variant));
+            ranked.retain(|r| !tuner.has_failed(&name, r.variant.variant));
         }
-        rated
+        ranked
     }
 
-    /// What can run, best rating first; never empty, as the step's own kernel always can. Of the ways that
-    /// round what they multiply, if one can run, the others are left out: numbers do not depend on what is
-    /// faster by more than the order of sums.
-    fn able(&self, step: &Step) -> Vec<(u32, &'static Kernel)> {
-        let mut rated: Vec<(u32, &'static Kernel)> = step
-            .kernel
-            .ways()
-            .filter(|way| partials(step, way) <= self.max_binding_words)
-            .filter_map(|way| Some((step.rate(way, &self.target)?, way)))
+    /// The variants that can run here, highest rank first. There is always at least one, because every device
+    /// can run the step's own kernel.
+    ///
+    /// If a variant of mixed precision can run, no f32 variant is eligible. So a measurement never decides the
+    /// precision of results: the eligible variants differ in the order of sums, not in the rounding of operands.
+    fn eligible(&self, step: &Step) -> Vec<Ranked> {
+        let variants = step.kernel.variants();
+        let mut ranked: Vec<Ranked> = variants
+            .filter(|variant| partials(step, variant) <= self.max_binding_words)
+            .filter_map(|variant| {
+                let rank = step.rate(variant, &self.target)?;
+                Some(Ranked { rank, variant })
+            })
             .collect();
-        let rounds = |(_, way): &(u32, &Kernel)| way.precision == Precision::Mixed;
-        if rated.iter().any(rounds) {
-            rated.retain(rounds);
+        let is_mixed = |r: &Ranked| r.variant.precision == Precision::Mixed;
+        if ranked.iter().any(is_mixed) {
+            ranked.retain(is_mixed);
         }
-        rated.sort_by_key(|(rate, _)| std::cmp::Reverse(*rate));
-        rated
+        ranked.sort_by_key(|r| std::cmp::Reverse(r.rank));
+        ranked
     }
 
-    /// Everything chosen so far.
+    /// The variants chosen so far.
     pub fn all(&self) -> impl Iterator<Item = &'static Kernel> {
         self.made.values().copied()
     }
 
-    /// What was chosen by what was measured, now or before, in words, for what results depend on.
+    /// The choices so far, one line each; empty if no measurements are kept. They are part of the device's
+    /// identity: results depend on them, and another measurement may choose other variants.
     pub fn measured(&self) -> String {
         if self.tuner.is_none() {
             return String::new();
         }
-        let line = |((op, entry, class), way): (&Key, &&Kernel)| {
-            format!("{op}/{entry} {class:?} {}\n", way.variant)
+        let line = |((op, entry, class), chosen): (&Key, &&Kernel)| {
+            format!("{op}/{entry} {class:?} {}\n", chosen.variant)
         };
         self.made.iter().map(line).collect()
     }
 }
 
-/// Words of partial results that a variant leaves for its second pass, at most.
-pub(super) fn partials(step: &Step, way: &Kernel) -> usize {
-    if way.finish.is_none() {
-        return 0;
-    }
-    let written = step.kernel.reflection().storage.iter().zip(step.buffers());
-    let result = written.filter(|(b, _)| b.written).map(|(_, b)| b.words);
-    way.splits() as usize * result.max().unwrap_or(0)
-}
-
-/// What a kernel binds, in the order of its binding numbers: one of the step's buffers, or the engine's
-/// own for partial results. A variant's buffers carry the names of those that it stands in for.
-pub(super) fn bound(step: &Step, way: &Kernel) -> Vec<Option<usize>> {
-    let names = &step.kernel.reflection().storage;
-    let place = |name: &str| names.iter().position(|b| b.name == name);
-    let storage = way.reflection().storage.iter();
-    storage
-        .map(|b| match &b.name[..] {
-            PARTIALS => None,
-            name => Some(place(name).unwrap_or_else(|| panic!("{}: `{name}`", way.name()))),
-        })
-        .collect()
+/// A variant that can run for a step, and its rank there.
+#[derive(Clone, Copy)]
+struct Ranked {
+    rank: u32,
+    variant: &'static Kernel,
 }

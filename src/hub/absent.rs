@@ -46,8 +46,8 @@ fn here(text: &str, kind: Kind) -> Result<PathBuf> {
                 "no such file or folder, and this build cannot get a {} from the Hugging Face Hub",
                 kind.noun()
             ),
-            "build gpt2-dpo with its feature `hub`, as a plain `cargo build --release` does; or download it, \
-             and give its path",
+            "build gpt2-dpo with cargo's feature `hub`, which is on by default; or download it, and give its \
+             path",
         )),
     }
 }

@@ -1,6 +1,7 @@
 //! Requests to the hub: tried again where a failure may pass, silent for a minute at most, and with the token
 //! sent to the hub alone, wherever it redirects to.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, Error};
+use ureq::{Agent, Body, Error, Proxy};
 
 use super::settings::Settings;
 
@@ -64,8 +65,18 @@ impl Client {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
             .build();
+        // ureq takes the first proxy that the environment names, whatever it is for. A hub at a plain address is
+        // reached through a proxy only where one is named for such addresses, or for all.
+        let is_plain = settings.endpoint.starts_with("http://");
+        let names = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+        let named = || names.iter().any(|name| std::env::var_os(name).is_some());
+        let proxy = match is_plain && !named() {
+            true => None,
+            false => Proxy::try_from_env(),
+        };
         let config = Config::builder()
             .tls_config(tls)
+            .proxy(proxy)
             .user_agent(concat!(
                 env!("CARGO_PKG_NAME"),
                 "/",
@@ -104,10 +115,13 @@ impl Client {
     pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
         let mut items = Vec::new();
         let mut next = Some(format!("{}/{path}", self.endpoint));
+        let mut seen = BTreeSet::new();
         while let Some(url) = next {
+            if !seen.insert(url.clone()) {
+                return Err(Failure::Nonsense("a listing without end".to_owned()));
+            }
             let (page, after): (Vec<T>, _) = self.page(url)?;
-            // A page of nothing that names another would never end.
-            next = after.filter(|_| !page.is_empty());
+            next = after;
             items.extend(page);
         }
         Ok(items)

@@ -78,7 +78,7 @@ impl Settings {
         };
 
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
-        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+        if !is_web_address(endpoint.trim()) {
             return Err(Error::environment(
                 "HF_ENDPOINT",
                 format!("{endpoint:?} is not a web address"),
@@ -141,8 +141,47 @@ impl Environment<'_> {
     }
 }
 
+/// True for `http://HOST` and `https://HOST`, with a port that exists if any, and a path.
+fn is_web_address(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or(text.strip_prefix("http://"));
+    let Some(authority) = rest.and_then(|rest| rest.split(['/', '?', '#']).next()) else {
+        return false;
+    };
+    // Behind a name, or behind an IPv6 address in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+    is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn web_addresses() {
+        for good in [
+            "https://hub",
+            "http://127.0.0.1:8000/a:b",
+            "http://[::1]:80",
+            "http://[::1]",
+        ] {
+            assert!(super::is_web_address(good), "{good}");
+        }
+        for bad in [
+            "hub",
+            "ftp://hub",
+            "http://",
+            "http://a b",
+            "http://hub:99999",
+            "http://:80",
+        ] {
+            assert!(!super::is_web_address(bad), "{bad}");
+        }
+    }
+
     use super::*;
 
     const HOME: &str = "/home/user";

@@ -1,6 +1,6 @@
-//! The numbers that fix a GPT-2's shape.
+//! The sizes of a GPT-2.
 
-/// Shape of a GPT-2. All counts; `epsilon` is the layernorms'.
+/// The sizes of a GPT-2, and the ε of its layernorms.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Dims {
     /// V: rows of `wte`.

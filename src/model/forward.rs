@@ -2,20 +2,24 @@
 
 use std::ops::Range;
 
-use super::{Block, Dims, Layer, Tensor, Tensors, Workspace};
+use super::Dims;
+use super::gpt2::{Block, Gpt2, Norm};
+use super::linear;
+use super::tensors::Tensor;
+use super::workspace::{Layer, Workspace};
 use crate::batch::{Stream, Tile};
 use crate::buffer::Buffer;
-use crate::ops::{attention, embedding, gather, head, layernorm, linear};
+use crate::ops::{attention, embedding, gather, head, layernorm};
 use crate::recording::Recording;
 
-/// Rows to compute, and where they stand among all rows' queries, keys and values.
+/// The rows to compute, and their position among all rows of queries, keys and values.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
-    /// N: how many.
+    /// N: the number of rows.
     pub count: usize,
-    /// Above 0 when generating: earlier rows are in the key/value cache.
+    /// The position of the first row; above 0 in generation, where the key/value cache has the rows before.
     pub first: usize,
-    /// The rows as attention takes them together, and as `ws.inputs.tiles` holds them.
+    /// The rows as attention's tiles; `ws.inputs.tiles` has the same tiles.
     pub tiles: &'a [Tile],
 }
 
@@ -28,9 +32,18 @@ impl Rows<'_> {
             tiles: &stream.tiles,
         }
     }
+
+    /// These rows for a linear layer that writes from row 0 on.
+    pub(super) fn linear<'w>(&self, ws: &'w Workspace) -> linear::Rows<'w> {
+        linear::Rows {
+            count: self.count,
+            first: 0,
+            low_rank: ws.low_rank.as_ref(),
+        }
+    }
 }
 
-/// Shape of a layernorm of this model over `rows` rows.
+/// The shape of this model's layernorms over `rows` rows.
 pub(super) fn norm_shape(dims: &Dims, rows: usize) -> layernorm::Shape {
     layernorm::Shape {
         rows,
@@ -39,7 +52,7 @@ pub(super) fn norm_shape(dims: &Dims, rows: usize) -> layernorm::Shape {
     }
 }
 
-/// Shape of this model's attention over these rows.
+/// The shape of this model's attention over these rows.
 pub(super) fn attention_shape<'a>(dims: &Dims, rows: Rows<'a>) -> attention::Shape<'a> {
     attention::Shape {
         tiles: rows.tiles,
@@ -48,33 +61,45 @@ pub(super) fn attention_shape<'a>(dims: &Dims, rows: Rows<'a>) -> attention::Sha
     }
 }
 
-/// The uploaded rows through all layers: `ws.out` `[N, C]` is the residual stream after the last one.
-pub fn forward(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, rows: Rows) {
-    let n = rows.count;
-    embed(rec, dims, weights, ws, n);
-    for l in 0..dims.n_layer {
-        let (block, at) = (weights.block(l), &ws.layers[l]);
+/// Records the uploaded rows' way through all layers; `ws.out` `[N, C]` is the residual stream after the last
+/// layer.
+pub fn forward(
+    rec: &mut Recording,
+    dims: &Dims,
+    weights: &Gpt2<Tensor>,
+    ws: &Workspace,
+    rows: Rows,
+) {
+    embed(rec, dims, weights, ws, rows.count);
+    for (l, block) in weights.blocks.iter().enumerate() {
+        let at = &ws.layers[l];
         let out = ws.layers.get(l + 1).map_or(ws.out, |next| next.x); // [N, C]
-        activations(rec, dims, &block, ws, at, rows);
+        activations(rec, dims, block, ws, at, rows);
         let residual = Some(at.middle);
-        linear(rec, at.gelu, block.mlp_c_proj, residual, out, n, 0); // [N, C]
+        let project = &block.mlp_c_proj;
+        project.forward(rec, at.gelu, out, residual, rows.linear(ws)); // [N, C]
     }
 }
 
-/// A block from `at.x` to `at.wide` and `at.gelu`: all of it that the backward pass reads. Recorded again
-/// over the same `at.x`, it gives the same bits.
+/// Records a block from `at.x` to `at.wide` and `at.gelu`: all activations that the backward pass reads. If it is
+/// recorded again over the same `at.x`, the activations get the same bits.
 pub(super) fn activations(
     rec: &mut Recording,
     dims: &Dims,
-    block: &Block,
+    block: &Block<Tensor>,
     ws: &Workspace,
     at: &Layer,
     rows: Rows,
 ) {
     let n = rows.count;
-    let normed = (at.normed, at.normed_stats);
-    norm(rec, dims, at.x, block.ln_1, normed, n); // [N, C]
-    linear(rec, at.normed, block.c_attn, None, at.qkv, n, rows.first); // [N, 3C]
+    let all = rows.linear(ws);
+    let behind_cache = linear::Rows {
+        first: rows.first,
+        ..all
+    };
+    norm(rec, dims, at.x, &block.ln_1, at.normed(), n); // [N, C]
+    let c_attn = &block.c_attn;
+    c_attn.forward(rec, at.normed, at.qkv, None, behind_cache); // [N, 3C]
     let op = attention::Forward {
         qkv: at.qkv,
         spans: ws.inputs.spans,
@@ -83,22 +108,23 @@ pub(super) fn activations(
         lse: at.lse,
     };
     attention::forward(rec, &op, attention_shape(dims, rows)); // [N, C]
-    let (project, residual) = (block.attn_c_proj, Some(at.x));
-    linear(rec, at.attended, project, residual, at.middle, n, 0); // [N, C]
+    let project = &block.attn_c_proj;
+    project.forward(rec, at.attended, at.middle, Some(at.x), all); // [N, C]
 
-    norm(rec, dims, at.middle, block.ln_2, normed, n); // [N, C]
-    linear_gelu(rec, at.normed, block.c_fc, at.wide, at.gelu, n); // [N, F]
+    norm(rec, dims, at.middle, &block.ln_2, at.normed(), n); // [N, C]
+    let c_fc = &block.c_fc;
+    c_fc.forward_gelu(rec, at.normed, at.wide, at.gelu, all); // [N, F]
 }
 
-fn embed(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, n: usize) {
+fn embed(rec: &mut Recording, dims: &Dims, weights: &Gpt2<Tensor>, ws: &Workspace, n: usize) {
     let x = ws.layers.first().map_or(ws.out, |layer| layer.x);
-    for shard in &weights.wte().shards {
+    for shard in &weights.wte.shards {
         let op = embedding::Forward {
             tokens: ws.inputs.tokens,
             positions: ws.inputs.positions,
             wte: shard.buffer,
             shard: shard.rows.clone(),
-            wpe: weights.wpe().whole(),
+            wpe: weights.wpe.whole(),
             x,
             rows: n,
             width: dims.n_embd,
@@ -107,97 +133,63 @@ fn embed(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, n:
     }
 }
 
-/// The layernorm of x `[rows, C]`.
-pub(super) fn norm(
-    rec: &mut Recording,
-    dims: &Dims,
-    x: Buffer,
-    [gain, shift]: [&Tensor; 2],
-    (y, stats): (Buffer, Buffer),
-    rows: usize,
-) {
-    let op = layernorm::Forward {
-        x,
-        gain: gain.whole(),
-        shift: shift.whole(),
-        y,
-        stats,
-    };
-    layernorm::forward(rec, &op, norm_shape(dims, rows));
+/// The output of a layernorm, and the statistics that the backward pass reads.
+#[derive(Clone, Copy)]
+pub(super) struct Normed {
+    /// `[rows, C]`.
+    pub y: Buffer,
+    /// `[rows, 2]`: mean and rstd.
+    pub stats: Buffer,
 }
 
-/// y, from row `first_row` on, = x · weight + bias + residual, shard by shard of the weight's rows.
-fn linear(
-    rec: &mut Recording,
-    x: Buffer,
-    [weight, bias]: [&Tensor; 2],
-    residual: Option<Buffer>,
-    y: Buffer,
-    rows: usize,
-    first_row: usize,
-) {
-    for (s, (shape, shard)) in shards(weight, rows).enumerate() {
-        let op = linear::Forward {
-            x,
-            weight: shard,
-            bias: (s == 0).then(|| bias.whole()),
-            residual: residual.filter(|_| s == 0),
-            y,
-        };
-        linear::forward(rec, &op, shape, first_row, s > 0);
-    }
-}
-
-/// y = x · weight + bias and activated = gelu(y), the last shard of the weight's rows completing both.
-fn linear_gelu(
-    rec: &mut Recording,
-    x: Buffer,
-    [weight, bias]: [&Tensor; 2],
-    y: Buffer,
-    activated: Buffer,
-    rows: usize,
-) {
-    for (s, (shape, shard)) in shards(weight, rows).enumerate() {
-        let op = linear::Forward {
-            x,
-            weight: shard,
-            bias: (s == 0).then(|| bias.whole()),
-            residual: None,
-            y,
-        };
-        match s + 1 == weight.shards.len() {
-            true => linear::forward_gelu(rec, &op, activated, shape, s > 0),
-            false => linear::forward(rec, &op, shape, 0, s > 0),
+impl Layer {
+    pub(super) fn normed(&self) -> Normed {
+        Normed {
+            y: self.normed,
+            stats: self.normed_stats,
         }
     }
 }
 
-/// The row shards of a weight, and what each is multiplied with.
-fn shards(weight: &Tensor, rows: usize) -> impl Iterator<Item = (linear::Shape, Buffer)> {
-    let shape = linear::Shape::whole(rows, weight.rows, weight.cols);
-    let shards = weight.shards.iter();
-    shards.map(move |shard| (shape.shard(shard.rows.clone()), shard.buffer))
+/// Records the layernorm of x `[rows, C]`.
+pub(super) fn norm(
+    rec: &mut Recording,
+    dims: &Dims,
+    x: Buffer,
+    norm: &Norm<Tensor>,
+    to: Normed,
+    rows: usize,
+) {
+    let op = layernorm::Forward {
+        x,
+        gain: norm.gain.whole(),
+        shift: norm.shift.whole(),
+        y: to.y,
+        stats: to.stats,
+    };
+    layernorm::forward(rec, &op, norm_shape(dims, rows));
 }
 
-/// The head's input for the head rows `heads`: their stream rows, gathered and normalised.
+/// Records the head's input for the head rows `heads`: gathers their stream rows and normalises them.
 pub(super) fn head_chunk(
     rec: &mut Recording,
     dims: &Dims,
-    weights: &Tensors,
+    weights: &Gpt2<Tensor>,
     ws: &Workspace,
     heads: Range<usize>,
 ) -> head::Chunk {
     let at = &ws.head;
-    let gathered = (ws.out, ws.inputs.sources, at.x);
-    gather::forward(rec, gathered, heads.clone(), dims.n_embd); // [R, C]
-    norm(
-        rec,
-        dims,
-        at.x,
-        weights.ln_f(),
-        (at.normed, at.normed_stats),
-        heads.len(),
-    ); // [R, C]
+    let op = gather::Forward {
+        x: ws.out,
+        sources: ws.inputs.sources,
+        y: at.x,
+    };
+    gather::forward(rec, &op, heads.clone(), dims.n_embd); // [R, C]
+    let to = Normed {
+        y: at.normed,
+        stats: at.normed_stats,
+    };
+    norm(rec, dims, at.x, &weights.ln_f, to, heads.len()); // [R, C]
     head::Chunk {
         x: at.normed,
         width: dims.n_embd,
@@ -207,12 +199,12 @@ pub(super) fn head_chunk(
     }
 }
 
-/// The log-probs `[P]` of all target tokens of a stream that went through [`forward`], a chunk of
-/// whole pairs at a time.
+/// Records the log-probs `[P]` of all target tokens of a stream, after [`forward`], one chunk of whole pairs
+/// after another.
 pub fn log_probs(
     rec: &mut Recording,
     dims: &Dims,
-    weights: &Tensors,
+    weights: &Gpt2<Tensor>,
     ws: &Workspace,
     stream: &Stream,
     logps: Buffer,
@@ -224,8 +216,14 @@ pub fn log_probs(
     }
 }
 
-/// The logits of the first `count` head rows, shard by shard in `ws.head.logits`.
-pub fn logits(rec: &mut Recording, dims: &Dims, weights: &Tensors, ws: &Workspace, count: usize) {
+/// Records the logits of the first `count` head rows; each vocabulary shard has its buffer in `ws.head.logits`.
+pub fn logits(
+    rec: &mut Recording,
+    dims: &Dims,
+    weights: &Gpt2<Tensor>,
+    ws: &Workspace,
+    count: usize,
+) {
     let chunk = head_chunk(rec, dims, weights, ws, 0..count);
     for shard in ws.vocabulary(weights) {
         head::logits(rec, &chunk, &shard);

@@ -1,13 +1,17 @@
-//! GPT-2: dims, the parameter table, parameters and activations on a device, the walk forward and the
-//! walk backward.
+//! GPT-2: its structure, its parameters and activations on a device, the forward walk and the backward walk.
 
 pub mod backward;
 mod dims;
 pub mod forward;
+mod gpt2;
+mod layout;
+mod linear;
 pub mod params;
 mod tensors;
 mod workspace;
 
 pub use dims::Dims;
-pub use tensors::{Block, Layout, Shard, Tensor, Tensors};
-pub use workspace::{Backward, Head, Inputs, Kind, Layer, Purpose, Workspace};
+pub use gpt2::{Adapter, Block, Gpt2, Linear, Norm};
+pub use layout::{Arena, Layout, Limits, Placed, ShardPlace};
+pub use tensors::{Gradients, Shard, Tensor, Tensors, create};
+pub use workspace::{Backward, Head, Inputs, Kind, Layer, LowRank, Purpose, Workspace};

@@ -1,8 +1,9 @@
-//! The one table of GPT-2's parameters: names, shapes and what decays.
+//! The parameters of a GPT-2: names, shapes, roles, and which of them are trainable.
 
 use super::Dims;
+use super::gpt2::{Adapter, Block, Gpt2, Linear, Norm};
 
-/// What a parameter is; decides its initial value and whether `decay` matrices decays it.
+/// The role of a parameter. It decides the initial value, and whether `decay = matrices` decays the parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// `wte`, `wpe`.
@@ -29,15 +30,27 @@ impl Role {
 pub struct Param {
     /// Hugging Face's name without the `transformer.` prefix, for example `h.0.attn.c_attn.weight`.
     pub name: String,
-    /// `[rows, cols]`, or `[1, n]` for a vector. For a matrix this is its `in`.
+    /// Rows of the shape `[rows, cols]`: 1 for a vector, `in` for a linear layer's matrix.
     pub rows: usize,
-    /// The row's length; for a matrix its `out`.
+    /// Columns: the length of a vector, `out` for a linear layer's matrix.
     pub cols: usize,
-    /// Kind of parameter.
+    /// The role of the parameter in the model.
     pub role: Role,
+    /// False for a frozen parameter, which has neither a gradient nor moments.
+    pub trainable: bool,
 }
 
 impl Param {
+    fn new(name: String, rows: usize, cols: usize, role: Role) -> Param {
+        Param {
+            name,
+            rows,
+            cols,
+            role,
+            trainable: true,
+        }
+    }
+
     /// The shape as a file stores it: a vector has one dimension.
     pub fn shape(&self) -> Vec<usize> {
         match self.role {
@@ -51,47 +64,88 @@ impl Param {
         self.rows * self.cols
     }
 
-    /// True if the parameter has no elements; never so in a table of [`table`].
+    /// True if the parameter has no elements; no parameter of a GPT-2 is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Parameters of one transformer block, in the order of [`table`].
-pub const PER_BLOCK: usize = 12;
-
-/// All parameters of a GPT-2 of these dims: `wte`, `wpe`, [`PER_BLOCK`] for each block, `ln_f`.
-/// The head is `wte` (tied) and has no row of its own.
-pub fn table(dims: &Dims) -> Vec<Param> {
+/// The parameters of a GPT-2 of these dims, all trainable.
+pub fn gpt2(dims: &Dims) -> Gpt2<Param> {
     let (c, f) = (dims.n_embd, dims.n_inner);
-    let param = |name: String, rows, cols, role| Param {
-        name,
-        rows,
-        cols,
-        role,
+    let norm = |name: String| Norm {
+        gain: Param::new(format!("{name}.weight"), 1, c, Role::Gain),
+        shift: Param::new(format!("{name}.bias"), 1, c, Role::Shift),
     };
-    let mut out = vec![
-        param("wte.weight".into(), dims.vocab_size, c, Role::Embedding),
-        param("wpe.weight".into(), dims.n_positions, c, Role::Embedding),
-    ];
-    for layer in 0..dims.n_layer {
-        let mut push = |name: &str, rows, cols, role| {
-            out.push(param(format!("h.{layer}.{name}"), rows, cols, role));
-        };
-        push("ln_1.weight", 1, c, Role::Gain);
-        push("ln_1.bias", 1, c, Role::Shift);
-        push("attn.c_attn.weight", c, 3 * c, Role::Matrix);
-        push("attn.c_attn.bias", 1, 3 * c, Role::Bias);
-        push("attn.c_proj.weight", c, c, Role::Matrix);
-        push("attn.c_proj.bias", 1, c, Role::Bias);
-        push("ln_2.weight", 1, c, Role::Gain);
-        push("ln_2.bias", 1, c, Role::Shift);
-        push("mlp.c_fc.weight", c, f, Role::Matrix);
-        push("mlp.c_fc.bias", 1, f, Role::Bias);
-        push("mlp.c_proj.weight", f, c, Role::Matrix);
-        push("mlp.c_proj.bias", 1, c, Role::Bias);
+    let linear = |name: String, ins, outs| Linear {
+        weight: Param::new(format!("{name}.weight"), ins, outs, Role::Matrix),
+        bias: Some(Param::new(format!("{name}.bias"), 1, outs, Role::Bias)),
+        adapter: None,
+    };
+    let block = |layer: usize| Block {
+        ln_1: norm(format!("h.{layer}.ln_1")),
+        c_attn: linear(format!("h.{layer}.attn.c_attn"), c, 3 * c),
+        attn_c_proj: linear(format!("h.{layer}.attn.c_proj"), c, c),
+        ln_2: norm(format!("h.{layer}.ln_2")),
+        c_fc: linear(format!("h.{layer}.mlp.c_fc"), c, f),
+        mlp_c_proj: linear(format!("h.{layer}.mlp.c_proj"), f, c),
+    };
+    let embedding = |name: &str, rows| Param::new(name.into(), rows, c, Role::Embedding);
+    Gpt2 {
+        wte: embedding("wte.weight", dims.vocab_size),
+        wpe: embedding("wpe.weight", dims.n_positions),
+        blocks: (0..dims.n_layer).map(block).collect(),
+        ln_f: norm("ln_f".into()),
     }
-    out.push(param("ln_f.weight".into(), 1, c, Role::Gain));
-    out.push(param("ln_f.bias".into(), 1, c, Role::Shift));
-    out
+}
+
+/// The parameters of [`gpt2`] as a list, in the order of Hugging Face's files: `wte`, `wpe`, the blocks, `ln_f`.
+pub fn table(dims: &Dims) -> Vec<Param> {
+    gpt2(dims).iter().cloned().collect()
+}
+
+/// Low-rank adapters for every linear layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adapters {
+    /// Columns of A and rows of B.
+    pub rank: usize,
+    /// Factor of the product x · A · B.
+    pub scale: f32,
+}
+
+impl Gpt2<Param> {
+    /// This model with an adapter beside every linear layer's weight. Only the adapters are trainable.
+    ///
+    /// # Panics
+    /// If the rank is 0: a mistake of the caller.
+    pub fn with_adapters(&self, adapters: Adapters) -> Gpt2<Param> {
+        assert!(adapters.rank > 0, "an adapter of rank 0");
+        let mut model = self.map(|param| Param {
+            trainable: false,
+            ..param.clone()
+        });
+        for block in &mut model.blocks {
+            for linear in [
+                &mut block.c_attn,
+                &mut block.attn_c_proj,
+                &mut block.c_fc,
+                &mut block.mlp_c_proj,
+            ] {
+                linear.adapter = Some(linear.weight.adapter(adapters));
+            }
+        }
+        model
+    }
+}
+
+impl Param {
+    fn adapter(&self, Adapters { rank, scale }: Adapters) -> Adapter<Param> {
+        let stem = self.name.strip_suffix(".weight").unwrap_or(&self.name);
+        let name = |letter: &str| format!("{stem}.lora_{letter}.weight");
+        Adapter {
+            a: Param::new(name("A"), self.rows, rank, Role::Matrix),
+            b: Param::new(name("B"), rank, self.cols, Role::Matrix),
+            scale,
+        }
+    }
 }

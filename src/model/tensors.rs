@@ -1,192 +1,98 @@
-//! Parameters on a device: every tensor in row shards no larger than a binding may be.
+//! Parameters on a device, and their gradients and moments, which are laid out like the parameters.
 
 use std::ops::Range;
 
-use super::Dims;
-use super::params::{self, PER_BLOCK, Param, Role};
+use super::gpt2::Gpt2;
+use super::layout::{Arena, Layout, Placed};
 use crate::buffer::Buffer;
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-
-/// `wte` is padded to a multiple of this many rows, which the head's products like.
-const VOCABULARY_MULTIPLE: usize = 128;
-
-/// How tensors are cut into shards: the same for weights, gradients and optimizer state.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
-    /// The sizes of the model that is cut.
-    pub dims: Dims,
-    params: Vec<(Param, Vec<Cut>)>,
-}
-
-/// One shard of a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cut {
-    rows: Range<usize>,
-    padded_rows: usize,
-}
-
-impl Layout {
-    /// Cuts the parameters of a model so that neither a shard nor the logits that one pair of
-    /// `pair_heads` head rows has over a vocabulary shard exceed `max_binding_bytes`.
-    ///
-    /// # Errors
-    /// `Error::Device` if a tensor cannot be cut that small: vectors and `wpe` are never cut, `wte` only
-    /// between multiples of 128 rows, other matrices between rows.
-    pub fn new(dims: &Dims, max_binding_bytes: usize, pair_heads: usize) -> Result<Layout> {
-        let max_words = max_binding_bytes / 4;
-        let table = params::table(dims);
-        let mut params = Vec::with_capacity(table.len());
-        for (i, param) in table.into_iter().enumerate() {
-            let mut max_rows = max_words / param.cols;
-            let mut multiple = 1;
-            if i == Tensors::WTE {
-                max_rows = max_rows.min(max_words / pair_heads.max(1));
-                multiple = VOCABULARY_MULTIPLE;
-            }
-            let splits = matches!(param.role, Role::Matrix) || i == Tensors::WTE;
-            max_rows = max_rows / multiple * multiple;
-            if max_rows == 0 || (!splits && max_rows < param.rows) {
-                return Err(Error::device(
-                    format!(
-                        "tensor {} cannot be split into buffers of {} KiB",
-                        param.name,
-                        max_binding_bytes >> 10
-                    ),
-                    "raise `.max_binding_mib`, lower `.max_response_tokens`, or use another device",
-                ));
-            }
-            let cuts = cut(param.rows, max_rows, multiple);
-            params.push((param, cuts));
-        }
-        Ok(Layout {
-            dims: *dims,
-            params,
-        })
-    }
-
-    /// Rows of each vocabulary shard, padding included.
-    pub fn vocabulary_strides(&self) -> impl Iterator<Item = usize> + Clone {
-        self.params[Tensors::WTE].1.iter().map(|c| c.padded_rows)
-    }
-
-    /// Elements of every shard of every tensor, padding included.
-    pub fn shard_lengths(&self) -> impl Iterator<Item = usize> {
-        let lengths = |(param, cuts): &(Param, Vec<Cut>)| {
-            let cols = param.cols;
-            cuts.iter()
-                .map(|c| c.padded_rows * cols)
-                .collect::<Vec<_>>()
-        };
-        self.params.iter().flat_map(lengths)
-    }
-}
-
-/// The fewest equal shards of at most `max_rows`, each a multiple of `multiple`.
-fn cut(rows: usize, max_rows: usize, multiple: usize) -> Vec<Cut> {
-    let parts = rows.div_ceil(max_rows);
-    let size = rows.div_ceil(parts).next_multiple_of(multiple);
-    (0..rows)
-        .step_by(size)
-        .map(|start| {
-            let rows = start..(start + size).min(rows);
-            Cut {
-                padded_rows: rows.len().next_multiple_of(multiple),
-                rows,
-            }
-        })
-        .collect()
-}
+use crate::engine::{Engine, EngineExt, Release};
+use crate::error::Result;
 
 /// One row shard of a tensor on a device.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    /// `[padded_rows, cols]`; padding rows are 0.
+    /// `[padded_rows, cols]`, a range of an arena; padding rows are 0.
     pub buffer: Buffer,
-    /// The tensor's rows in it.
+    /// The tensor's rows in this shard.
     pub rows: Range<usize>,
-    /// `rows` and the padding behind them, which only `wte` has.
+    /// The number of rows, including the padding behind them; only `wte` has padding.
     pub padded_rows: usize,
 }
 
 /// One tensor on a device.
 #[derive(Clone, Debug)]
 pub struct Tensor {
-    /// `[rows, cols]`, or `[1, n]` for a vector; without padding.
+    /// The parameter's name.
+    pub name: String,
+    /// Rows of the shape `[rows, cols]`, without padding; 1 for a vector.
     pub rows: usize,
-    /// Never cut.
+    /// Columns; shards are never cut between columns.
     pub cols: usize,
-    /// Decides whether the tensor decays.
-    pub role: Role,
-    /// In the order of their rows, which together are all of the tensor's.
+    /// The shards, in the order of their rows; together they hold all rows of the tensor.
     pub shards: Vec<Shard>,
 }
 
+impl Placed {
+    /// The parameter's tensor in these arenas.
+    pub fn on(&self, arenas: &[Buffer]) -> Tensor {
+        let cols = self.param.cols;
+        let shards = self.shards.iter().map(|place| {
+            let words = place.padded_rows * cols;
+            Shard {
+                buffer: arenas[place.arena].slice(place.offset..place.offset + words),
+                rows: place.rows.clone(),
+                padded_rows: place.padded_rows,
+            }
+        });
+        Tensor {
+            name: self.param.name.clone(),
+            rows: self.param.rows,
+            cols,
+            shards: shards.collect(),
+        }
+    }
+}
+
 impl Tensor {
-    /// The buffer of a tensor that is never split: a vector, or `wpe`.
+    /// The whole range of a tensor that has one shard: a vector, or `wpe`.
     pub fn whole(&self) -> Buffer {
         self.shards[0].buffer
     }
+
+    /// The ranges that hold the tensor's values, row-major and in order, without padding.
+    pub fn pieces(&self) -> impl Iterator<Item = Buffer> {
+        let cols = self.cols;
+        let shards = self.shards.iter();
+        shards.map(move |shard| shard.buffer.first(shard.rows.len() * cols))
+    }
 }
 
-/// All tensors of a model on a device, in the order of the parameter table: weights, gradients, or
-/// what the optimizer keeps.
-#[derive(Clone, Debug, Default)]
+/// The arenas of a layout on a device, and every tensor in them.
+#[derive(Clone, Debug)]
 pub struct Tensors {
-    /// As [`params::table`] lists them.
-    pub all: Vec<Tensor>,
-}
-
-/// The tensors of one transformer block.
-pub struct Block<'a> {
-    /// `[C]`, `[C]`: before attention.
-    pub ln_1: [&'a Tensor; 2],
-    /// `[C, 3C]`, `[3C]`: queries, keys and values.
-    pub c_attn: [&'a Tensor; 2],
-    /// `[C, C]`, `[C]`: attention's output onto the residual stream.
-    pub attn_c_proj: [&'a Tensor; 2],
-    /// `[C]`, `[C]`: before the feed-forward layer.
-    pub ln_2: [&'a Tensor; 2],
-    /// `[C, F]`, `[F]`: up, before GELU.
-    pub c_fc: [&'a Tensor; 2],
-    /// `[F, C]`, `[C]`: down, onto the residual stream.
-    pub mlp_c_proj: [&'a Tensor; 2],
+    /// One buffer for each arena.
+    pub arenas: Vec<Buffer>,
+    /// Every tensor, by its field.
+    pub gpt2: Gpt2<Tensor>,
 }
 
 impl Tensors {
-    const WTE: usize = 0;
-    const WPE: usize = 1;
-
-    /// Zeros, of a layout; `what` labels the buffers.
+    /// Makes tensors of zeros; `what` labels the buffers.
     ///
     /// # Errors
-    /// `Error::Device` if they do not fit.
+    /// `Error::OutOfMemory` if they do not fit.
     pub fn zeros(engine: &mut dyn Engine, layout: &Layout, what: &str) -> Result<Tensors> {
-        let mut all = Vec::with_capacity(layout.params.len());
-        for (param, cuts) in &layout.params {
-            let mut shards = Vec::with_capacity(cuts.len());
-            for cut in cuts {
-                let label = format!("{what} {}", param.name);
-                shards.push(Shard {
-                    buffer: engine.create(&label, cut.padded_rows * param.cols)?,
-                    rows: cut.rows.clone(),
-                    padded_rows: cut.padded_rows,
-                });
-            }
-            all.push(Tensor {
-                rows: param.rows,
-                cols: param.cols,
-                role: param.role,
-                shards,
-            });
-        }
-        Ok(Tensors { all })
+        let arenas = create(engine, &layout.arenas, what)?;
+        Ok(Tensors {
+            gpt2: layout.params.map(|placed| placed.on(&arenas)),
+            arenas,
+        })
     }
 
-    /// These values, row-major, in the order of the parameter table; the padding is 0.
+    /// Makes tensors of these values, each tensor row-major, in the order of [`Gpt2::iter`]; the padding is 0.
     ///
     /// # Errors
-    /// `Error::Device` if they do not fit.
+    /// `Error::OutOfMemory` if they do not fit.
     ///
     /// # Panics
     /// If a tensor has fewer values than the layout says.
@@ -197,87 +103,125 @@ impl Tensors {
         what: &str,
     ) -> Result<Tensors> {
         let tensors = Self::zeros(engine, layout, what)?;
-        tensors.write(engine, values)?;
-        Ok(tensors)
+        match tensors.write(engine, values) {
+            Ok(()) => Ok(tensors),
+            Err(e) => {
+                tensors.release(engine);
+                Err(e)
+            }
+        }
     }
 
-    /// Replaces the values by these, as [`Tensors::upload`] takes them; the padding stays.
+    /// Replaces the values, in the form of [`Tensors::upload`]; the padding stays 0.
     ///
     /// # Errors
-    /// `Error::Device`.
+    /// Every error of the device.
     ///
     /// # Panics
     /// If a tensor has fewer values than its rows and columns say.
     pub fn write(&self, engine: &mut dyn Engine, values: &[Vec<f32>]) -> Result<()> {
-        for (tensor, values) in self.all.iter().zip(values) {
-            for shard in &tensor.shards {
-                let range = shard.rows.start * tensor.cols..shard.rows.end * tensor.cols;
-                engine.write(shard.buffer, 0, bytemuck::cast_slice(&values[range]))?;
+        for (tensor, values) in self.gpt2.iter().zip(values) {
+            let mut rest = &values[..];
+            for piece in tensor.pieces() {
+                let (own, later) = rest.split_at(piece.words);
+                engine.write(piece, bytemuck::cast_slice(own))?;
+                rest = later;
             }
         }
         Ok(())
     }
 
-    /// Every buffer.
-    pub fn buffers(&self) -> impl Iterator<Item = Buffer> {
-        let shards = self.all.iter().flat_map(|tensor| &tensor.shards);
-        shards.map(|shard| shard.buffer)
-    }
-
-    /// Reads everything back, without the padding, as [`Tensors::upload`] takes it.
+    /// Reads all values back, without padding, in the form of [`Tensors::upload`].
     ///
     /// # Errors
-    /// `Error::Device`.
+    /// Every error of the device.
     pub fn download(&self, engine: &mut dyn Engine) -> Result<Vec<Vec<f32>>> {
-        let mut tensors = Vec::with_capacity(self.all.len());
-        for tensor in &self.all {
-            let mut values: Vec<f32> = Vec::with_capacity(tensor.rows * tensor.cols);
-            for shard in &tensor.shards {
-                let words = engine.read(shard.buffer, shard.rows.len() * tensor.cols)?;
-                values.extend_from_slice(bytemuck::cast_slice(&words));
-            }
-            tensors.push(values);
+        let mut tensors = Vec::new();
+        for tensor in self.gpt2.iter() {
+            tensors.push(download(engine, tensor)?);
         }
         Ok(tensors)
     }
+}
 
-    /// Frees the buffers.
-    pub fn release(self, engine: &mut dyn Engine) {
-        for shard in self.all.into_iter().flat_map(|t| t.shards) {
-            engine.release(shard.buffer);
-        }
-    }
+/// The gradient of every trainable parameter, in arenas laid out like the trainable arenas of the weights.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// One buffer for each trainable arena.
+    pub arenas: Vec<Buffer>,
+    /// The gradients by field; `None` for a parameter that is not trainable.
+    pub gpt2: Gpt2<Option<Tensor>>,
+}
 
-    /// `[V, C]`, tied to the head.
-    pub fn wte(&self) -> &Tensor {
-        &self.all[Self::WTE]
-    }
-
-    /// `[T, C]`.
-    pub fn wpe(&self) -> &Tensor {
-        &self.all[Self::WPE]
-    }
-
-    /// Gain and shift of the final layernorm.
-    pub fn ln_f(&self) -> [&Tensor; 2] {
-        let n = self.all.len();
-        [&self.all[n - 2], &self.all[n - 1]]
-    }
-
-    /// The tensors of block `layer`, each as weight and bias (or gain and shift).
+impl Gradients {
+    /// Makes gradients of zeros.
     ///
-    /// # Panics
-    /// If there is no such block.
-    pub fn block(&self, layer: usize) -> Block<'_> {
-        let first = 2 + layer * PER_BLOCK;
-        let pair = |k: usize| [&self.all[first + k], &self.all[first + k + 1]];
-        Block {
-            ln_1: pair(0),
-            c_attn: pair(2),
-            attn_c_proj: pair(4),
-            ln_2: pair(6),
-            c_fc: pair(8),
-            mlp_c_proj: pair(10),
+    /// # Errors
+    /// `Error::OutOfMemory` if they do not fit.
+    pub fn zeros(engine: &mut dyn Engine, layout: &Layout) -> Result<Gradients> {
+        let arenas = create(engine, layout.trained(), "gradients")?;
+        let tensor = |placed: &Placed| placed.param.trainable.then(|| placed.on(&arenas));
+        Ok(Gradients {
+            gpt2: layout.params.map(tensor),
+            arenas,
+        })
+    }
+
+    /// Reads every gradient back, in the order of [`Gpt2::iter`]; empty for a parameter that is not trainable.
+    ///
+    /// # Errors
+    /// Every error of the device.
+    pub fn download(&self, engine: &mut dyn Engine) -> Result<Vec<Vec<f32>>> {
+        let mut tensors = Vec::new();
+        for tensor in self.gpt2.iter() {
+            tensors.push(match tensor {
+                Some(tensor) => download(engine, tensor)?,
+                None => Vec::new(),
+            });
+        }
+        Ok(tensors)
+    }
+}
+
+/// Makes a buffer of zeros for each arena; messages name a buffer by `what` and the arena's number.
+///
+/// # Errors
+/// `Error::OutOfMemory` if they do not fit; nothing is left on the device then.
+pub fn create(engine: &mut dyn Engine, arenas: &[Arena], what: &str) -> Result<Vec<Buffer>> {
+    let mut made = Vec::with_capacity(arenas.len());
+    for (i, arena) in arenas.iter().enumerate() {
+        let kind = match arena.matrices {
+            true => "matrices",
+            false => "vectors",
+        };
+        match engine.create(&format!("{what} {i} ({kind})"), arena.words) {
+            Ok(buffer) => made.push(buffer),
+            Err(e) => {
+                made.release(engine);
+                return Err(e);
+            }
         }
     }
+    Ok(made)
+}
+
+impl Release for Tensors {
+    fn release(self, engine: &mut dyn Engine) {
+        self.arenas.release(engine);
+    }
+}
+
+impl Release for Gradients {
+    fn release(self, engine: &mut dyn Engine) {
+        self.arenas.release(engine);
+    }
+}
+
+/// The values of a tensor, row-major, without padding.
+fn download(engine: &mut dyn Engine, tensor: &Tensor) -> Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(tensor.rows * tensor.cols);
+    for piece in tensor.pieces() {
+        values.extend(engine.read_f32(piece)?);
+    }
+    Ok(values)
 }

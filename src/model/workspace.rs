@@ -1,45 +1,50 @@
-//! The buffers that a micro-batch passes through, made once for the largest one.
+//! The workspace: the buffers of a micro-batch, made once for the largest micro-batch.
 
-use super::{Dims, Layout, Tensors};
+use super::Dims;
+use super::gpt2::Gpt2;
+use super::layout::Layout;
+use super::tensors::Tensor;
 use crate::batch::{Extent, Stream};
 use crate::buffer::Buffer;
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::ops::{dpo, grad_norm, head};
-use crate::recording::MAX_GROUPS;
+use crate::engine::{Engine, Release};
+use crate::error::{Error, Result, Setting};
+use crate::ops::{head, preference};
+use crate::recording::{MAX_GROUPS, Recording};
 
-/// The logits of one chunk of pairs take at most this much, unless a single pair needs more.
+/// The most bytes of the logits of one chunk of pairs, unless a single pair needs more.
 const LOGITS_BUDGET_BYTES: usize = 128 << 20;
 
-/// What a workspace is for: how much of the forward pass is kept.
+/// The purpose of a workspace, which decides the activations that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// What the backward pass reads and cannot compute again at next to no cost, and gradients.
+    /// Keeps the activations that the backward pass reads, apart from those that it recomputes at almost no cost
+    /// (layernorms and GELU), and the gradients of activations.
     Train,
-    /// The same of each layer's input alone: the backward pass computes the rest again.
-    TrainCheckpointed,
-    /// Nothing but what the next layer reads.
+    /// Keeps the input of each layer, and the gradients of activations. The backward pass recomputes the other
+    /// activations. The literature calls this activation checkpointing.
+    TrainRecompute,
+    /// Keeps only the activations that the next layer reads.
     Score,
-    /// The same, and each layer's queries, keys and values: the key/value cache.
+    /// As [`Purpose::Score`], and keeps each layer's queries, keys and values: the key/value cache.
     Generate,
 }
 
-/// What a buffer is for, in the order in which a plan of them is shown.
+/// The use of a buffer. A plan lists buffers in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The model's parameters.
     Weights,
-    /// Of the loss, by the parameters.
+    /// The gradients of the parameters.
     Gradients,
-    /// What the optimizer keeps of earlier gradients.
+    /// The optimizer's moments and control.
     Optimizer,
-    /// What the layers compute, and its gradients.
+    /// The activations of the layers, and the gradients of activations.
     Activations,
-    /// From the residual stream to log-probs: logits first of all.
+    /// The buffers between the residual stream and the log-probs; the logits are the largest.
     Head,
-    /// The frozen parameters.
+    /// The frozen parameters of the reference.
     Reference,
-    /// What the host tells about a micro-batch.
+    /// The uploads of a micro-batch.
     Inputs,
 }
 
@@ -56,23 +61,23 @@ impl Kind {
     ];
 }
 
-/// What the host tells about a micro-batch. N rows, P head rows.
+/// The uploads of a micro-batch with N rows and P head rows.
 pub struct Inputs {
-    /// `[N]` ids.
+    /// `[N]` token ids.
     pub tokens: Buffer,
-    /// `[N]` each counted from its sequence's start.
+    /// `[N]` positions, counted from the start of each sequence.
     pub positions: Buffer,
-    /// `[N, 4]` what each row attends to.
+    /// `[N, 4]` the span of each row: the rows to which it attends.
     pub spans: Buffer,
-    /// `[≤ N, 4]` the rows as attention takes them together.
+    /// `[≤ N, 4]` the tiles of rows that attention takes together.
     pub tiles: Buffer,
     /// `[P]` the stream row of each head row.
     pub sources: Buffer,
-    /// `[P]` the token that each head row is to predict.
+    /// `[P]` the target token of each head row.
     pub targets: Buffer,
-    /// `[N, 2]` the head rows taken from each stream row.
+    /// `[N, 2]` the head rows of each stream row, two at most.
     pub inverse: Buffer,
-    /// `[pairs, 3]` first chosen head row, first rejected one, end.
+    /// `[pairs, 3]` the pair's first chosen head row, its first rejected head row, and their end.
     pub pairs: Buffer,
     /// `[N]` stream rows, sorted by token.
     pub token_order: Buffer,
@@ -84,110 +89,118 @@ pub struct Inputs {
     pub position_segments: Buffer,
 }
 
-/// Activations of one layer: its own where the workspace keeps them, else shared by all layers.
+/// The activations of one layer. A buffer belongs to the layer alone if the workspace keeps that activation;
+/// otherwise all layers share it.
 #[derive(Clone, Copy)]
 pub struct Layer {
-    /// `[N, C]` the residual stream on the way in.
+    /// `[N, C]` the residual stream before the layer.
     pub x: Buffer,
     /// `[N, 3C]` queries, keys, values.
     pub qkv: Buffer,
     /// `[N, C]` attention's output.
     pub attended: Buffer,
-    /// `[N, H]` its log-sum-exp.
+    /// `[N, H]` attention's log-sum-exp.
     pub lse: Buffer,
     /// `[N, C]` the residual stream after attention.
     pub middle: Buffer,
-    /// `[N, F]` before GELU.
+    /// `[N, F]` the input of GELU.
     pub wide: Buffer,
-    /// `[N, C]` the input of attention, then that of the feed-forward layer; always shared.
+    /// `[N, C]` the output of the first layernorm, later of the second; always shared.
     pub normed: Buffer,
-    /// `[N, 2]` mean and rstd of each row that `normed` came from; always shared.
+    /// `[N, 2]` mean and rstd of that layernorm's rows; always shared.
     pub normed_stats: Buffer,
-    /// `[N, F]` after GELU; always shared.
+    /// `[N, F]` the output of GELU; always shared.
     pub gelu: Buffer,
 }
 
-/// The head's buffers for one chunk of pairs: R head rows at most.
+/// The head's buffers for one chunk of pairs, with at most R head rows.
 pub struct Head {
-    /// R: rows of the largest chunk.
+    /// R: head rows of the largest chunk.
     pub max_rows: usize,
-    /// `[R, C]` the residual stream's rows, gathered.
+    /// `[R, C]` the gathered rows of the residual stream.
     pub x: Buffer,
-    /// `[R, C]` after the final layernorm.
+    /// `[R, C]` the output of the final layernorm.
     pub normed: Buffer,
     /// `[R, 2]` mean and rstd of each row of `x`.
     pub normed_stats: Buffer,
     /// `[R, head::STATS]` the running log-sum-exp over the shards.
     pub stats: Buffer,
-    /// For each vocabulary shard `[R, shard]`.
+    /// `[R, shard]` the logits, one buffer for each vocabulary shard.
     pub logits: Vec<Buffer>,
     /// `[P]` the policy's log-probs of the whole micro-batch.
     pub logps: Buffer,
-    /// `[P]` the reference's.
+    /// `[P]` the reference's log-probs of the whole micro-batch.
     pub references: Buffer,
     /// `[P]` dloss/dlogp.
-    pub drows: Buffer,
-    /// `[slots, dpo::METRICS]` a row for each pair since the last readback.
+    pub dlogps: Buffer,
+    /// `[pairs, preference::SUMS]` scratch of the loss.
+    pub sums: Buffer,
+    /// `[slots, preference::METRICS]` the metrics of each pair since the last readback.
     pub metrics: Buffer,
 }
 
-/// Gradients of activations; only in training.
+/// The gradients of activations; only in training.
 pub struct Backward {
-    /// True for [`Purpose::TrainCheckpointed`]: each layer's activations but `x` are of the last layer
-    /// that ran.
+    /// True for [`Purpose::TrainRecompute`]: all layers share every activation but `x`, so these activations
+    /// belong to the layer that ran last, and the backward pass recomputes them.
     pub recompute: bool,
-    /// `[N, C]` of the residual stream.
+    /// `[N, C]` the gradient of the residual stream.
     pub residual: Buffer,
-    /// `[N, C]` of a layernorm's output or of attention's.
+    /// `[N, C]` the gradient of a layernorm's output or of attention's output.
     pub branch: Buffer,
-    /// `[N, F]` of GELU's input.
+    /// `[N, F]` the gradient of GELU's input.
     pub wide: Buffer,
-    /// `[N, 3C]` of queries, keys, values: in the memory of GELU's output, which is read no more by then.
+    /// `[N, 3C]` the gradient of queries, keys, values. It shares the buffer of GELU's output, which a layer's
+    /// backward pass no longer reads at that point.
     pub qkv: Buffer,
-    /// `[N, H]` Σ dy·y of each head: scratch of attention.
+    /// `[N, H]` Σ dy·y of each row and head: scratch of attention.
     pub row_dots: Buffer,
-    /// `[R, C]` of the final layernorm's output.
+    /// `[R, C]` the gradient of the final layernorm's output.
     pub head_normed: Buffer,
-    /// `[R, C]` of its input.
+    /// `[R, C]` the gradient of the final layernorm's input.
     pub head_x: Buffer,
-    /// Partial sums of the gradient norm, one stretch per shard of a tensor.
-    pub norm_shares: Buffer,
-    /// Their number.
-    pub norm_share_count: usize,
-    /// A [`grad_norm::Norm`]: of the whole gradient, and the loss scale.
-    pub norm: Buffer,
+}
+
+/// The scratch of adapters, which all layers share; r is the largest rank. Only models with adapters have it.
+#[derive(Clone, Copy)]
+pub struct LowRank {
+    /// `[N, r]` x · A.
+    pub narrow: Buffer,
+    /// `[N, r]` the gradient of x · A.
+    pub dnarrow: Buffer,
 }
 
 /// All buffers of a micro-batch on a device.
 pub struct Workspace {
     /// The largest micro-batch that fits.
     pub extent: Extent,
-    /// What [`Workspace::upload`] fills.
+    /// The buffers that [`Workspace::upload`] fills.
     pub inputs: Inputs,
-    /// One for each of the L layers.
+    /// The activations of each of the L layers.
     pub layers: Vec<Layer>,
     /// `[N, C]` the residual stream after the last layer.
     pub out: Buffer,
-    /// From the residual stream to log-probs and metrics.
+    /// The buffers of the head and the loss.
     pub head: Head,
-    /// `Some` in training only.
+    /// The scratch of adapters; `None` without adapters.
+    pub low_rank: Option<LowRank>,
+    /// The gradients of activations; `None` outside training.
     pub backward: Option<Backward>,
     vocab_size: usize,
     n_positions: usize,
     made: Vec<(Kind, Buffer)>,
 }
 
-/// Creates buffers, none of them empty, and notes them. Those of a workspace that does not get finished
-/// are released.
+/// Creates buffers, none of them empty, and lists them. If the workspace is not finished, it releases them.
 struct Maker<'a> {
     engine: &'a mut dyn Engine,
-    /// Of the buffers to come.
+    /// The kind of the next buffers.
     kind: Kind,
     made: Vec<(Kind, Buffer)>,
 }
 
 impl Maker<'_> {
-    /// From here on the buffers are for this.
+    /// Sets the kind of the next buffers.
     fn of(&mut self, kind: Kind) -> &mut Self {
         self.kind = kind;
         self
@@ -209,12 +222,12 @@ impl Drop for Maker<'_> {
 }
 
 impl Workspace {
-    /// Buffers for micro-batches up to `extent`, reporting on `slots` pairs between two readbacks.
+    /// Makes the buffers for micro-batches up to `extent`, with `slots` rows of metrics between two readbacks.
     ///
     /// # Errors
-    /// `Error::Device` if a buffer is larger than the device can bind or hold, or a micro-batch has more
-    /// rows, head rows or pairs than a dispatch has workgroups in a dimension ([`MAX_GROUPS`]). Nothing
-    /// is left on the device then.
+    /// `Error::OutOfMemory` if a buffer is larger than the device can bind or hold; `Error::Device` if a
+    /// micro-batch has more rows, head rows or pairs than a dispatch has workgroups in a dimension
+    /// ([`MAX_GROUPS`]). On an error no buffer stays on the device.
     pub fn new(
         engine: &mut dyn Engine,
         layout: &Layout,
@@ -223,17 +236,17 @@ impl Workspace {
         purpose: Purpose,
     ) -> Result<Workspace> {
         let dims = &layout.dims;
-        for (what, count) in [
-            ("token rows", extent.rows),
-            ("response tokens", extent.heads),
-            ("pairs", extent.pairs),
-        ] {
-            if count > MAX_GROUPS {
-                return Err(Error::device(
-                    format!("a micro-batch of {count} {what}, more than a dispatch's {MAX_GROUPS}"),
-                    "lower `.batch_size` and raise `.gradient_accumulation_steps`",
-                ));
-            }
+        if !Workspace::takes(&extent) {
+            let Extent {
+                rows, heads, pairs, ..
+            } = extent;
+            return Err(Error::device(
+                format!(
+                    "a micro-batch of {rows} token rows, {heads} response tokens and {pairs} pairs, more \
+                     than a dispatch's {MAX_GROUPS}"
+                ),
+                "lower `.batch_size` and raise `.gradient_accumulation_steps`",
+            ));
         }
         let max_binding_words = engine.max_binding_bytes() / 4;
         let mut on = Maker {
@@ -256,12 +269,12 @@ impl Workspace {
             position_order: on.make("position order", n, 1)?,
             position_segments: on.make("position segments", n, 3)?,
         };
-        // GELU's output, and in the backward pass the gradient of queries, keys and values after it.
+        // One buffer for GELU's output, and later in the backward pass for the gradient of queries, keys, values.
         let on_layers = on.of(Kind::Activations);
         let gelu = on_layers.make("GELU", n, dims.n_inner.max(3 * c))?;
         let layers = Self::layers(on_layers, dims, n, gelu, purpose)?;
         let out = match (purpose, layers.len()) {
-            // The layers take turns with two residual buffers.
+            // The layers use two residual buffers in turn.
             (Purpose::Score | Purpose::Generate, count @ 2..) => layers[count - 2].x,
             _ => on.make("residual", n, c)?,
         };
@@ -285,19 +298,36 @@ impl Workspace {
             logits,
             logps: on.make("log-probs", extent.heads, 1)?,
             references: on.make("reference log-probs", extent.heads, 1)?,
-            drows: on.make("log-prob gradients", extent.heads, 1)?,
-            metrics: on.make("metrics", slots, dpo::METRICS)?,
+            dlogps: on.make("log-prob gradients", extent.heads, 1)?,
+            sums: on.make("sums of log-probs", extent.pairs, preference::SUMS)?,
+            metrics: on.make("metrics", slots, preference::METRICS)?,
+        };
+        let low_rank = match layout.adapter_rank() {
+            0 => None,
+            rank => {
+                let on = on.of(Kind::Activations);
+                Some(LowRank {
+                    narrow: on.make("adapter", n, rank)?,
+                    dnarrow: on.make("adapter gradient", n, rank)?,
+                })
+            }
         };
         let backward = match purpose {
-            Purpose::Train | Purpose::TrainCheckpointed => {
-                let recompute = purpose == Purpose::TrainCheckpointed;
-                Some(Self::gradients(
-                    &mut on,
-                    layout,
-                    (n, max_rows),
-                    gelu,
+            Purpose::Train | Purpose::TrainRecompute => {
+                let recompute = purpose == Purpose::TrainRecompute;
+                let on = on.of(Kind::Activations);
+                Some(Backward {
                     recompute,
-                )?)
+                    residual: on.make("residual gradient", n, c)?,
+                    branch: on.make("branch gradient", n, c)?,
+                    wide: on.make("feed-forward gradient", n, dims.n_inner)?,
+                    qkv: gelu,
+                    row_dots: on.make("attention row dots", n, dims.n_head)?,
+                    head_normed: on
+                        .of(Kind::Head)
+                        .make("head layernorm gradient", max_rows, c)?,
+                    head_x: on.make("head input gradient", max_rows, c)?,
+                })
             }
             Purpose::Score | Purpose::Generate => None,
         };
@@ -307,6 +337,7 @@ impl Workspace {
             layers,
             out,
             head,
+            low_rank,
             backward,
             vocab_size: dims.vocab_size,
             n_positions: dims.n_positions,
@@ -314,16 +345,15 @@ impl Workspace {
         })
     }
 
-    /// Every buffer, and what it is for.
-    pub fn buffers(&self) -> &[(Kind, Buffer)] {
-        &self.made
+    /// True if a micro-batch has no more rows, head rows and pairs than a dispatch has workgroups in a
+    /// dimension.
+    pub fn takes(extent: &Extent) -> bool {
+        extent.rows.max(extent.heads).max(extent.pairs) <= MAX_GROUPS
     }
 
-    /// Frees the buffers.
-    pub fn release(self, engine: &mut dyn Engine) {
-        for (_, buffer) in self.made {
-            engine.release(buffer);
-        }
+    /// Every buffer and its kind.
+    pub fn buffers(&self) -> &[(Kind, Buffer)] {
+        &self.made
     }
 
     fn layers(
@@ -341,7 +371,7 @@ impl Workspace {
             let layer = match layers.first() {
                 Some(&first) if purpose != Purpose::Train => Layer {
                     x: match l {
-                        2.. if purpose != Purpose::TrainCheckpointed => layers[l - 2].x,
+                        2.. if purpose != Purpose::TrainRecompute => layers[l - 2].x,
                         _ => on.make("residual", n, c)?,
                     },
                     qkv: match purpose {
@@ -367,36 +397,8 @@ impl Workspace {
         Ok(layers)
     }
 
-    fn gradients(
-        on: &mut Maker,
-        layout: &Layout,
-        (n, head_rows): (usize, usize),
-        gelu: Buffer,
-        recompute: bool,
-    ) -> Result<Backward> {
-        let dims = &layout.dims;
-        let (c, f) = (dims.n_embd, dims.n_inner);
-        let shares = layout.shard_lengths().map(grad_norm::shares).sum();
-        let head_normed = on.make("head layernorm gradient", head_rows, c)?;
-        let head_x = on.make("head input gradient", head_rows, c)?;
-        let on = on.of(Kind::Activations);
-        Ok(Backward {
-            recompute,
-            residual: on.make("residual gradient", n, c)?,
-            branch: on.make("branch gradient", n, c)?,
-            wide: on.make("feed-forward gradient", n, f)?,
-            qkv: gelu,
-            row_dots: on.make("attention row dots", n, dims.n_head)?,
-            head_normed,
-            head_x,
-            norm_shares: on.of(Kind::Optimizer).make("norm shares", shares, 1)?,
-            norm_share_count: shares,
-            norm: on.make("gradient norm", grad_norm::NORM, 1)?,
-        })
-    }
-
-    /// Refuses ids and positions that a table of the model does not have: the kernels would read
-    /// beyond it.
+    /// Refuses ids and positions that are outside the model's tables, because the kernels would read beyond a
+    /// table.
     ///
     /// # Errors
     /// `Error::Option` naming the first such id or position.
@@ -406,55 +408,57 @@ impl Workspace {
             ("position", positions, self.n_positions),
         ] {
             if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
-                return Err(Error::option(
-                    what,
-                    format!("{id} is outside the model's {rows}"),
-                    "tokenize with the model's own tokenizer, within the model's positions",
-                ));
+                return Err(Error::Option {
+                    option: Setting::Input(what),
+                    what: format!("{id} is outside the model's {rows}"),
+                    help: "tokenize with the model's own tokenizer, within the model's positions"
+                        .into(),
+                });
             }
         }
         Ok(())
     }
 
-    /// Sends a micro-batch, no larger than the extent, to the device.
+    /// Records the uploads of a micro-batch, which must be no larger than the extent.
     ///
     /// # Errors
-    /// `Error::Option` for an id or a position that the model does not have; `Error::Device`.
-    pub fn upload(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<()> {
+    /// `Error::Option` for an id or a position that the model does not have.
+    pub fn upload(&self, rec: &mut Recording, stream: &Stream) -> Result<()> {
         self.check(&stream.tokens, &stream.positions)?;
         self.check(&stream.targets, &[])?;
         let to = &self.inputs;
-        engine.write(to.tokens, 0, &stream.tokens)?;
-        engine.write(to.positions, 0, &stream.positions)?;
-        engine.write(to.spans, 0, bytemuck::cast_slice(&stream.spans))?;
-        engine.write(to.tiles, 0, bytemuck::cast_slice(&stream.tiles))?;
-        engine.write(to.sources, 0, &stream.sources)?;
-        engine.write(to.targets, 0, &stream.targets)?;
-        engine.write(to.inverse, 0, bytemuck::cast_slice(&stream.inverse))?;
-        engine.write(to.pairs, 0, bytemuck::cast_slice(&stream.pairs))?;
-        for (uses, order, segments) in [
-            (&stream.token_uses, to.token_order, to.token_segments),
-            (
-                &stream.position_uses,
-                to.position_order,
-                to.position_segments,
-            ),
-        ] {
-            engine.write(order, 0, &uses.order)?;
-            engine.write(segments, 0, bytemuck::cast_slice(&uses.segments))?;
-        }
+        rec.upload(to.tokens, &stream.tokens);
+        rec.upload(to.positions, &stream.positions);
+        rec.upload(to.spans, &stream.spans);
+        rec.upload(to.tiles, &stream.tiles);
+        rec.upload(to.sources, &stream.sources);
+        rec.upload(to.targets, &stream.targets);
+        rec.upload(to.inverse, &stream.inverse);
+        rec.upload(to.pairs, &stream.pairs);
+        rec.upload(to.token_order, &stream.token_uses.order);
+        rec.upload(to.token_segments, &stream.token_uses.segments);
+        rec.upload(to.position_order, &stream.position_uses.order);
+        rec.upload(to.position_segments, &stream.position_uses.segments);
         Ok(())
     }
 
-    /// The vocabulary's shards as the head's kernels take them.
-    pub fn vocabulary(&self, weights: &Tensors) -> Vec<head::Shard> {
-        let shards = &weights.wte().shards;
-        let shard = |(shard, &logits): (&super::Shard, &Buffer)| head::Shard {
+    /// The vocabulary's shards with their logits, as operands of the head's ops.
+    pub fn vocabulary(&self, weights: &Gpt2<Tensor>) -> Vec<head::Shard> {
+        let shards = &weights.wte.shards;
+        let shard = |(shard, &logits): (&super::tensors::Shard, &Buffer)| head::Shard {
             wte: shard.buffer,
             logits,
             tokens: shard.rows.clone(),
             stride: shard.padded_rows,
         };
         shards.iter().zip(&self.head.logits).map(shard).collect()
+    }
+}
+
+impl Release for Workspace {
+    fn release(self, engine: &mut dyn Engine) {
+        for (_, buffer) in self.made {
+            engine.release(buffer);
+        }
     }
 }

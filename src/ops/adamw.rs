@@ -5,11 +5,12 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
-use super::grad_norm::Norm;
+use super::step_control::StepControl;
 use crate::buffer::Buffer;
 use crate::cpu::vector::CHUNK;
-use crate::kernel::{Bindings, Kernel, kernel, params};
+use crate::kernel::{Bindings, Kernel, params, twin};
 use crate::recording::{Grid, Recording};
+use crate::wgsl::parts;
 
 params! {
     struct Params {
@@ -25,22 +26,28 @@ params! {
     }
 }
 
-kernel!(UPDATE, "adamw", "update", Params, update_twin);
+/// `update` of `shaders/adamw.wgsl`.
+pub static UPDATE: Kernel = Kernel::new(
+    "adamw",
+    "update",
+    parts!["step_control_struct", "adamw"],
+    twin!(Params, update_twin),
+);
 /// The entry points of `shaders/adamw.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&UPDATE];
 
-/// What AdamW is told beside the gradient. Numbers are f64 so that `1 − β` keeps its digits.
+/// The hyperparameters of AdamW. They are f64 so that `1 − β` keeps its digits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Step size.
     pub learning_rate: f64,
     /// Share of the running mean of g that a step keeps.
     pub beta1: f64,
-    /// The same of g².
+    /// Share of the running mean of g² that a step keeps.
     pub beta2: f64,
     /// Added to the root of the mean of g².
     pub epsilon: f64,
-    /// A step takes `learning_rate · weight_decay` of the parameter itself; 0 = none.
+    /// A step subtracts `learning_rate · weight_decay` times the parameter; 0 = no decay.
     pub weight_decay: f64,
 }
 
@@ -70,53 +77,48 @@ impl Settings {
     }
 }
 
-/// A parameter with what the optimizer keeps for it; all `[count]`.
+/// The operands of [`update`]: a range of an arena of parameters, and the same range of the arenas of
+/// gradients and moments; all `[count]`.
 #[derive(Clone, Copy)]
-pub struct Slot {
+pub struct Update {
+    /// A [`StepControl`]: its factor clips the gradient; if it says broken, the kernel skips the step.
+    pub control: Buffer,
     /// Updated in place.
-    pub parameter: Buffer,
+    pub parameters: Buffer,
     /// Set to zero after the update.
-    pub gradient: Buffer,
+    pub gradients: Buffer,
     /// Running mean of g.
     pub first: Buffer,
     /// Running mean of g².
     pub second: Buffer,
-    /// Elements, padding included.
-    pub count: usize,
 }
 
-/// Optimizer step number `step` (from 1) on one parameter. `norm` is what `grad_norm::finish` left:
-/// its factor clips the gradient, and if it says broken the step is not taken. Where the loss scale
-/// moves, `finish` counts the steps that are taken, and `step` is `None`.
-pub fn update(
-    rec: &mut Recording,
-    norm: Buffer,
-    slot: &Slot,
-    settings: &Settings,
-    step: Option<u64>,
-) {
-    let buffers = [norm, slot.parameter, slot.gradient, slot.first, slot.second];
+/// Records optimizer step number `step` (from 1) on one range of an arena. `step` is `None` if the loss scale
+/// is dynamic: then `step_control::advance` counts the steps that the optimizer takes.
+pub fn update(rec: &mut Recording, op: &Update, settings: &Settings, step: Option<u64>) {
+    let count = op.parameters.words;
+    let buffers = [op.control, op.parameters, op.gradients, op.first, op.second];
     rec.push(
         &UPDATE,
         &buffers,
-        settings.params(slot.count, step),
-        Grid::Items(slot.count.div_ceil(4)),
-        16 * slot.count as u64,
+        settings.params(count, step),
+        Grid::Items(count.div_ceil(4)),
+        16 * count as u64,
     );
 }
 
 fn update_twin(p: &Params, mut b: Bindings) {
-    let norm = b.read::<Norm>(0)[0];
+    let control = b.read::<StepControl>(0)[0];
     let (parameter, gradient) = (b.write::<f32>(1), b.write::<f32>(2));
     let (first, second) = (b.write::<f32>(3), b.write::<f32>(4));
     let count = p.count as usize;
-    if norm.broken != 0.0 {
+    if control.broken != 0.0 {
         gradient[..count].fill(0.0);
         return;
     }
     let p = Params {
-        step_size: p.step_size * norm.step_factor,
-        inverse_root: p.inverse_root * norm.root_factor,
+        step_size: p.step_size * control.step_factor,
+        inverse_root: p.inverse_root * control.root_factor,
         ..*p
     };
     parameter[..count]
@@ -125,7 +127,12 @@ fn update_twin(p: &Params, mut b: Bindings) {
         .zip(first.par_chunks_mut(CHUNK))
         .zip(second.par_chunks_mut(CHUNK))
         .for_each(|(((parameter, gradient), first), second)| {
-            update_all(&p, norm.factor, (parameter, gradient), (first, second));
+            update_all(
+                &p,
+                control.clip_factor,
+                (parameter, gradient),
+                (first, second),
+            );
         });
 }
 
@@ -148,48 +155,48 @@ fn update_all(
     }
 }
 
-/// First and later steps, clipped and not, counted here and on the device, and a broken gradient that
-/// must change nothing.
+/// Cases of first and later steps, with and without clipping, with the step counted by the host and by the
+/// device, and with a broken gradient, which must change no parameter.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let clipped = Norm {
-        factor: 0.333,
-        ..Norm::new(1.0)
+    let clipped = StepControl {
+        clip_factor: 0.333,
+        ..StepControl::new(1.0)
     };
-    let broken = Norm {
+    let broken = StepControl {
         broken: 1.0,
-        ..Norm::new(1.0)
+        ..StepControl::new(1.0)
     };
-    let counted = Norm {
-        factor: 0.333 / 1024.0,
+    let counted = StepControl {
+        clip_factor: 0.333 / 1024.0,
         step_factor: 5.26,
         root_factor: 22.4,
-        ..Norm::new(1024.0)
+        ..StepControl::new(1024.0)
     };
-    for (count, step, norm) in [
-        (1, Some(1), Norm::new(1.0)),
+    for (count, step, control) in [
+        (1, Some(1), StepControl::new(1.0)),
         (257, Some(7), clipped),
-        (10_007, Some(1000), Norm::new(1.0)),
+        (10_007, Some(1000), StepControl::new(1.0)),
         (100, None, counted),
         (100, Some(2), broken),
     ] {
         cases.push(
-            Case::new(format!("update {count} at step {step:?}, {norm:?}"))
-                .floats(norm.floats())
+            Case::new(format!("update {count} at step {step:?}, {control:?}"))
+                .floats(control.floats())
                 .inout(count, 1.0)
                 .inout(count, 0.1)
                 .inout(count, 0.1)
                 .floats((0..count).map(|i| 1e-4 * (1 + i % 11) as f32))
                 .writable()
                 .record(move |rec, b| {
-                    let slot = Slot {
-                        parameter: b[1],
-                        gradient: b[2],
-                        first: b[3],
-                        second: b[4],
-                        count,
+                    let op = Update {
+                        control: b[0],
+                        parameters: b[1].first(count),
+                        gradients: b[2].first(count),
+                        first: b[3].first(count),
+                        second: b[4].first(count),
                     };
-                    update(rec, b[0], &slot, &Settings::DEFAULT, step);
+                    update(rec, &op, &Settings::DEFAULT, step);
                 }),
         );
     }

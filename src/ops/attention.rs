@@ -1,63 +1,26 @@
 //! Causal attention over the shared-prefix stream.
 //!
-//! softmax(q kᵀ / √D) v per head, where query row r sees the key rows `[prefix_start, prefix_end)` and
-//! `[own_start, r]`. Backward as in flash attention (Dao 2022): with p = exp(score − lse),
+//! y = softmax(q kᵀ / √D) v per head; query row r attends to the key rows `[prefix_start, prefix_end)` and
+//! `[own_start, r]`. The backward pass is that of flash attention (Dao 2022): with p = exp(score − lse),
 //! dv = pᵀ dy, ds = p · (dy vᵀ − Σ dy·y), dq = ds k / √D, dk = dsᵀ q / √D.
+
+mod cases;
 
 use std::ops::Range;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::case::Case;
+use crate::batch::{Span, Tile};
 use crate::buffer::Buffer;
 use crate::cpu::matmul::{Operand, matmul_here};
 use crate::cpu::vector::{dot, exp, max, sum};
-use crate::kernel::{Bindings, Class, Kernel, kernel, params, variant};
-use crate::recording::{Grid, Recording, Work};
+use crate::kernel::{Bindings, Class, Kernel, params, twin};
+use crate::recording::{Cost, Grid, Recording};
 use crate::target::Target;
+use crate::wgsl::parts;
 
-/// What one row attends to, and which rows attend to it; all in stream rows.
-///
-/// A query row attends to the key rows `[prefix_start, prefix_end)` and `[own_start, row]`; a key row
-/// is seen by the query rows `[row, query_end)`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Span {
-    /// First row of the prompt, for rows of a response.
-    pub prefix_start: u32,
-    /// End of the prompt; equals `prefix_start` for the prompt's own rows.
-    pub prefix_end: u32,
-    /// First row of the row's own part: prompt, chosen or rejected.
-    pub own_start: u32,
-    /// End of the rows that attend to this one: for the prompt the pair's, else the response's.
-    pub query_end: u32,
-}
-
-impl Span {
-    /// The spans of a pair whose first row is `start` and that has these numbers of rows.
-    pub fn of_pair(start: usize, prompt: usize, chosen: usize, rejected: usize) -> Vec<Span> {
-        let prefix = [start, start + prompt];
-        let chosen_end = prefix[1] + chosen;
-        let end = chosen_end + rejected;
-        let span = |prefix: [usize; 2], own: usize, query_end: usize| Span {
-            prefix_start: prefix[0] as u32,
-            prefix_end: prefix[1] as u32,
-            own_start: own as u32,
-            query_end: query_end as u32,
-        };
-        let mut spans = vec![span([start, start], start, end); prompt];
-        spans.extend(vec![span(prefix, prefix[1], chosen_end); chosen]);
-        spans.extend(vec![span(prefix, chosen_end, end); rejected]);
-        spans
-    }
-
-    /// The key rows that query row `row`, whose span this is, attends to.
-    pub fn keys(&self, row: usize) -> impl Iterator<Item = usize> {
-        (self.prefix_start as usize..self.prefix_end as usize)
-            .chain(self.own_start as usize..row + 1)
-    }
-}
+pub use cases::cases;
 
 params! {
     struct Params {
@@ -72,105 +35,60 @@ params! {
 }
 
 impl Params {
-    /// The rows of a step, in the stream.
+    /// The stream rows of a step.
     fn stream_rows(&self) -> Range<usize> {
         self.first_row as usize..(self.first_row + self.rows) as usize
     }
 }
 
-/// A run of rows of one prompt or response, which workgroups take together.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Tile {
-    /// First stream row.
-    pub first: u32,
-    /// End of its rows, `TILE_ROWS` of the shader at most.
-    pub end: u32,
-    /// (query, key) pairs that attend with these rows as queries.
-    pub links: u32,
-    /// (query, key) pairs that attend with these rows as keys.
-    pub back_links: u32,
-}
-
-impl Tile {
-    /// Cuts the rows `rows` of a stream: within a prompt or response, and there from its first row on, so
-    /// that a tile does not depend on what else is in the stream.
-    pub fn of(spans: &[Span], rows: Range<usize>) -> Vec<Tile> {
-        let size = FORWARD.constant("TILE_ROWS");
-        let mut tiles: Vec<Tile> = Vec::new();
-        for row in rows {
-            let (span, row) = (&spans[row], row as u32);
-            let links = span.prefix_end - span.prefix_start + row + 1 - span.own_start;
-            let back_links = span.query_end - row;
-            match tiles.last_mut() {
-                Some(tile) if (row - span.own_start) % size != 0 => {
-                    tile.end += 1;
-                    tile.links += links;
-                    tile.back_links += back_links;
-                }
-                _ => tiles.push(Tile {
-                    first: row,
-                    end: row + 1,
-                    links,
-                    back_links,
-                }),
-            }
-        }
-        tiles
-    }
-}
-
-/// Declares a kernel over tiles with its variant.
+/// Declares a kernel over tiles, with its variant `direct`.
 macro_rules! by_tiles {
-    ($entry:literal, $twin:path, $name:ident [$direct:ident]) => {
-        variant!(
-            $direct,
-            "attention",
-            "direct",
-            $entry,
-            Params,
-            $twin,
-            rate_direct
-        );
-        kernel!(
-            $name,
-            "attention",
-            $entry,
-            Params,
-            $twin,
-            "tiled",
-            &[&$direct],
-            class_of_heads
-        );
+    ($(#[$doc:meta])* $name:ident, $entry:literal, $twin:path) => {
+        $(#[$doc])*
+        pub static $name: Kernel = {
+            static DIRECT: Kernel = Kernel::new(
+                "attention",
+                $entry,
+                parts!["attention", "attention_direct"],
+                twin!(Params, $twin),
+            )
+            .with_variant("direct")
+            .with_rate(rate_direct);
+            Kernel::new("attention", $entry, parts!["attention", "attention_tiled"], twin!(Params, $twin))
+                .with_variant("tiled")
+                .with_others(&[&DIRECT])
+                .with_class(class_of_heads)
+        };
     };
 }
 
-by_tiles!("forward", forward_twin, FORWARD[FORWARD_DIRECT]);
 by_tiles!(
-    "backward_query",
-    query_twin,
-    BACKWARD_QUERY[BACKWARD_QUERY_DIRECT]
+    /// See [`forward`].
+    FORWARD, "forward", forward_twin
 );
 by_tiles!(
-    "backward_key_value",
-    key_value_twin,
-    BACKWARD_KEY_VALUE[BACKWARD_KEY_VALUE_DIRECT]
+    /// The gradient of the queries: see [`backward`].
+    BACKWARD_QUERY, "backward_query", query_twin
 );
-kernel!(
-    FORWARD_ROW,
+by_tiles!(
+    /// The gradient of keys and values: see [`backward`].
+    BACKWARD_KEY_VALUE, "backward_key_value", key_value_twin
+);
+/// [`forward`] for a single row.
+pub static FORWARD_ROW: Kernel = Kernel::new(
     "attention",
     "forward_row",
-    Params,
-    forward_twin
+    parts!["attention", "attention_row"],
+    twin!(Params, forward_twin),
 );
-kernel!(
-    BACKWARD_ROW_DOTS,
+/// Σ dy · y of each row and head: see [`backward`].
+pub static BACKWARD_ROW_DOTS: Kernel = Kernel::new(
     "attention",
     "backward_row_dots",
-    Params,
-    row_dots_twin
+    parts!["attention", "attention_row"],
+    twin!(Params, row_dots_twin),
 );
-/// The entry points of `shaders/attention.wgsl`.
+/// Every kernel of this op.
 pub const KERNELS: &[&Kernel] = &[
     &FORWARD,
     &FORWARD_ROW,
@@ -179,26 +97,27 @@ pub const KERNELS: &[&Kernel] = &[
     &BACKWARD_KEY_VALUE,
 ];
 
-/// Without workgroup memory, four words of a head at a time: best where that is plain memory.
-fn rate_direct(p: &Params, _: &[Buffer], target: &Target) -> Option<u32> {
-    let in_fours = p.head_dim.is_multiple_of(4);
+/// Rates the variant without shared workgroup memory, in vec4s: highest on software devices, lowest elsewhere.
+fn rate_direct(params: &[u8], _: &[Buffer], target: &Target) -> Option<u32> {
+    let in_fours = Params::of(params).head_dim.is_multiple_of(4);
     in_fours.then_some(if target.software { 2 } else { 0 })
 }
 
-/// The heads' number and size.
-fn class_of_heads(p: &Params, _: &[Buffer]) -> Class {
+/// The class of a step: the number of heads and their width.
+fn class_of_heads(params: &[u8], _: &[Buffer]) -> Class {
+    let p = Params::of(params);
     [p.heads, p.head_dim, 0]
 }
 
-/// The widest head that the kernels hold in workgroup memory.
+/// The largest head width that fits the kernels' workgroup memory.
 pub fn max_head_dim() -> usize {
     FORWARD_ROW.constant("MAX_HEAD_DIM") as usize
 }
 
-/// What [`forward`] and [`backward`] work on.
+/// The tiles and heads of [`forward`] and [`backward`].
 #[derive(Clone, Copy)]
 pub struct Shape<'a> {
-    /// The query rows: consecutive tiles, what the buffer of tiles begins with.
+    /// The tiles of the query rows: consecutive, and the first tiles in the buffer of tiles.
     pub tiles: &'a [Tile],
     /// H.
     pub heads: usize,
@@ -220,8 +139,8 @@ impl Shape<'_> {
         }
     }
 
-    /// Records `kernel` over all tiles, in steps of at most the recording's operations or a single tile: `products`
-    /// matrix products over the (query, key) pairs that `links` counts.
+    /// Records `kernel` over all tiles. A step has one tile, or as many as keep it within the recording's limit
+    /// of operations. Its cost is `products` matrix products over the (query, key) pairs that `links` counts.
     fn push(
         &self,
         rec: &mut Recording,
@@ -238,7 +157,7 @@ impl Shape<'_> {
             let mut end = start + 1;
             let mut work = flops(&self.tiles[start]);
             while let Some(tile) = self.tiles.get(end)
-                && work + flops(tile) <= rec.max_step_flops
+                && work + flops(tile) <= rec.max_step_flops()
             {
                 work += flops(tile);
                 end += 1;
@@ -253,11 +172,11 @@ impl Shape<'_> {
     }
 }
 
-/// What [`forward`] reads and writes. Row 0 of `y` and `lse` belongs to the first tile's first row.
+/// The operands of [`forward`]. Row 0 of `y` and `lse` belongs to the first row of the first tile.
 pub struct Forward {
-    /// `[.., 3C]`.
+    /// `[.., 3C]`: queries, keys and values.
     pub qkv: Buffer,
-    /// `[..]`.
+    /// `[.., 4]`: the [`Span`] of each row.
     pub spans: Buffer,
     /// The [`Tile`]s of the query rows.
     pub tiles: Buffer,
@@ -267,7 +186,7 @@ pub struct Forward {
     pub lse: Buffer,
 }
 
-/// y and lse of the query rows. A row alone, as in generation, has a kernel of its own.
+/// Records y and lse of the query rows. A single row, as in generation, runs [`FORWARD_ROW`].
 pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
     if let [tile] = shape.tiles
         && tile.end - tile.first == 1
@@ -284,17 +203,17 @@ pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
 
 /// The operands of [`backward`].
 pub struct Backward {
-    /// `[rows, 3C]`.
+    /// `[rows, 3C]`: queries, keys and values.
     pub qkv: Buffer,
-    /// `[rows]`.
+    /// `[rows, 4]`: the [`Span`] of each row.
     pub spans: Buffer,
     /// The [`Tile`]s of the rows.
     pub tiles: Buffer,
-    /// `[rows, C]`, as the forward pass left it.
+    /// `[rows, C]`: y of the forward pass.
     pub y: Buffer,
-    /// `[rows, H]`, as the forward pass left it.
+    /// `[rows, H]`: lse of the forward pass.
     pub lse: Buffer,
-    /// `[rows, C]`.
+    /// `[rows, C]`: the gradient of `y`.
     pub dy: Buffer,
     /// `[rows, H]`, scratch.
     pub row_dots: Buffer,
@@ -303,7 +222,7 @@ pub struct Backward {
 }
 
 impl Backward {
-    /// The forward pass that this goes back over.
+    /// The operands of the forward pass whose gradient this is.
     fn forward(&self) -> Forward {
         Forward {
             qkv: self.qkv,
@@ -315,7 +234,7 @@ impl Backward {
     }
 }
 
-/// The gradient of queries, keys and values, of whole streams: the first tile begins at row 0.
+/// Records the gradient of queries, keys and values of a whole stream: the first tile begins at row 0.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
     let Some(last) = shape.tiles.last() else {
         return;
@@ -326,7 +245,7 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         &[op.y, op.dy, op.row_dots],
         shape.params(0..shape.tiles.len()),
         Grid::Items(heads),
-        Work::new(
+        Cost::new(
             2 * (heads * shape.head_dim) as u64,
             heads * (2 * shape.head_dim + 1),
         ),
@@ -345,11 +264,11 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
     shape.push(rec, key_value, &buffers, 4, |tile| tile.back_links);
 }
 
-/// Query or key rows that one task takes. Their scores stay in the cache, and at most so many of a
-/// row's scores are computed for the mask to hide.
+/// Query or key rows of one task. The scores of a block stay in the cache, and the twin computes at most this
+/// many scores of a row only for the mask to hide them.
 const BLOCK: usize = 48;
 
-/// Rows of one block have equal spans, so that they see the same keys but for the diagonal.
+/// Cuts rows into blocks of equal spans. Apart from the diagonal, the rows of a block attend to the same keys.
 fn blocks(spans: &[Span], rows: Range<usize>) -> Vec<Range<usize>> {
     let mut blocks = Vec::new();
     let mut start = rows.start;
@@ -363,7 +282,7 @@ fn blocks(spans: &[Span], rows: Range<usize>) -> Vec<Range<usize>> {
     blocks
 }
 
-/// The rows of `out`, `width` wide, that each block holds; the first block's first row is the first.
+/// Splits `out` `[rows, width]` into the rows of each block; row 0 of `out` is the first row of the first block.
 fn split<'a>(mut out: &'a mut [f32], blocks: &[Range<usize>], width: usize) -> Vec<&'a mut [f32]> {
     let mut parts = Vec::with_capacity(blocks.len());
     for block in blocks {
@@ -374,7 +293,7 @@ fn split<'a>(mut out: &'a mut [f32], blocks: &[Range<usize>], width: usize) -> V
     parts
 }
 
-/// Where each head's query, key and value lie in a row of qkv.
+/// The layout of a row of qkv: parts `[3]`, heads `[H]`, columns `[D]`.
 #[derive(Clone, Copy)]
 struct Layout {
     heads: usize,
@@ -413,7 +332,7 @@ impl Layout {
     }
 }
 
-/// The keys of a block of queries: the prompt's, then the own part's up to the block's end.
+/// The keys of a block of queries: first the keys of the prefix, then the own keys up to the block's end.
 struct Keys {
     ranges: [Range<usize>; 2],
     count: usize,
@@ -429,7 +348,7 @@ impl Keys {
         }
     }
 
-    /// Ranges that are not empty, each with the number of keys before it.
+    /// The ranges of keys that are not empty, each with the number of keys before it.
     fn ranges(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
         let [prefix, own] = self.ranges.clone();
         let before = [0, prefix.len()];
@@ -437,12 +356,12 @@ impl Keys {
         ranges.filter(|(_, range)| !range.is_empty())
     }
 
-    /// How many of the keys the block's row `row` sees: all but those of the rows behind it.
+    /// The number of keys to which the block's row `row` attends: all keys but those of later rows.
     fn seen(&self, block: &Range<usize>, row: usize) -> usize {
         self.count - (block.end - 1 - row)
     }
 
-    /// out `[rows, keys]` = scale · a `[rows, D]` · b `[keys, D]`ᵀ, `b` giving the rows from a key on.
+    /// out `[rows, keys]` = scale · a `[rows, D]` · b `[keys, D]`ᵀ. `b` returns the rows that begin at a key.
     fn scores<'a>(
         &self,
         (rows, inner): (usize, usize),
@@ -458,7 +377,7 @@ impl Keys {
         }
     }
 
-    /// out `[rows, D]`, its rows `out_row` apart, = scale · a `[rows, keys]` · b `[keys, D]`.
+    /// out `[rows, D]` = scale · a `[rows, keys]` · b `[keys, D]`; the rows of `out` lie `out_row` apart.
     fn combine<'a>(
         &self,
         (rows, cols): (usize, usize),
@@ -556,7 +475,7 @@ fn query_twin(p: &Params, mut b: Bindings) {
     );
 }
 
-/// Weights and gradients of scores, of one block and head.
+/// Scratch for one block and head: the weights, and the gradients of the scores.
 type Scratch = (Vec<f32>, Vec<f32>);
 
 fn key_value_twin(p: &Params, mut b: Bindings) {
@@ -604,7 +523,7 @@ fn key_value_twin(p: &Params, mut b: Bindings) {
     );
 }
 
-/// Softmax in place; the log of Σ exp.
+/// Replaces scores by their softmax, and returns their log-sum-exp.
 #[multiversion(targets = "simd")]
 fn softmax(scores: &mut [f32]) -> f32 {
     let peak = max(scores);
@@ -617,7 +536,7 @@ fn softmax(scores: &mut [f32]) -> f32 {
     peak + total.ln() as f32
 }
 
-/// exp(score − lse) of each score.
+/// Replaces each score by exp(score − lse).
 #[multiversion(targets = "simd")]
 fn to_weights(scores: &mut [f32], lse: f32) {
     for score in scores {
@@ -625,8 +544,8 @@ fn to_weights(scores: &mut [f32], lse: f32) {
     }
 }
 
-/// Of one query row: from its scores the weights, and from dy · value the scores' gradients
-/// weight · (dy · value − Σ dy·y); 0 for all keys but the first `seen`.
+/// For one query row, replaces the scores by the weights, and dy · value by the gradients of the scores,
+/// weight · (dy · value − Σ dy·y). Both are 0 for all keys but the first `seen`.
 #[multiversion(targets = "simd")]
 fn to_score_gradients(
     (weights, dscores): (&mut [f32], &mut [f32]),
@@ -640,95 +559,4 @@ fn to_score_gradients(
     }
     weights[seen..].fill(0.0);
     dscores[seen..].fill(0.0);
-}
-
-/// Two pairs a stream, with prompts and responses around a tile of rows, and heads narrower and wider
-/// than what a workgroup holds at a time; and the single rows of generation.
-pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    let sizes = [
-        (1, 1, [1, 0, 0]),
-        (3, 5, [2, 3, 1]),
-        (2, 64, [70, 9, 66]),
-        (1, 100, [33, 31, 32]),
-        (2, 130, [5, 65, 2]),
-    ];
-    for (heads, head_dim, [prompt, chosen, rejected]) in sizes {
-        let mut spans = Span::of_pair(0, prompt, chosen, rejected);
-        spans.extend(Span::of_pair(spans.len(), prompt + 1, rejected, chosen));
-        let (rows, width) = (spans.len(), heads * head_dim);
-        let label = format!("{heads}x{head_dim} over {prompt}+{chosen}+{rejected}");
-        let words: Vec<u32> = bytemuck::cast_slice(&spans).to_vec();
-        for (what, range) in [
-            ("", 0..rows),
-            (" last prompt row", prompt - 1..prompt),
-            (" second pair", rows - chosen - rejected - prompt - 1..rows),
-        ] {
-            let tiles = Tile::of(&spans, range.clone());
-            cases.push(
-                Case::new(format!("forward {label}{what}"))
-                    .input(rows * 3 * width, 1.0)
-                    .indices(words.clone())
-                    .indices(bytemuck::cast_slice(&tiles).to_vec())
-                    .output(range.len() * width)
-                    .output(range.len() * heads)
-                    .record(move |rec, b| {
-                        let op = Forward {
-                            qkv: b[0],
-                            spans: b[1],
-                            tiles: b[2],
-                            y: b[3],
-                            lse: b[4],
-                        };
-                        let tiles = &tiles;
-                        forward(
-                            rec,
-                            &op,
-                            Shape {
-                                tiles,
-                                heads,
-                                head_dim,
-                            },
-                        );
-                    }),
-            );
-        }
-        // y and lse are the forward pass's own, so that the probabilities are ones. Whole, and as a long
-        // stream is: in several steps.
-        for (what, most) in [("", None), (" a step a tile", Some(0))] {
-            let tiles = Tile::of(&spans, 0..rows);
-            cases.push(
-                Case::new(format!("backward {label}{what}"))
-                    .input(rows * 3 * width, 1.0)
-                    .indices(words.clone())
-                    .indices(bytemuck::cast_slice(&tiles).to_vec())
-                    .input(rows * width, 1.0)
-                    .output(rows * width)
-                    .output(rows * heads)
-                    .output(rows * heads)
-                    .output(rows * 3 * width)
-                    .record(move |rec, b| {
-                        let op = Backward {
-                            qkv: b[0],
-                            spans: b[1],
-                            tiles: b[2],
-                            dy: b[3],
-                            y: b[4],
-                            lse: b[5],
-                            row_dots: b[6],
-                            dqkv: b[7],
-                        };
-                        let shape = Shape {
-                            tiles: &tiles,
-                            heads,
-                            head_dim,
-                        };
-                        rec.max_step_flops = most.unwrap_or(rec.max_step_flops);
-                        forward(rec, &op.forward(), shape);
-                        backward(rec, &op, shape);
-                    }),
-            );
-        }
-    }
-    cases
 }

@@ -1,4 +1,4 @@
-//! A case: one recording over made-up data that a device must compute as the CPU twins do.
+//! A case: one recording over random data. A device must compute the same results as the CPU twins.
 //!
 //! Each op lists its cases beside its kernels; the tests, `selftest` and the benches run them.
 
@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::buffer::Buffer;
 use crate::distance::POISON;
 pub use crate::distance::{Distance, distance};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineExt};
 use crate::error::Result;
 use crate::recording::Recording;
 
@@ -18,9 +18,9 @@ const CANARY: u32 = 0xdead_beef;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Only read; must come back as it was.
+    /// Kernels only read it; its content must not change.
     Input,
-    /// Compared.
+    /// Kernels change it; its content is compared with the twin's.
     Output,
 }
 
@@ -65,22 +65,22 @@ impl Case {
         self.random(count, amplitude, Role::Output)
     }
 
-    /// A buffer of `count` NaNs that kernels must overwrite to the last, or leave where nothing is due.
+    /// A buffer of `count` NaNs. Kernels must overwrite every NaN that the twin overwrites, and no other.
     pub fn output(self, count: usize) -> Self {
         self.field(vec![POISON; count], Role::Output)
     }
 
-    /// A buffer of these numbers that kernels only read.
+    /// A buffer that holds `values` and that kernels only read.
     pub fn floats(self, values: impl IntoIterator<Item = f32>) -> Self {
         self.indices(values.into_iter().map(f32::to_bits))
     }
 
-    /// A buffer of these indices that kernels only read.
+    /// A buffer that holds the indices `values` and that kernels only read.
     pub fn indices(self, values: impl IntoIterator<Item = u32>) -> Self {
         self.field(values.into_iter().collect(), Role::Input)
     }
 
-    /// Lets kernels change the last buffer, and compares it.
+    /// Makes the last buffer an output: kernels may change it, and its content is compared.
     pub fn writable(mut self) -> Self {
         if let Some(field) = self.fields.last_mut() {
             field.role = Role::Output;
@@ -88,7 +88,8 @@ impl Case {
         self
     }
 
-    /// What to run over the buffers, which come in the order in which they were added.
+    /// Sets the function that records the case's steps. It gets the buffers in the order in which they were
+    /// added.
     pub fn record(
         mut self,
         record: impl Fn(&mut Recording, &[Buffer]) + Send + Sync + 'static,
@@ -110,35 +111,34 @@ impl Case {
         self
     }
 
-    /// Makes the case's buffers on a device, each with a canary behind its end, and records what runs
-    /// over them.
+    /// Makes the case's buffers on a device, each with a canary behind its end, and records the case's steps.
     ///
     /// # Errors
-    /// `Error::Device`.
-    pub fn prepare(&self, engine: &mut dyn Engine) -> Result<(Vec<Buffer>, Recording)> {
+    /// An error of the device.
+    pub fn prepare(&self, engine: &mut dyn Engine) -> Result<Prepared> {
         let mut buffers = Vec::new();
         for (i, field) in self.fields.iter().enumerate() {
             let mut words = field.words.clone();
             words.extend([CANARY; CANARY_WORDS]);
             buffers.push(engine.upload(&format!("case {i}"), &words)?);
         }
-        let mut recording = Recording::new();
+        let mut recording = engine.recording();
         if let Some(record) = &self.record {
             record(&mut recording, &buffers);
         }
-        Ok((buffers, recording))
+        Ok(Prepared { buffers, recording })
     }
 
     /// Runs the case on a device.
     ///
     /// # Errors
-    /// `Error::Device`. What the kernels broke is in the outcome.
+    /// An error of the device. The outcome names the canaries and inputs that the kernels overwrote.
     pub fn run(&self, engine: &mut dyn Engine) -> Result<Outcome> {
-        let (buffers, recording) = self.prepare(engine)?;
+        let Prepared { buffers, recording } = self.prepare(engine)?;
         engine.run(&recording)?;
         let mut outcome = Outcome::default();
         for (i, (field, &buffer)) in self.fields.iter().zip(&buffers).enumerate() {
-            let mut words = engine.read(buffer, buffer.words)?;
+            let mut words = engine.read(buffer)?;
             let canary = words.split_off(field.words.len());
             if canary.iter().any(|&w| w != CANARY) {
                 outcome.broken.push(format!("wrote beyond buffer {i}"));
@@ -156,17 +156,25 @@ impl Case {
     }
 }
 
-/// What a case left behind.
+/// A case on a device.
+pub struct Prepared {
+    /// In the order in which the case's buffers were added.
+    pub buffers: Vec<Buffer>,
+    /// The case's steps over these buffers.
+    pub recording: Recording,
+}
+
+/// The results of a run of a case.
 #[derive(Default)]
 pub struct Outcome {
     /// The compared buffers in order.
     pub outputs: Vec<Vec<f32>>,
-    /// Canaries and inputs that were overwritten, in words.
+    /// The canaries and inputs that the kernels overwrote, each as a sentence.
     pub broken: Vec<String>,
 }
 
-/// Head rows of pairs with these (chosen, rejected) lengths: `[pairs, 3]` start, middle, end; and how
-/// many there are.
+/// The table of pairs with these (chosen, rejected) lengths, `[pairs, 3]`: first head row, first rejected head
+/// row, end. Beside the table the number of head rows.
 pub(super) fn pairs(lengths: &[[usize; 2]]) -> (Vec<u32>, usize) {
     let mut table = Vec::new();
     let mut end = 0;

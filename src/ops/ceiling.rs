@@ -1,14 +1,15 @@
-//! The most that a device can do: multiply-adds that touch no memory, and a copy that does nothing
-//! else. No part of training: [`crate::ceilings`] measures with them what the other kernels are held
-//! against.
+//! The ceilings of a device: multiply-adds that touch no memory, a copy that computes nothing, and products on
+//! matrix units. Training does not use these kernels: [`crate::ceilings`] measures with them the rates with
+//! which benchmarks compare the other kernels.
 
 use rayon::prelude::*;
 
 use super::case::Case;
 use crate::buffer::Buffer;
-use crate::kernel::{Bindings, Kernel, kernel, params, variant};
-use crate::recording::{Grid, Recording, Work};
+use crate::kernel::{Bindings, Kernel, params, twin};
+use crate::recording::{Cost, Grid, Recording};
 use crate::target::Precision;
+use crate::wgsl::parts;
 
 params! {
     struct Params {
@@ -18,60 +19,70 @@ params! {
     }
 }
 
-kernel!(
-    MULTIPLY_ADD_16,
+/// 16 sums a lane: see [`multiply_add`].
+pub static MULTIPLY_ADD_16: Kernel = Kernel::new(
     "ceiling",
     "multiply_add_16",
-    Params,
-    multiply_add_twin::<16>
+    parts!["ceiling"],
+    twin!(Params, multiply_add_twin::<16>),
 );
-kernel!(
-    MULTIPLY_ADD_24,
+/// 24 sums a lane: see [`multiply_add`].
+pub static MULTIPLY_ADD_24: Kernel = Kernel::new(
     "ceiling",
     "multiply_add_24",
-    Params,
-    multiply_add_twin::<24>
+    parts!["ceiling"],
+    twin!(Params, multiply_add_twin::<24>),
 );
-kernel!(
-    MULTIPLY_ADD_32,
+/// 32 sums a lane: see [`multiply_add`].
+pub static MULTIPLY_ADD_32: Kernel = Kernel::new(
     "ceiling",
     "multiply_add_32",
-    Params,
-    multiply_add_twin::<32>
+    parts!["ceiling"],
+    twin!(Params, multiply_add_twin::<32>),
 );
-kernel!(COPY, "ceiling", "copy", Params, copy_twin);
-variant!(
-    MATRICES_8,
+/// See [`copy`].
+pub static COPY: Kernel = Kernel::new(
     "ceiling",
-    "matrix8",
-    "matrices",
-    Params,
-    matrices_twin,
-    |p, _, target| (p.side == 8 && target.multiplies_by(8)).then_some(1),
-    Precision::Mixed,
-    "ceiling_matrix"
+    "copy",
+    parts!["ceiling"],
+    twin!(Params, copy_twin),
 );
-variant!(
-    MATRICES_16,
-    "ceiling",
-    "matrix16",
-    "matrices",
-    Params,
-    matrices_twin,
-    |p, _, target| (p.side == 16 && target.multiplies_by(16)).then_some(1),
-    Precision::Mixed,
-    "ceiling_matrix"
-);
-kernel!(
-    MATRICES,
+
+static MATRICES_8: Kernel = Kernel::new(
     "ceiling",
     "matrices",
-    Params,
-    matrices_twin,
-    "plain",
-    &[&MATRICES_8, &MATRICES_16],
-    |p, _| [p.side, 0, 0]
-);
+    parts!["matrix8", "ceiling_matrix"],
+    twin!(Params, matrices_twin),
+)
+.with_variant("matrix8")
+.with_rate(|params, _, target| {
+    (Params::of(params).side == 8 && target.multiplies_by(8)).then_some(1)
+})
+.with_precision(Precision::Mixed);
+
+static MATRICES_16: Kernel = Kernel::new(
+    "ceiling",
+    "matrices",
+    parts!["matrix16", "ceiling_matrix"],
+    twin!(Params, matrices_twin),
+)
+.with_variant("matrix16")
+.with_rate(|params, _, target| {
+    (Params::of(params).side == 16 && target.multiplies_by(16)).then_some(1)
+})
+.with_precision(Precision::Mixed);
+
+/// See [`matrices`].
+pub static MATRICES: Kernel = Kernel::new(
+    "ceiling",
+    "matrices",
+    parts!["ceiling"],
+    twin!(Params, matrices_twin),
+)
+.with_variant("plain")
+.with_others(&[&MATRICES_8, &MATRICES_16])
+.with_class(|params, _| [Params::of(params).side, 0, 0]);
+
 /// The entry points of `shaders/ceiling.wgsl`.
 pub const KERNELS: &[&Kernel] = &[
     &MULTIPLY_ADD_16,
@@ -81,11 +92,11 @@ pub const KERNELS: &[&Kernel] = &[
     &MATRICES,
 ];
 
-/// Numbers of an element.
+/// Numbers in an element.
 pub const LANES: usize = 4;
 
-/// How many sums a lane of [`multiply_add`] runs: too few leave the multipliers waiting for results, too
-/// many find no room in the registers.
+/// The number of sums that a lane of [`multiply_add`] runs. With too few sums the multipliers wait for
+/// results; too many sums do not fit the registers.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // the names say it
 pub enum Sums {
@@ -95,10 +106,10 @@ pub enum Sums {
 }
 
 impl Sums {
-    /// Every one there is.
+    /// Every choice.
     pub const ALL: [Sums; 3] = [Sums::Sixteen, Sums::TwentyFour, Sums::ThirtyTwo];
 
-    /// How many they are.
+    /// The number of sums.
     pub fn count(self) -> usize {
         match self {
             Sums::Sixteen => 16,
@@ -116,21 +127,30 @@ impl Sums {
     }
 }
 
-/// Elements that the lanes of [`multiply_add`] start from.
+/// The number of elements from which the lanes of [`multiply_add`] start.
 pub fn starts() -> usize {
     MULTIPLY_ADD_16.constant("STARTS") as usize
 }
 
-/// Elements that `groups` workgroups of [`multiply_add`] write.
+/// The number of elements that `groups` workgroups of [`multiply_add`] write.
 pub fn outputs(groups: usize) -> usize {
     groups * MULTIPLY_ADD_16.constant("WORKGROUP") as usize
 }
 
-/// y `[outputs(groups), LANES]`: for each lane the total of `sums` sums s = s · x\[0\] + x\[1\], taken
-/// `rounds` × the shader's `UNROLL` times, from starts in x `[starts(), LANES]`.
+/// The operands of every kernel of this op.
+#[derive(Clone, Copy)]
+pub struct Operands {
+    /// Read.
+    pub x: Buffer,
+    /// Written.
+    pub y: Buffer,
+}
+
+/// y `[outputs(groups), LANES]`: the total of each lane's `sums` sums. A sum starts from x `[starts(), LANES]`
+/// and computes s = s · x\[0\] + x\[1\], `rounds` × the shader's `UNROLL` times.
 pub fn multiply_add(
     rec: &mut Recording,
-    (x, y): (Buffer, Buffer),
+    Operands { x, y }: Operands,
     sums: Sums,
     groups: usize,
     rounds: usize,
@@ -143,30 +163,30 @@ pub fn multiply_add(
     };
     let steps = rounds * kernel.constant("UNROLL") as usize;
     let flops = 2 * outputs(groups) * sums.count() * steps;
-    let work = Work::new(flops as u64, (starts() + outputs(groups)) * LANES);
+    let work = Cost::new(flops as u64, (starts() + outputs(groups)) * LANES);
     rec.push(kernel, &[x, y], params, Grid::Groups([groups, 1, 1]), work);
 }
 
-/// y `[count, LANES]` = x `[count, LANES]`, by so many workgroups.
-pub fn copy(rec: &mut Recording, (x, y): (Buffer, Buffer), count: usize, groups: usize) {
+/// y `[count, LANES]` = x `[count, LANES]`, copied by `groups` workgroups.
+pub fn copy(rec: &mut Recording, Operands { x, y }: Operands, count: usize, groups: usize) {
     let params = Params {
         count: count as u32,
         rounds: 0,
         side: 0,
     };
-    let work = Work::new(0, 2 * count * LANES);
+    let work = Cost::new(0, 2 * count * LANES);
     rec.push(&COPY, &[x, y], params, Grid::Groups([groups, 1, 1]), work);
 }
 
-/// Sides of the matrices that some device's matrix units multiply.
+/// The sides of the matrices that matrix units multiply, over all devices.
 pub const SIDES: [usize; 2] = [8, 16];
 
-/// Numbers that [`matrices`] reads.
+/// The count of numbers that [`matrices`] reads.
 pub fn matrix_inputs(side: usize) -> usize {
     4 * side * side
 }
 
-/// Numbers that `groups` workgroups of [`matrices`] write.
+/// The count of numbers that `groups` workgroups of [`matrices`] write.
 pub fn matrix_outputs(side: usize, groups: usize) -> usize {
     parts(groups) * 4 * side * side
 }
@@ -175,11 +195,11 @@ fn parts(groups: usize) -> usize {
     groups * MATRICES.constant("PARTS") as usize
 }
 
-/// y `[groups, PARTS, 2 side, 2 side]`: each left `[2 side, side]` · right `[side, 2 side]`, added up `rounds`
-/// times; x holds left and right.
+/// y `[groups, PARTS, 2 side, 2 side]`: each part is left `[2 side, side]` · right `[side, 2 side]`, added up
+/// `rounds` times. x holds left, then right.
 pub fn matrices(
     rec: &mut Recording,
-    (x, y): (Buffer, Buffer),
+    Operands { x, y }: Operands,
     side: usize,
     groups: usize,
     rounds: usize,
@@ -191,7 +211,7 @@ pub fn matrices(
     };
     let (read, written) = (matrix_inputs(side), matrix_outputs(side, groups));
     let flops = 2 * written * side * rounds;
-    let work = Work::new(flops as u64, read + written);
+    let work = Cost::new(flops as u64, read + written);
     let grid = Grid::Groups([groups, 1, 1]);
     rec.push(&MATRICES, &[x, y], params, grid, work);
 }
@@ -229,7 +249,7 @@ fn multiply_add_twin<const SUMS: usize>(p: &Params, mut b: Bindings) {
 }
 
 fn copy_twin(p: &Params, mut b: Bindings) {
-    /// Elements that a core takes at a time.
+    /// Elements that a core copies at a time.
     const STRETCH: usize = 1 << 16;
     let (x, y) = (b.read::<[f32; LANES]>(0), b.write::<[f32; LANES]>(1));
     let count = p.count as usize;
@@ -239,12 +259,12 @@ fn copy_twin(p: &Params, mut b: Bindings) {
         .for_each(|(y, x)| y.copy_from_slice(x));
 }
 
-/// Those of matrix units too.
+/// The cases of all kernels, matrix units included.
 pub fn cases() -> Vec<Case> {
     let mut cases = plain_cases();
     for side in SIDES {
         for (groups, rounds) in [(1, 1), (3, 7)] {
-            // Numbers that f16 holds: whether a device rounds them is not the question.
+            // Numbers that f16 represents exactly, so that rounding to f16 does not change the result.
             let coarse = |i: usize| ((i * 37) % 113) as f32 / 64.0 - 0.9375;
             cases.push(
                 Case::new(format!(
@@ -253,7 +273,7 @@ pub fn cases() -> Vec<Case> {
                 .floats((0..matrix_inputs(side)).map(coarse))
                 .output(matrix_outputs(side, groups))
                 .record(move |rec, b| {
-                    matrices(rec, (b[0], b[1]), side, groups, rounds);
+                    matrices(rec, Operands { x: b[0], y: b[1] }, side, groups, rounds);
                 }),
             );
         }
@@ -261,7 +281,8 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// One workgroup and several; copies that leave workgroups, cells and lanes without work.
+/// The cases without matrix units: one workgroup and several, and copies that leave workgroups, cells and lanes
+/// without work.
 pub(crate) fn plain_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for sums in Sums::ALL {
@@ -271,7 +292,7 @@ pub(crate) fn plain_cases() -> Vec<Case> {
                     .input(starts() * LANES, 0.9)
                     .output(outputs(groups) * LANES)
                     .record(move |rec, b| {
-                        multiply_add(rec, (b[0], b[1]), sums, groups, rounds);
+                        multiply_add(rec, Operands { x: b[0], y: b[1] }, sums, groups, rounds);
                     }),
             );
         }
@@ -281,7 +302,7 @@ pub(crate) fn plain_cases() -> Vec<Case> {
             Case::new(format!("copy {count} by {groups}"))
                 .input(count * LANES, 1.0)
                 .output(count * LANES)
-                .record(move |rec, b| copy(rec, (b[0], b[1]), count, groups)),
+                .record(move |rec, b| copy(rec, Operands { x: b[0], y: b[1] }, count, groups)),
         );
     }
     cases

@@ -1,7 +1,7 @@
 //! Token + position embedding: `x[r] = wte[token r] + wpe[position r]`.
 //!
-//! The token table may be cut into row shards; one dispatch sees one shard. The backward pass sums
-//! the gradient rows of each table row that was used, in the order in which the host sorted them.
+//! The token table may be cut into row shards; a dispatch binds one shard. For each table row that the stream
+//! used, the backward pass sums the gradients of its stream rows in the order in which the host sorted them.
 
 use std::ops::Range;
 
@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use super::case::Case;
 use crate::buffer::Buffer;
-use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Grid, Recording, Work};
+use crate::kernel::{Bindings, Kernel, params, twin};
+use crate::recording::{Cost, Grid, Recording};
+use crate::wgsl::parts;
 
 params! {
     struct Params {
@@ -23,8 +24,20 @@ params! {
     }
 }
 
-kernel!(FORWARD, "embedding", "forward", Params, forward_twin);
-kernel!(BACKWARD, "embedding", "backward", Params, backward_twin);
+/// `forward` of `shaders/embedding.wgsl`.
+pub static FORWARD: Kernel = Kernel::new(
+    "embedding",
+    "forward",
+    parts!["embedding"],
+    twin!(Params, forward_twin),
+);
+/// `backward` of `shaders/embedding.wgsl`.
+pub static BACKWARD: Kernel = Kernel::new(
+    "embedding",
+    "backward",
+    parts!["embedding"],
+    twin!(Params, backward_twin),
+);
 /// The entry points of `shaders/embedding.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
@@ -63,13 +76,13 @@ pub fn forward(rec: &mut Recording, op: &Forward) {
         rows: op.rows,
         width: op.width,
     };
-    let work = Work::new(count as u64, 3 * count + 2 * op.rows);
+    let work = Cost::new(count as u64, 3 * count + 2 * op.rows);
     rec.push(&FORWARD, &buffers, params, grid, work);
 }
 
 /// The operands of [`backward`].
 pub struct Backward {
-    /// Stream rows, sorted by the table row that they used.
+    /// `[rows]`: stream rows, sorted by the table row that they used.
     pub order: Buffer,
     /// `[.., 3]`: table row, first and end index in `order`.
     pub segments: Buffer,
@@ -77,17 +90,17 @@ pub struct Backward {
     pub range: Range<usize>,
     /// `[rows, width]`: gradient of the embedding's output.
     pub dx: Buffer,
-    /// `[shard rows, width]`: gradient of the table's rows `shard`, added to.
+    /// `[shard rows, width]`: gradient of the table's rows `shard`; the kernel adds to it.
     pub dtable: Buffer,
     /// The rows of the whole table in `dtable`.
     pub shard: Range<usize>,
     /// C.
     pub width: usize,
-    /// Stream rows in all, for the count of work.
+    /// Stream rows in all, for the cost of the step.
     pub rows: usize,
 }
 
-/// Adds to a table's gradient the rows of `dx` that used it.
+/// Adds to the gradient of each table row the rows of `dx` whose stream rows used it.
 pub fn backward(rec: &mut Recording, op: &Backward) {
     let params = Params {
         rows: op.range.len() as u32,
@@ -104,7 +117,7 @@ pub fn backward(rec: &mut Recording, op: &Backward) {
     let count = op.range.len() * op.width;
     let summed = op.rows * op.width;
     let indices = op.rows + 3 * op.range.len();
-    let work = Work::new(summed as u64, summed + 2 * count + indices);
+    let work = Cost::new(summed as u64, summed + 2 * count + indices);
     rec.push(&BACKWARD, &buffers, params, grid, work);
 }
 
@@ -131,7 +144,7 @@ fn backward_twin(p: &Params, mut b: Bindings) {
     let (order, segments) = (b.read::<u32>(0), b.read::<[u32; 3]>(1));
     let (dx, mut dtable) = (b.read::<f32>(2), b.write::<f32>(3));
     let width = p.width as usize;
-    // The table's rows that were used, which stand in ascending order, each with its stream rows.
+    // The gradients of the table rows in use, in ascending order, each with its stream rows.
     let mut used = Vec::with_capacity(p.rows as usize);
     let mut next = p.first_row;
     for &[row, start, end] in &segments[p.first_segment as usize..][..p.rows as usize] {
@@ -148,7 +161,7 @@ fn backward_twin(p: &Params, mut b: Bindings) {
         });
 }
 
-/// out `[width]` += the sum of the rows `sources` of dx `[.., width]`, gathered in `sum`.
+/// out `[width]` += the sum of the rows `sources` of dx `[.., width]`; `sum` is scratch for that sum.
 #[multiversion(targets = "simd")]
 fn add_rows(dx: &[f32], sources: &[u32], sum: &mut [f32], out: &mut [f32]) {
     for &row in sources {
@@ -162,7 +175,7 @@ fn add_rows(dx: &[f32], sources: &[u32], sum: &mut [f32], out: &mut [f32]) {
     }
 }
 
-/// Few and many rows, a whole table and one cut into shards, repeated tokens.
+/// Cases with few and with many rows, with a whole table and with a table in shards, with repeated tokens.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, width, vocab, cut) in [(1, 1, 1, 1), (7, 5, 11, 11), (133, 67, 50, 17)] {
@@ -193,7 +206,7 @@ pub fn cases() -> Vec<Case> {
                     }
                 }),
         );
-        // Table rows 0, 2, 4, … used by runs of 1, 2, 3, … stream rows, taken from the back.
+        // Runs of 1, 2, 3, … stream rows use the table rows 0, 2, 4, …; `order` lists stream rows from the back.
         let mut segments = Vec::new();
         let mut start = 0;
         while start < rows && 2 * (segments.len() / 3) < vocab {

@@ -1,13 +1,16 @@
-//! Picks the stream rows that predict a response token, for the head, and carries their gradient back.
+//! Gathers the stream rows that predict a response token into head rows, and carries the gradients of the
+//! head rows back to the stream rows.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::case::Case;
+use crate::batch::NONE;
 use crate::buffer::Buffer;
-use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Grid, Recording, Work};
+use crate::kernel::{Bindings, Kernel, params, twin};
+use crate::recording::{Cost, Grid, Recording};
+use crate::wgsl::parts;
 
 params! {
     struct Params {
@@ -18,21 +21,49 @@ params! {
     }
 }
 
-kernel!(FORWARD, "gather", "forward", Params, forward_twin);
-kernel!(BACKWARD, "gather", "backward", Params, backward_twin);
+/// `forward` of `shaders/gather.wgsl`.
+pub static FORWARD: Kernel = Kernel::new(
+    "gather",
+    "forward",
+    parts!["gather"],
+    twin!(Params, forward_twin),
+);
+/// `backward` of `shaders/gather.wgsl`.
+pub static BACKWARD: Kernel = Kernel::new(
+    "gather",
+    "backward",
+    parts!["gather"],
+    twin!(Params, backward_twin),
+);
 /// The entry points of `shaders/gather.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// "No head row" in the inverse map of [`backward`].
-pub const NONE: u32 = u32::MAX;
+/// The operands of [`forward`].
+#[derive(Clone, Copy)]
+pub struct Forward {
+    /// `[stream rows, width]`.
+    pub x: Buffer,
+    /// `[head rows]`: the stream row of each head row.
+    pub sources: Buffer,
+    /// `[heads, width]`, written.
+    pub y: Buffer,
+}
+
+/// The operands of [`backward`].
+#[derive(Clone, Copy)]
+pub struct Backward {
+    /// `[heads, width]`: the gradient of [`Forward::y`].
+    pub dy: Buffer,
+    /// `[stream rows, 2]`: the head rows of each stream row, two at most; the other places hold [`NONE`].
+    pub inverse: Buffer,
+    /// `[stream rows, width]`, written in the rows of the chunk.
+    pub dx: Buffer,
+    /// The head row that row 0 of `dy` belongs to.
+    pub first_head: usize,
+}
 
 /// y `[heads, width]` = the rows of x `[stream rows, width]` that `sources[heads]` names.
-pub fn forward(
-    rec: &mut Recording,
-    (x, sources, y): (Buffer, Buffer, Buffer),
-    heads: Range<usize>,
-    width: usize,
-) {
+pub fn forward(rec: &mut Recording, op: &Forward, heads: Range<usize>, width: usize) {
     let params = Params {
         rows: heads.len() as u32,
         width: width as u32,
@@ -42,43 +73,36 @@ pub fn forward(
     let count = heads.len() * width;
     rec.push(
         &FORWARD,
-        &[x, sources, y],
+        &[op.x, op.sources, op.y],
         params,
         Grid::Rows {
             rows: heads.len(),
             width,
         },
-        Work::new(0, 2 * count + heads.len()),
+        Cost::new(0, 2 * count + heads.len()),
     );
 }
 
-/// dx `[stream rows, width]`, rows `rows`: the sum of the (at most two) rows of dy that were taken
-/// from each, which `inverse` `[stream rows, 2]` names by head row ([`NONE`] = no such row). dy's
-/// first row is head row `first_head`.
-pub fn backward(
-    rec: &mut Recording,
-    (dy, inverse, dx): (Buffer, Buffer, Buffer),
-    rows: Range<usize>,
-    first_head: usize,
-    width: usize,
-) {
+/// Writes the rows `rows` of dx. Each row is the sum of the rows of dy, two at most, whose head rows came from
+/// that stream row.
+pub fn backward(rec: &mut Recording, op: &Backward, rows: Range<usize>, width: usize) {
     let params = Params {
         rows: rows.len() as u32,
         width: width as u32,
         first_row: rows.start as u32,
-        first_head: first_head as u32,
+        first_head: op.first_head as u32,
     };
     let count = rows.len() * width;
     rec.push(
         &BACKWARD,
-        &[dy, inverse, dx],
+        &[op.dy, op.inverse, op.dx],
         params,
         Grid::Rows {
             rows: rows.len(),
             width,
         },
-        // Most rows have one head row.
-        Work::new(count as u64, 2 * count + 2 * rows.len()),
+        // The cost counts one head row for each stream row, which is right for most rows.
+        Cost::new(count as u64, 2 * count + 2 * rows.len()),
     );
 }
 
@@ -109,11 +133,12 @@ fn backward_twin(p: &Params, mut b: Bindings) {
         });
 }
 
-/// Chunks that begin at the stream's first row and later, rows taken never, once and twice.
+/// Cases of chunks that begin at the stream's first row and at a later row, with stream rows that have no
+/// head row, one and two.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, width, first_row) in [(1, 1, 0), (9, 37, 4), (65, 48, 31)] {
-        // Of the chunk's rows every third is taken twice, the one after it once.
+        // Of three neighbouring rows of the chunk the first has two head rows, the second one, the third none.
         let first_head = first_row;
         let mut sources = vec![0; first_head];
         let mut inverse = vec![[NONE; 2]; rows];
@@ -131,7 +156,14 @@ pub fn cases() -> Vec<Case> {
                 .output(heads.len() * width)
                 .record({
                     let heads = heads.clone();
-                    move |rec, b| forward(rec, (b[0], b[1], b[2]), heads.clone(), width)
+                    move |rec, b| {
+                        let op = Forward {
+                            x: b[0],
+                            sources: b[1],
+                            y: b[2],
+                        };
+                        forward(rec, &op, heads.clone(), width);
+                    }
                 }),
         );
         cases.push(
@@ -140,7 +172,13 @@ pub fn cases() -> Vec<Case> {
                 .indices(inverse.into_iter().flatten())
                 .inout(rows * width, 1.0)
                 .record(move |rec, b| {
-                    backward(rec, (b[0], b[1], b[2]), first_row..rows, first_head, width);
+                    let op = Backward {
+                        dy: b[0],
+                        inverse: b[1],
+                        dx: b[2],
+                        first_head,
+                    };
+                    backward(rec, &op, first_row..rows, width);
                 }),
         );
     }

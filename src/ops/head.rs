@@ -1,4 +1,4 @@
-//! From logits to log-probs over the vocabulary's shards, and back.
+//! Log-probs from the logits of the vocabulary's shards, and the gradient of the logits.
 //!
 //! log π(token) = logit(token) − log Σ exp(logits); dlogits = dlogp · (onehot − softmax).
 
@@ -8,11 +8,12 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::case::Case;
-use super::linear;
+use super::linear::{self, Nn, Nt, Sum, Tn};
 use crate::buffer::Buffer;
 use crate::cpu::vector::{exp, max, sum};
-use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Grid, Recording, Work};
+use crate::kernel::{Bindings, Kernel, params, twin};
+use crate::recording::{Cost, Grid, Recording};
+use crate::wgsl::parts;
 
 params! {
     struct Params {
@@ -26,12 +27,24 @@ params! {
     }
 }
 
-kernel!(FORWARD, "head", "forward", Params, forward_twin);
-kernel!(BACKWARD, "head", "backward", Params, backward_twin);
+/// `forward` of `shaders/head.wgsl`.
+pub static FORWARD: Kernel = Kernel::new(
+    "head",
+    "forward",
+    parts!["head"],
+    twin!(Params, forward_twin),
+);
+/// `backward` of `shaders/head.wgsl`.
+pub static BACKWARD: Kernel = Kernel::new(
+    "head",
+    "backward",
+    parts!["head"],
+    twin!(Params, backward_twin),
+);
 /// The entry points of `shaders/head.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// Running numbers a row keeps from shard to shard: max, Σ exp(· − max), the target's logit.
+/// The count of numbers that a row keeps between shards: max, Σ exp(· − max), the target's logit.
 pub const STATS: usize = 3;
 
 /// One shard of the vocabulary and the buffer of its logits.
@@ -41,13 +54,13 @@ pub struct Shard {
     pub wte: Buffer,
     /// `[rows, stride]`.
     pub logits: Buffer,
-    /// The real vocabulary rows.
+    /// The vocabulary rows of the shard, without padding.
     pub tokens: Range<usize>,
-    /// Rows with the padding; a multiple of 4, because GPUs read the logits by fours.
+    /// Rows with padding; a multiple of 4, because the shaders read the logits as vec4s.
     pub stride: usize,
 }
 
-/// The head rows of one chunk, and what they are scored against.
+/// The head rows of one chunk, and their target tokens.
 #[derive(Clone)]
 pub struct Chunk {
     /// `[rows, width]`: the final layernorm's output for this chunk.
@@ -65,10 +78,15 @@ pub struct Chunk {
 /// logits of one shard `[rows, stride]` = x `[rows, width]` · wteᵀ.
 pub fn logits(rec: &mut Recording, chunk: &Chunk, shard: &Shard) {
     let shape = linear::Shape::whole(chunk.heads.len(), shard.stride, chunk.width);
-    linear::backward_input(rec, (chunk.x, shard.wte, shard.logits), shape, false);
+    let product = Nt {
+        dy: chunk.x,
+        weight: shard.wte,
+        dx: shard.logits,
+    };
+    linear::nt(rec, &product, shape, Sum::SET);
 }
 
-/// The log-prob of each row's target token: logps `[head rows]`, the chunk's rows.
+/// Records the log-prob of each row's target token, in the chunk's rows of logps `[head rows]`.
 pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], logps: Buffer) {
     for (s, shard) in shards.iter().enumerate() {
         logits(rec, chunk, shard);
@@ -79,44 +97,55 @@ pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], logps: Buff
         let buffers = [chunk.targets, shard.logits, chunk.stats, logps];
         let grid = Grid::Groups([rows, 1, 1]);
         let logits = rows * shard.tokens.len();
-        let work = Work::new(8 * logits as u64, logits + rows * (2 * STATS + 2));
+        let work = Cost::new(8 * logits as u64, logits + rows * (2 * STATS + 2));
         rec.push(&FORWARD, &buffers, params, grid, work);
     }
 }
 
-/// Turns the logits of each shard into their gradients and carries those to dx `[rows, width]`
-/// (written) and to the shards' gradients `dwte` (added to). `drows` `[head rows]` is dloss/dlogp.
-pub fn backward(
-    rec: &mut Recording,
-    chunk: &Chunk,
-    shards: &[Shard],
-    drows: Buffer,
-    dx: Buffer,
-    dwte: impl Fn(usize) -> Buffer,
-) {
+/// The operands of [`backward`].
+pub struct Backward {
+    /// `[head rows]`: dloss/dlogp.
+    pub dlogps: Buffer,
+    /// `[rows, width]`: gradient of [`Chunk::x`], written.
+    pub dx: Buffer,
+    /// For each shard the gradient of [`Shard::wte`], accumulated; `None` if `wte` is not trainable.
+    pub dwte: Option<Vec<Buffer>>,
+}
+
+/// Overwrites the logits of each shard with their gradients, and multiplies these into the gradients of x and
+/// of `wte`.
+pub fn backward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], op: &Backward) {
     for (s, shard) in shards.iter().enumerate() {
         let rows = chunk.heads.len();
         let count = rows * shard.stride;
         rec.push(
             &BACKWARD,
-            &[chunk.targets, chunk.stats, drows, shard.logits],
+            &[chunk.targets, chunk.stats, op.dlogps, shard.logits],
             shard_params(chunk, shard),
             Grid::Rows {
                 rows,
                 width: shard.stride.div_ceil(4),
             },
-            Work::new(4 * count as u64, 2 * count + rows * (STATS + 2)),
+            Cost::new(4 * count as u64, 2 * count + rows * (STATS + 2)),
         );
         let shape = linear::Shape::whole(rows, shard.stride, chunk.width);
-        let product = linear::Forward {
+        let product = Nn {
             x: shard.logits,
             weight: shard.wte,
             bias: None,
             residual: None,
-            y: dx,
+            y: op.dx,
+            first_row: 0,
         };
-        linear::forward(rec, &product, shape, 0, s > 0);
-        linear::backward_weight(rec, (shard.logits, chunk.x, dwte(s)), shape);
+        linear::nn(rec, &product, shape, Sum::first(s == 0));
+        if let Some(dwte) = &op.dwte {
+            let product = Tn {
+                x: shard.logits,
+                dy: chunk.x,
+                dw: dwte[s],
+            };
+            linear::tn(rec, &product, shape, Sum::ADD);
+        }
     }
 }
 
@@ -169,36 +198,36 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 
 fn backward_twin(p: &Params, mut b: Bindings) {
     let (targets, stats) = (b.read::<u32>(0), b.read::<f32>(1));
-    let (drows, dlogits) = (b.read::<f32>(2), b.write::<f32>(3));
+    let (dlogps, dlogits) = (b.read::<f32>(2), b.write::<f32>(3));
     let (stride, cols) = (p.stride as usize, p.cols as usize);
     let first_head = p.first_head as usize;
     dlogits
         .par_chunks_mut(stride)
         .zip(stats.par_chunks(STATS))
         .zip(&targets[first_head..])
-        .zip(&drows[first_head..])
+        .zip(&dlogps[first_head..])
         .take(p.rows as usize)
-        .for_each(|(((row, stats), &target), &drow)| {
+        .for_each(|(((row, stats), &target), &dlogp)| {
             let (real, padding) = row.split_at_mut(cols);
             let softmax = |logit: f32| exp(logit - stats[0]) / stats[1];
             let target = target.checked_sub(p.first_token).map(|t| t as usize);
             let of_target = target.and_then(|t| Some((t, softmax(*real.get(t)?))));
-            scaled_exp(real, stats[0], -drow / stats[1]);
+            scaled_exp(real, stats[0], -dlogp / stats[1]);
             if let Some((t, softmax)) = of_target {
-                real[t] = drow * (1.0 - softmax);
+                real[t] = dlogp * (1.0 - softmax);
             }
             padding.fill(0.0);
         });
 }
 
-/// max and Σ exp(· − max).
+/// The maximum, and Σ exp(· − max).
 #[multiversion(targets = "simd")]
 fn peak_and_total(logits: &[f32]) -> (f32, f64) {
     let peak = max(logits);
     (peak, sum([logits], |[l]| f64::from(exp(l - peak))))
 }
 
-/// Each value becomes factor · exp(value − peak).
+/// Replaces each value by factor · exp(value − peak).
 #[multiversion(targets = "simd")]
 fn scaled_exp(values: &mut [f32], peak: f32, factor: f32) {
     for value in values {
@@ -206,7 +235,7 @@ fn scaled_exp(values: &mut [f32], peak: f32, factor: f32) {
     }
 }
 
-/// One shard and three, with padding, chunks from the first head row on and from a later one.
+/// Cases of one shard and of three, with padding, in chunks that begin at the first head row and at a later one.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let sizes: [(usize, usize, usize, usize, usize); 3] =
@@ -254,7 +283,12 @@ pub fn cases() -> Vec<Case> {
                 heads: heads.clone(),
             };
             forward(rec, &chunk, &shards, b[4]);
-            backward(rec, &chunk, &shards, b[2], b[5], |s| b[8 + 3 * s]);
+            let op = Backward {
+                dlogps: b[2],
+                dx: b[5],
+                dwte: Some((0..shards.len()).map(|s| b[8 + 3 * s]).collect()),
+            };
+            backward(rec, &chunk, &shards, &op);
         }));
     }
     cases

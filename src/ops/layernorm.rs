@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use super::case::Case;
 use crate::buffer::Buffer;
 use crate::cpu::vector::{sum, sum_rows};
-use crate::kernel::{Bindings, Kernel, kernel, params};
-use crate::recording::{Grid, Recording, Work};
+use crate::kernel::{Bindings, Kernel, params, twin};
+use crate::recording::{Cost, Grid, Recording};
+use crate::wgsl::parts;
 
 params! {
     struct Params {
@@ -19,32 +20,38 @@ params! {
     }
 }
 
-kernel!(FORWARD, "layernorm", "forward", Params, forward_twin);
-kernel!(
-    BACKWARD_INPUT,
+/// `forward` of `shaders/layernorm.wgsl`.
+pub static FORWARD: Kernel = Kernel::new(
+    "layernorm",
+    "forward",
+    parts!["layernorm"],
+    twin!(Params, forward_twin),
+);
+/// `backward_input` of `shaders/layernorm.wgsl`.
+pub static BACKWARD_INPUT: Kernel = Kernel::new(
     "layernorm",
     "backward_input",
-    Params,
-    backward_input_twin
+    parts!["layernorm"],
+    twin!(Params, backward_input_twin),
 );
-kernel!(
-    BACKWARD_PARAMS,
+/// `backward_params` of `shaders/layernorm.wgsl`.
+pub static BACKWARD_PARAMS: Kernel = Kernel::new(
     "layernorm",
     "backward_params",
-    Params,
-    backward_params_twin
+    parts!["layernorm"],
+    twin!(Params, backward_params_twin),
 );
 /// The entry points of `shaders/layernorm.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_PARAMS];
 
-/// Rows and columns of a layernorm, and what is added to the variance.
+/// Rows and columns of a layernorm, and its ε.
 #[derive(Clone, Copy)]
 pub struct Shape {
-    /// Each is normalised by itself.
+    /// Rows; each is normalised by itself.
     pub rows: usize,
     /// C: elements of a row.
     pub width: usize,
-    /// ε, above 0.
+    /// ε, which is added to the variance; above 0.
     pub epsilon: f32,
 }
 
@@ -58,11 +65,12 @@ impl Shape {
         }
     }
 
-    /// `passes` over a `[rows, width]`, beside the stats of the rows and `vectors` over a `[width]`.
-    fn work(&self, passes: usize, vectors: usize) -> Work {
+    /// The cost of reading or writing `passes` matrices `[rows, width]`, the stats `[rows, 2]`, and `vectors`
+    /// vectors `[width]`.
+    fn cost(&self, passes: usize, vectors: usize) -> Cost {
         let elements = self.rows * self.width;
         let words = passes * elements + 2 * self.rows + vectors * self.width;
-        Work::new(8 * elements as u64, words)
+        Cost::new(8 * elements as u64, words)
     }
 }
 
@@ -84,7 +92,7 @@ pub struct Forward {
 pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
     let buffers = [op.x, op.gain, op.shift, op.y, op.stats];
     let grid = Grid::Groups([shape.rows, 1, 1]);
-    let work = shape.work(2, 2);
+    let work = shape.cost(2, 2);
     rec.push(&FORWARD, &buffers, shape.params(false), grid, work);
 }
 
@@ -94,21 +102,28 @@ pub struct Backward {
     pub x: Buffer,
     /// `[width]`.
     pub gain: Buffer,
-    /// `[rows, 2]`, as the forward pass left them.
+    /// `[rows, 2]`: the stats that the forward pass wrote.
     pub stats: Buffer,
     /// `[rows, width]`.
     pub dy: Buffer,
-    /// `[rows, width]`, written or added to.
+    /// `[rows, width]`, overwritten or accumulated.
     pub dx: Buffer,
-    /// `[width]`, added to.
-    pub dgain: Buffer,
-    /// `[width]`, added to.
-    pub dshift: Buffer,
-    /// Add to `dx` instead of writing it.
+    /// Gradients of gain and shift; `None` if they are not trainable.
+    pub params: Option<ParamGradients>,
+    /// Add to `dx` instead of overwriting it.
     pub accumulate: bool,
 }
 
-/// Gradients of input, gain and shift.
+/// Gradients of a layernorm's parameters.
+#[derive(Clone, Copy)]
+pub struct ParamGradients {
+    /// `[width]`, accumulated.
+    pub gain: Buffer,
+    /// `[width]`, accumulated.
+    pub shift: Buffer,
+}
+
+/// Records the gradients of input, gain and shift.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
     let params = shape.params(op.accumulate);
     rec.push(
@@ -116,15 +131,18 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         &[op.x, op.gain, op.stats, op.dy, op.dx],
         params,
         Grid::Groups([shape.rows, 1, 1]),
-        shape.work(3 + usize::from(op.accumulate), 1),
+        shape.cost(3 + usize::from(op.accumulate), 1),
     );
+    let Some(grads) = op.params else {
+        return;
+    };
     let columns = BACKWARD_PARAMS.constant("COLUMNS") as usize;
     rec.push(
         &BACKWARD_PARAMS,
-        &[op.x, op.stats, op.dy, op.dgain, op.dshift],
+        &[op.x, op.stats, op.dy, grads.gain, grads.shift],
         params,
         Grid::Groups([shape.width.div_ceil(columns), 1, 1]),
-        shape.work(2, 4),
+        shape.cost(2, 4),
     );
 }
 
@@ -174,7 +192,7 @@ fn backward_params_twin(p: &Params, mut b: Bindings) {
     }
 }
 
-/// y of one row, and its mean and rstd.
+/// Writes y of one row, and returns the row's mean and rstd.
 #[multiversion(targets = "simd")]
 fn normalise(x: &[f32], (gain, shift): (&[f32], &[f32]), y: &mut [f32], epsilon: f32) -> [f32; 2] {
     let n = x.len() as f64;
@@ -188,7 +206,7 @@ fn normalise(x: &[f32], (gain, shift): (&[f32], &[f32]), y: &mut [f32], epsilon:
     [mean, rstd]
 }
 
-/// dx of one row += rstd · (g − mean of g − x̂ · mean of g·x̂), g being dy · gain.
+/// dx of one row += rstd · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · gain.
 #[multiversion(targets = "simd")]
 fn add_input_gradient(
     (x, [mean, rstd]): (&[f32], [f32; 2]),
@@ -224,7 +242,7 @@ fn add_param_gradients(
     }
 }
 
-/// Widths below, at and above the lanes of a workgroup; one row and many.
+/// Cases of widths below and above the lanes of a workgroup, and of one row and many.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, width) in [(1, 1), (3, 63), (5, 65), (67, 129), (130, 768)] {
@@ -273,8 +291,10 @@ pub fn cases() -> Vec<Case> {
                             stats: b[2],
                             dy: b[3],
                             dx: b[4],
-                            dgain: b[5],
-                            dshift: b[6],
+                            params: Some(ParamGradients {
+                                gain: b[5],
+                                shift: b[6],
+                            }),
                             accumulate,
                         };
                         backward(rec, &op, shape);

@@ -6,14 +6,14 @@ pub mod adamw;
 pub mod attention;
 pub mod case;
 pub mod ceiling;
-pub mod dpo;
 pub mod embedding;
 pub mod gather;
 pub mod grad_norm;
 pub mod head;
 pub mod layernorm;
 pub mod linear;
-pub mod sft;
+pub mod preference;
+pub mod step_control;
 
 use std::collections::BTreeSet;
 
@@ -22,14 +22,13 @@ use crate::kernel::Kernel;
 use crate::target::Precision;
 use case::Case;
 
-/// Calls a macro with the stem of every op: the one list that registry, tests and benches are made
-/// from.
+/// Calls a macro with the stem of every op. Registry, tests and benches all expand this one list.
 #[macro_export]
 macro_rules! for_each_op {
     ($macro:ident) => {
         $macro! {
-            embedding, layernorm, linear, attention, gather, head, dpo, sft,
-            grad_norm, adamw, ceiling
+            embedding, layernorm, linear, attention, gather, head, preference,
+            grad_norm, step_control, adamw, ceiling
         }
     };
 }
@@ -38,26 +37,26 @@ macro_rules! for_each_op {
 pub struct Op {
     /// The stem that shader, op file, test and bench carry.
     pub name: &'static str,
-    /// Every entry point of the shader.
+    /// All kernels of the op, without their variants.
     pub kernels: &'static [&'static Kernel],
-    /// What holds a device to the twins.
+    /// The cases that compare a device with the twins.
     pub cases: fn() -> Vec<Case>,
 }
 
 impl Op {
-    /// The names of the variants of this precision that its kernels have; in f32 `""` alone if there are
-    /// none.
+    /// The names of the variants that its kernels have in this precision; in f32 only `""` if no kernel has
+    /// variants.
     pub fn variants(&self, precision: Precision) -> BTreeSet<&'static str> {
-        let ways = self.kernels.iter().flat_map(|kernel| kernel.ways());
-        let ways = ways.filter(|way| way.precision == precision);
-        let mut names: BTreeSet<&str> = ways.map(|way| way.variant).collect();
+        let all = self.kernels.iter().flat_map(|kernel| kernel.variants());
+        let all = all.filter(|variant| variant.precision == precision);
+        let mut names: BTreeSet<&str> = all.map(|variant| variant.variant).collect();
         if names.len() > 1 {
             names.remove("");
         }
         names
     }
 
-    /// What its cases are held to on a device opened for this precision.
+    /// The bound of its cases' distance from the twins on a device opened for this precision.
     pub fn bound(&self, precision: Precision) -> Distance {
         match precision == Precision::Mixed && !self.variants(precision).is_empty() {
             true => Distance::MATRIX_UNITS,
@@ -78,8 +77,14 @@ macro_rules! declare {
 }
 for_each_op!(declare);
 
-/// The text of every shader that any device may run, variants included.
-pub fn sources() -> impl Iterator<Item = &'static str> {
+/// Every entry point that a device may dispatch: all variants of all kernels, second passes included.
+pub fn passes() -> impl Iterator<Item = &'static Kernel> {
     let kernels = OPS.iter().flat_map(|op| op.kernels.iter());
-    kernels.flat_map(|kernel| kernel.ways().map(|way| way.source))
+    let variants = kernels.flat_map(|kernel| kernel.variants());
+    variants.flat_map(|variant| variant.passes())
+}
+
+/// The WGSL text of each entry point in [`passes`].
+pub fn sources() -> impl Iterator<Item = &'static str> {
+    passes().map(|kernel| kernel.source())
 }

@@ -42,8 +42,8 @@ fn check_trace(trace: &Value) {
         let named = |e: &&&Value| e["name"].as_str().unwrap().starts_with(name);
         steps.iter().filter(named).count()
     };
-    assert_eq!(count("grad_norm/finish"), 3, "one a step");
-    assert_eq!(count("dpo/backward"), 3, "one a micro-batch");
+    assert_eq!(count("step_control/advance"), 3, "one a step");
+    assert_eq!(count("preference/backward"), 3, "one a micro-batch");
     let mut end = 0.0;
     for event in steps {
         let [ts, dur] = ["ts", "dur"].map(|key| event[key].as_f64().unwrap());

@@ -190,7 +190,7 @@ fn an_unusable_template_is_refused_by_file_line_and_reason() {
             err.to_string(),
             format!(
                 "m/tokenizer_config.json: line {line} of the chat template: {reason}\n  help: use \
-                 --chat-template card for the plain User/Assistant template, or --chat-template FILE \
+                 `.chat_template` card for the plain User/Assistant template, or `.chat_template` FILE \
                  for another one"
             ),
             "{source}"

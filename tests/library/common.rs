@@ -9,6 +9,7 @@ use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Dataset, Source, Template};
 use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::model::Limits;
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
 use gpt2_dpo::target::{MatrixUnits, Precision};
@@ -32,7 +33,15 @@ pub fn everything() -> OpenOptions {
     }
 }
 
-/// A GPU with every check. The test fails if there is none; software Vulkan counts.
+/// What a layout has to fit.
+pub fn limits(max_binding_bytes: usize, pair_heads: usize) -> Limits {
+    Limits {
+        max_binding_bytes,
+        pair_heads,
+    }
+}
+
+/// A GPU opened so. A test that needs one fails without one: software Vulkan counts.
 pub fn gpu() -> GpuEngine {
     gpu_with(CHECKED)
 }

@@ -9,12 +9,15 @@ use gpt2_dpo::checkpoint::{Config, Outline, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Example, Source, Template};
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Engine, Release};
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::gpu::{OpenOptions, Variant};
-use gpt2_dpo::learner::{Decay, Learner, Objective, Optimizer, Place, Reference, Scorer};
+use gpt2_dpo::learner::{Learner, Recipe, Room};
 use gpt2_dpo::model::{Layout, params};
+use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
+use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::scorer::{Reference, Scorer, Share};
 use safetensors::SafeTensors;
 
 /// The bounds of f32 results against the float64 fixtures.
@@ -90,12 +93,10 @@ impl Golden {
 fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
     let golden = Golden::load();
     let dims = golden.config.dims;
-    let objective = Objective::Sigmoid {
-        beta: golden.number("/settings/beta") as f32,
-    };
+    let objective = Objective::sigmoid(golden.number("/settings/beta") as f32);
 
     let extent = golden.extent(batch);
-    let layout = Layout::new(&dims, max_shard_bytes, extent.pair_heads).unwrap();
+    let layout = Layout::new(&dims, common::limits(max_shard_bytes, extent.pair_heads)).unwrap();
 
     // Per-token log-probs of both models.
     let mut references = Vec::new();
@@ -130,9 +131,11 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
         engine,
         &layout,
         &golden.policy,
-        (objective, optimizer),
-        extent,
-        count,
+        Recipe {
+            objective,
+            optimizer,
+        },
+        &Room::new(extent, count),
     )
     .unwrap();
     let (losses, norms) = (golden.numbers("losses"), golden.numbers("grad_norms"));
@@ -143,9 +146,12 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
             let stream = Stream::new(pairs, Sides::Both);
             let end = head + stream.targets.len();
             let reference = Reference::LogProbs(references[head..end].to_vec());
-            let place = Place { slot, of: count };
+            let share = Share {
+                first_slot: slot,
+                of: count,
+            };
             learner
-                .accumulate(engine, &stream, reference, place)
+                .accumulate(engine, &stream, reference, share)
                 .unwrap();
             (slot, head) = (slot + pairs.len(), end);
         }
@@ -185,20 +191,24 @@ fn supervised(golden: &Golden, layout: &Layout, engine: &mut dyn Engine, batch: 
         scaling: None,
     };
     let (extent, count) = (golden.extent(batch), golden.examples.len());
-    let recipe = (Objective::Sft, optimizer);
-    let learner = Learner::new(engine, layout, &golden.policy, recipe, extent, count).unwrap();
+    let recipe = Recipe {
+        objective: Objective::sft(),
+        optimizer,
+    };
+    let room = Room::new(extent, count);
+    let learner = Learner::new(engine, layout, &golden.policy, recipe, &room).unwrap();
     for (i, pairs) in golden.examples.chunks(batch).enumerate() {
         let stream = Stream::new(pairs, Sides::Chosen);
-        let place = Place {
-            slot: i * batch,
+        let share = Share {
+            first_slot: i * batch,
             of: count,
         };
         learner
-            .accumulate(engine, &stream, Reference::None, place)
+            .accumulate(engine, &stream, Reference::None, share)
             .unwrap();
     }
     gradients(golden, &learner, engine, "grad_sft");
-    let loss = Objective::Sft
+    let loss = Objective::sft()
         .summary(&learner.policy.metrics(engine, count).unwrap())
         .loss;
     let error = (loss - golden.number("/sft_loss")).abs();

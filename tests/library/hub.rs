@@ -787,7 +787,7 @@ fn files_and_folders_in_a_repository() {
     );
     let (fault, text) = world.failure(world.data("lab/pairs/helpful/test.jsonl:train"));
     assert_eq!(fault, None);
-    assert!(text.starts_with("--data: lab/pairs/helpful/test.jsonl:train: a file has no splits"));
+    assert!(text.starts_with("`.data`: lab/pairs/helpful/test.jsonl:train: a file has no splits"));
     world.expect(
         world.data(DATA),
         Fault::NotReadable,

@@ -5,10 +5,10 @@ use std::f64::consts::LN_2;
 
 use crate::common;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::Engine;
-use gpt2_dpo::ops::grad_norm::Norm;
-use gpt2_dpo::ops::{dpo, head};
-use gpt2_dpo::recording::Recording;
+use gpt2_dpo::engine::{Engine, EngineExt};
+use gpt2_dpo::ops::head;
+use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss};
+use gpt2_dpo::ops::step_control::StepControl;
 
 /// The largest relative error of a loss or a slope.
 const BOUND: f64 = 1e-6;
@@ -42,31 +42,38 @@ fn outcomes(engine: &mut dyn Engine, margins: &[f32]) -> Vec<Outcome> {
         .collect();
     let logps: Vec<f32> = margins.iter().flat_map(|m| [m / BETA, 0.0]).collect();
     let references = vec![0.0_f32; 2 * count];
-    let op = dpo::Loss {
+    let op = Loss {
+        kind: Kind::Sigmoid,
+        beta: BETA,
+        weight: 1.0,
         pairs: engine.upload("pairs", &pairs).unwrap(),
         logps: engine.upload("logps", &logps).unwrap(),
-        references: engine.upload("references", &references).unwrap(),
-        metrics: engine
-            .upload("metrics", &vec![f32::NAN; count * dpo::METRICS])
+        references: Some(engine.upload("references", &references).unwrap()),
+        sums: engine
+            .upload("sums", &vec![f32::NAN; count * preference::SUMS])
             .unwrap(),
-        drows: engine.upload("drows", &vec![f32::NAN; 2 * count]).unwrap(),
-        beta: BETA,
-        scale: 1.0,
+        metrics: engine
+            .upload("metrics", &vec![f32::NAN; count * preference::METRICS])
+            .unwrap(),
         first_slot: 0,
     };
-    let norm = engine.upload("norm", &Norm::new(1.0).floats()).unwrap();
-    let mut recording = Recording::new();
-    dpo::forward(&mut recording, &op, 0..count);
-    dpo::backward(&mut recording, &op, norm, 0..count);
+    let control = StepControl::new(1.0).floats();
+    let to = Gradient {
+        dlogps: engine.upload("dlogps", &vec![f32::NAN; 2 * count]).unwrap(),
+        control: engine.upload("control", &control).unwrap(),
+    };
+    let mut recording = engine.recording();
+    preference::forward(&mut recording, &op, 0..count);
+    preference::backward(&mut recording, &op, &to, 0..count);
     engine.run(&recording).unwrap();
     let metrics = engine.read_f32(op.metrics).unwrap();
-    let drows = engine.read_f32(op.drows).unwrap();
-    let outcome = |(metrics, drows): (&[f32], &[f32])| Outcome {
+    let dlogps = engine.read_f32(to.dlogps).unwrap();
+    let outcome = |(metrics, dlogps): (&[f32], &[f32])| Outcome {
         loss: metrics[0],
         margin: metrics[1],
-        slopes: [drows[0], drows[1]],
+        slopes: [dlogps[0], dlogps[1]],
     };
-    let both = metrics.chunks(dpo::METRICS).zip(drows.chunks(2));
+    let both = metrics.chunks(preference::METRICS).zip(dlogps.chunks(2));
     both.map(outcome).collect()
 }
 
@@ -158,7 +165,7 @@ fn logps(engine: &mut dyn Engine, gaps: &[f32]) -> Vec<f32> {
         stride: STRIDE,
     };
     let logps = engine.upload("logps", &vec![f32::NAN; rows]).unwrap();
-    let mut recording = Recording::new();
+    let mut recording = engine.recording();
     head::forward(&mut recording, &chunk, &[shard], logps);
     engine.run(&recording).unwrap();
     engine.read_f32(logps).unwrap()

@@ -5,6 +5,7 @@ mod common;
 #[path = "../common/hub_server.rs"]
 mod hub_server;
 
+mod adapters;
 mod bench;
 mod chat_template;
 mod golden;
@@ -12,6 +13,7 @@ mod gradients;
 mod hub;
 mod kernels;
 mod loss;
+mod mirrors;
 mod mixed;
 mod ops;
 mod plan;
@@ -19,6 +21,7 @@ mod prefix;
 mod recording;
 mod registry;
 mod splits;
+mod state;
 mod stream;
 mod timing;
 mod training;

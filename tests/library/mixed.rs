@@ -9,17 +9,17 @@ use gpt2_dpo::batch::{Extent, Stream};
 use gpt2_dpo::checkpoint::Weights;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Device, Engine, EngineExt};
 use gpt2_dpo::error::Error;
 use gpt2_dpo::gpu::OpenOptions;
-use gpt2_dpo::learner::{
-    Broken, Decay, Learner, Objective, Optimizer, Place, Reference, StepReport,
-};
+use gpt2_dpo::learner::{Broken, Learner, Recipe, Room, StepReport};
 use gpt2_dpo::model::Layout;
+use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
-use gpt2_dpo::ops::grad_norm::{FINISH, Scaling};
 use gpt2_dpo::ops::linear::{self, Shape};
-use gpt2_dpo::recording::Recording;
+use gpt2_dpo::ops::step_control::{ADVANCE, Scaling};
+use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::scorer::{Reference, Share};
 use gpt2_dpo::target::Precision;
 use gpt2_dpo::train::{Event, Inputs, Run};
 use half::f16;
@@ -42,16 +42,17 @@ fn product(
         engine.upload("w", w).unwrap(),
     );
     let y = engine.create("y", rows * outs).unwrap();
-    let mut rec = Recording::new();
+    let mut rec = engine.recording();
     let shape = Shape::whole(rows, ins, outs);
-    let op = linear::Forward {
+    let op = linear::Nn {
         x,
         weight: w,
         bias: None,
         residual: None,
         y,
+        first_row: 0,
     };
-    linear::forward(&mut rec, &op, shape, 0, false);
+    linear::nn(&mut rec, &op, shape, linear::Sum::SET);
     engine.run(&rec).unwrap();
     engine.read_f32(y).unwrap()
 }
@@ -106,7 +107,7 @@ fn what_f16_cannot_hold_is_infinite_and_not_clamped() {
 
 /// A model in supervised training on the same four pairs at every step.
 struct Bench {
-    engine: Box<dyn Engine>,
+    engine: Box<dyn Device>,
     learner: Learner,
     stream: Stream,
 }
@@ -114,13 +115,17 @@ struct Bench {
 const PAIRS: usize = 4;
 
 impl Bench {
-    fn new(engine: Box<dyn Engine>, initial: f32, weights: &Weights) -> Bench {
+    fn new(engine: Box<dyn Device>, initial: f32, weights: &Weights) -> Bench {
         let mut engine = engine;
-        let (model, objective) = (model(), Objective::Sft);
+        let (model, objective) = (model(), Objective::sft());
         let examples = pairs(&model).examples;
         let extent = Extent::of(&examples, PAIRS, objective.sides());
         let dims = &model.outline.config.dims;
-        let layout = Layout::new(dims, engine.max_binding_bytes(), extent.pair_heads).unwrap();
+        let layout = Layout::new(
+            dims,
+            common::limits(engine.max_binding_bytes(), extent.pair_heads),
+        )
+        .unwrap();
         let optimizer = Optimizer {
             adamw: Settings::DEFAULT,
             decay: Decay::All,
@@ -130,8 +135,12 @@ impl Bench {
                 ..Scaling::DEFAULT
             }),
         };
-        let recipe = (objective, optimizer);
-        let learner = Learner::new(engine.as_mut(), &layout, weights, recipe, extent, PAIRS);
+        let recipe = Recipe {
+            objective,
+            optimizer,
+        };
+        let room = Room::new(extent, PAIRS);
+        let learner = Learner::new(engine.as_mut(), &layout, weights, recipe, &room);
         Bench {
             engine,
             learner: learner.unwrap(),
@@ -140,11 +149,14 @@ impl Bench {
     }
 
     fn accumulate(&mut self) {
-        let place = Place { slot: 0, of: PAIRS };
+        let share = Share {
+            first_slot: 0,
+            of: PAIRS,
+        };
         let (engine, stream) = (self.engine.as_mut(), &self.stream);
         let done = self
             .learner
-            .accumulate(engine, stream, Reference::None, place);
+            .accumulate(engine, stream, Reference::None, share);
         done.unwrap();
     }
 
@@ -169,9 +181,9 @@ impl Bench {
     }
 }
 
-/// A scale that is far too large halves at every step, with no other effect, until the gradient fits. The first
-/// step that is taken then equals, bit for bit, the first step of a run that began with that scale.
-fn backs_off_and_recovers(make: &mut dyn FnMut() -> Box<dyn Engine>) {
+/// Far too large a scale halves step by step, at no other cost, until the gradient fits; the first step
+/// taken is then, to the bit, the first of a run that began with that scale.
+fn backs_off_and_recovers(make: &mut dyn FnMut() -> Box<dyn Device>) {
     let start = model().weights;
     let initial = 2.0_f32.powi(40);
     let mut bench = Bench::new(make(), initial, &start);
@@ -205,7 +217,7 @@ fn backs_off_and_recovers(make: &mut dyn FnMut() -> Box<dyn Engine>) {
     assert!(direct.weights() == bench.weights());
     // Training continues normally from here.
     let losses: Vec<f64> = (0..10)
-        .map(|_| Objective::Sft.summary(&bench.step().pairs).loss)
+        .map(|_| Objective::sft().summary(&bench.step().pairs).loss)
         .collect();
     assert!(losses[9] < losses[0] - 0.1, "{losses:?}");
 }
@@ -230,7 +242,7 @@ fn what_no_scale_helps_against_ends_for_good() {
     let mut weights = model().weights;
     weights.tensors[3][1] = f32::NAN;
     let mut bench = Bench::new(Box::new(mixed_cpu()), 4.0, &weights);
-    let tries = 2 + FINISH.constant("GIVE_UP");
+    let tries = 2 + ADVANCE.constant("GIVE_UP");
     for step in 1..=tries + 2 {
         let broken = match step < tries {
             true => Broken::Overflow,
@@ -254,7 +266,7 @@ fn config(precision: Precision, cache: &Path) -> TrainConfig {
 
 /// The weights and the rows of metrics of a run, without fields that depend on the clock.
 fn train(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Device,
     config: &TrainConfig,
 ) -> Result<(Weights, Vec<serde_json::Value>), Error> {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
@@ -266,7 +278,8 @@ fn train(
         eval: Some(&pairs),
     };
     let mut silent = |_: Event| {};
-    let outcome = Run::new(engine, config, inputs, out.path(), &mut silent)?.train()?;
+    let run = Run::new(engine, config, inputs, out.path(), &mut silent)?;
+    let outcome = run.train().map_err(|stopped| stopped.error)?;
     assert_eq!(outcome.skipped, 0);
     let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
     let rows = metrics.lines().map(|line| {
@@ -310,7 +323,7 @@ fn a_mixed_run_learns_as_one_in_f32_does() {
 }
 
 /// The gradient of one micro-batch.
-fn gradient(engine: Box<dyn Engine>) -> Vec<f32> {
+fn gradient(engine: Box<dyn Device>) -> Vec<f32> {
     let mut bench = Bench::new(engine, Scaling::DEFAULT.initial, &model().weights);
     bench.accumulate();
     bench.gradients()

@@ -5,10 +5,12 @@ use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example, Place};
-use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::engine::{
+    Clock, Compared, Device, Engine, Memory, Ticket, Timed, TimedRun, Tuned, Usage,
+};
 use gpt2_dpo::model::{Dims, Kind};
-use gpt2_dpo::plan::{Plan, Planner, Share};
-use gpt2_dpo::recording::Recording;
+use gpt2_dpo::plan::{Datasets, Plan, Planner, Share};
+use gpt2_dpo::recording::{Recording, Step};
 use gpt2_dpo::train::{Event, Inputs, Run};
 use gpt2_dpo::{Error, Result};
 
@@ -20,6 +22,8 @@ struct Scale {
     bytes: usize,
     /// The largest number of bytes at a time, and of buffers.
     most: (usize, usize),
+    /// The error in place of `OutOfMemory` where a buffer does not fit.
+    fails: fn(String) -> Option<Error>,
 }
 
 impl Scale {
@@ -30,6 +34,7 @@ impl Scale {
             buffers: 0,
             bytes: 0,
             most: (0, 0),
+            fails: |_| None,
         }
     }
 }
@@ -44,12 +49,18 @@ impl Engine for Scale {
     fn max_binding_bytes(&self) -> usize {
         self.engine.max_binding_bytes()
     }
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
         if self.bytes + 4 * words > self.room {
-            return Err(Error::Device {
-                what: format!("no memory for {label}"),
-                help: "lower --batch-size".into(),
-            });
+            let what = format!("no memory for {label}");
+            let memory = |what| Error::OutOfMemory {
+                what,
+                bytes: 4 * words,
+                help: String::new(),
+            };
+            return Err((self.fails)(what.clone()).unwrap_or(memory(what)));
         }
         let buffer = self.engine.create(label, words)?;
         self.buffers += 1;
@@ -62,14 +73,17 @@ impl Engine for Scale {
         self.bytes -= 4 * buffer.words;
         self.engine.release(buffer);
     }
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        self.engine.write(buffer, offset, data)
+    fn write(&mut self, buffer: Buffer, words: &[u32]) -> Result<()> {
+        self.engine.write(buffer, words)
     }
-    fn run(&mut self, recording: &Recording) -> Result<()> {
+    fn recording(&self) -> Recording {
+        self.engine.recording()
+    }
+    fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
         self.engine.run(recording)
     }
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        self.engine.fetch(buffer, words)
+    fn fetch(&mut self, buffer: Buffer) -> Result<Ticket> {
+        self.engine.fetch(buffer)
     }
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
         self.engine.collect(ticket)
@@ -79,7 +93,40 @@ impl Engine for Scale {
     }
 }
 
-/// Two steps over the seven pairs, without a reference cache on disk.
+impl Tuned for Scale {
+    fn identity(&self) -> String {
+        self.engine.identity()
+    }
+    fn identity_for(&mut self, recording: &Recording) -> Result<String> {
+        self.engine.identity_for(recording)
+    }
+    fn notes(&mut self) -> Vec<String> {
+        self.engine.notes()
+    }
+    fn variant(&self, step: &Step) -> &'static str {
+        self.engine.variant(step)
+    }
+    fn compare(&mut self, step: &Step) -> Result<Vec<Compared>> {
+        self.engine.compare(step)
+    }
+}
+
+impl Timed for Scale {
+    fn clock(&self) -> Clock {
+        self.engine.clock()
+    }
+    fn run_timed(&mut self, recording: &Recording) -> Result<TimedRun> {
+        self.engine.run_timed(recording)
+    }
+    fn watch(&mut self) {
+        self.engine.watch();
+    }
+    fn usage(&mut self) -> Result<Usage> {
+        self.engine.usage()
+    }
+}
+
+/// Two steps over the seven pairs; nothing is kept on disk.
 fn config(batch_size: usize, accumulation: usize) -> TrainConfig {
     TrainConfig {
         batch_size,
@@ -94,17 +141,15 @@ fn config(batch_size: usize, accumulation: usize) -> TrainConfig {
 fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
     let model = model();
     let pairs = pairs(&model);
-    Plan::new(
-        engine,
-        config,
-        &model.outline.config.dims,
-        (&pairs, Some(&pairs)),
-    )
-    .unwrap()
+    let data = Datasets {
+        train: &pairs,
+        eval: Some(&pairs),
+    };
+    Plan::new(engine, config, &model.outline.config.dims, data).unwrap()
 }
 
-/// The losses of the steps, and the notes.
-fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec<String>)> {
+/// Losses of the steps, and notes.
+fn train(engine: &mut dyn Device, config: &TrainConfig) -> Result<(Vec<f32>, Vec<String>)> {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
@@ -119,7 +164,8 @@ fn train(engine: &mut dyn Engine, config: &TrainConfig) -> Result<(Vec<f32>, Vec
         Event::Note(note) => notes.push(note),
         _ => {}
     };
-    Run::new(engine, config, inputs, out.path(), &mut tell)?.train()?;
+    let run = Run::new(engine, config, inputs, out.path(), &mut tell)?;
+    run.train().map_err(|stopped| stopped.error)?;
     Ok((losses, notes))
 }
 
@@ -148,7 +194,7 @@ fn a_run_takes_what_the_plan_says() {
                 let buffers: usize = plan.shares.iter().map(|share| share.buffers).sum();
                 assert_eq!(scale.most, (plan.bytes(), buffers));
                 assert_eq!(plan.vocabulary_shards > 1, max_binding < 1 << 30);
-                bytes.push((plan.bytes(), plan.checkpointed_bytes));
+                bytes.push((plan.bytes(), plan.recompute_bytes));
             }
             // The plan's number for the other setting of checkpointing is correct.
             assert_eq!(bytes[0].1, Some(bytes[1].0));
@@ -180,16 +226,41 @@ fn a_micro_batch_that_does_not_fit_is_halved() {
     }
 }
 
+/// A device that is lost, or a driver that refuses, does not get better with fewer pairs.
+#[test]
+fn only_a_lack_of_memory_halves_a_micro_batch() {
+    let room = plan(&CpuEngine::new(), &config(3, 2)).bytes();
+    let failures: [fn(String) -> Option<Error>; 2] = [
+        |what| Some(Error::Lost { what }),
+        |what| Some(Error::Refused { what }),
+    ];
+    for fails in failures {
+        let mut scale = Scale {
+            fails,
+            ..Scale::new(CpuEngine::new(), room)
+        };
+        let error = train(&mut scale, &config(6, 1)).err().unwrap();
+        let expected = fails("no memory for".into()).unwrap();
+        assert_eq!(
+            std::mem::discriminant(&error),
+            std::mem::discriminant(&expected),
+            "{error}"
+        );
+        assert_eq!(scale.bytes, 0, "left on the device");
+    }
+}
+
 #[test]
 fn what_does_not_fit_at_all_says_what_would_help() {
     let whole = plan(&CpuEngine::new(), &config(1, 1));
     for room in [0, whole.bytes() - 1] {
         let mut scale = Scale::new(CpuEngine::new(), room);
         let error = train(&mut scale, &config(4, 1)).err().unwrap().to_string();
+        assert_eq!(scale.bytes, 0, "left on the device");
         assert!(error.contains("no memory for"), "{error}");
-        assert!(error.contains("--checkpoint-activations"), "{error}");
+        assert!(error.contains("`.checkpoint_activations`"), "{error}");
     }
-    let room = whole.checkpointed_bytes.unwrap();
+    let room = whole.recompute_bytes.unwrap();
     let less = TrainConfig {
         checkpoint_activations: true,
         ..config(4, 1)
@@ -220,7 +291,11 @@ fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
     Dataset::of("made-up.jsonl", (0..count).map(example).collect())
 }
 
-/// A dispatch has at most 65535 workgroups, and a binding has at most 128 MiB.
+fn alone(train: &Dataset) -> Datasets<'_> {
+    Datasets { train, eval: None }
+}
+
+/// A dispatch has at most 65535 workgroups, and a binding at most 128 MiB.
 #[test]
 fn a_micro_batch_above_a_limit_of_the_api_is_halved() {
     let paper = Planner::new(128 << 20, usize::MAX);
@@ -235,11 +310,11 @@ fn a_micro_batch_above_a_limit_of_the_api_is_halved() {
         n_inner: 96,
         ..GPT2
     };
-    let plan = Plan::new(&paper, &config, &narrow, (&short, None)).unwrap();
+    let plan = Plan::new(&paper, &config, &narrow, alone(&short)).unwrap();
     assert_eq!(plan.extent.rows, 3 * 20_000);
     assert!(plan.note.unwrap().contains("2 of 20000 pairs"));
     // 200 × 224 rows of 3072 words are 525 MiB.
-    let plan = Plan::new(&paper, &config, &GPT2, (&long, None)).unwrap();
+    let plan = Plan::new(&paper, &config, &GPT2, alone(&long)).unwrap();
     assert_eq!(plan.extent.pairs, 25);
     assert!(plan.note.unwrap().contains("8 of 25 pairs"));
 }
@@ -249,7 +324,7 @@ fn a_micro_batch_above_a_limit_of_the_api_is_halved() {
 fn the_recipe_at_124m() {
     let paper = Planner::new(128 << 20, usize::MAX);
     let (config, data) = (TrainConfig::default(), made_up(16, 96, 64));
-    let plan = Plan::new(&paper, &config, &GPT2, (&data, None)).unwrap();
+    let plan = Plan::new(&paper, &config, &GPT2, alone(&data)).unwrap();
     let of = |kind: Kind| -> &Share { plan.shares.iter().find(|s| s.kind == kind).unwrap() };
     let block = 12 * 768 * 768 + 13 * 768;
     let parameters = (50304 + 1024) * 768 + 12 * block + 2 * 768;
@@ -265,7 +340,7 @@ fn the_recipe_at_124m() {
     assert_eq!(of(Kind::Activations).bytes, 4 * rows * kept);
     // Checkpointed, a row keeps its width in each layer, and the other activations of one layer.
     let saved = 4 * rows * 11 * (9 * 768 + heads);
-    assert_eq!(plan.checkpointed_bytes, Some(plan.bytes() - saved));
+    assert_eq!(plan.recompute_bytes, Some(plan.bytes() - saved));
 }
 
 /// A device that binds 8 MiB holds 2688 rows of the vocabulary, and not the feed-forward layers' matrices of
@@ -274,12 +349,12 @@ fn the_recipe_at_124m() {
 fn what_is_split() {
     let paper = Planner::new(8 << 20, usize::MAX);
     let (config, data) = (TrainConfig::default(), made_up(4, 8, 8));
-    let plan = Plan::new(&paper, &config, &GPT2, (&data, None)).unwrap();
+    let plan = Plan::new(&paper, &config, &GPT2, alone(&data)).unwrap();
     assert_eq!(plan.note, None);
     assert_eq!(plan.vocabulary_shards, 50257_usize.div_ceil(2688));
     assert_eq!(plan.split_matrices, 2 * 12);
     assert!(plan.shares.iter().all(|share| {
         let largest = share.largest.as_ref();
-        largest.is_none_or(|(_, bytes)| *bytes <= plan.max_binding_bytes)
+        largest.is_none_or(|largest| largest.bytes <= plan.max_binding_bytes)
     }));
 }

@@ -7,9 +7,12 @@ use gpt2_dpo::checkpoint::{Weights, initial};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
-use gpt2_dpo::learner::{Decay, Learner, Objective, Optimizer, Place, Reference};
+use gpt2_dpo::learner::{Learner, Recipe, Room};
 use gpt2_dpo::model::{Dims, Layout, params};
+use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
+use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::scorer::{Reference, Share};
 
 const DIMS: Dims = Dims {
     vocab_size: 149,
@@ -88,22 +91,33 @@ fn run(engine: &mut dyn Engine, stream: &Stream) -> (Vec<f32>, Weights) {
         pair_heads: stream.targets.len(),
         pairs: stream.pairs.len(),
     };
-    let layout = Layout::new(&DIMS, engine.max_binding_bytes(), extent.pair_heads).unwrap();
+    let layout = Layout::new(
+        &DIMS,
+        common::limits(engine.max_binding_bytes(), extent.pair_heads),
+    )
+    .unwrap();
     let optimizer = Optimizer {
         adamw: Settings::DEFAULT,
         decay: Decay::All,
         max_grad_norm: 1.0,
         scaling: None,
     };
-    let recipe = (Objective::Sigmoid { beta: 0.1 }, optimizer);
+    let recipe = Recipe {
+        objective: Objective::sigmoid(0.1),
+        optimizer,
+    };
     let pairs = stream.pairs.len();
-    let learner = Learner::new(engine, &layout, &weights(), recipe, extent, pairs).unwrap();
+    let room = Room::new(extent, pairs);
+    let learner = Learner::new(engine, &layout, &weights(), recipe, &room).unwrap();
     let logps = learner.policy.log_probs(engine, stream).unwrap();
     let references: Vec<f32> = (0..logps.len()).map(|i| -3.0 - (i % 5) as f32).collect();
-    let place = Place { slot: 0, of: pairs };
+    let share = Share {
+        first_slot: 0,
+        of: pairs,
+    };
     let reference = Reference::LogProbs(references);
     learner
-        .accumulate(engine, stream, reference, place)
+        .accumulate(engine, stream, reference, share)
         .unwrap();
     (
         logps,

@@ -2,15 +2,16 @@
 //! it. And the comparison of devices with twins lets no wrong result pass.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::{Engine, Tap};
-use gpt2_dpo::kernel::{Kernel, PARTIALS};
+use gpt2_dpo::engine::{Device, Tap};
+use gpt2_dpo::kernel::{Kernel, Layout, PARTIALS};
 use gpt2_dpo::ops::case::{Case, Distance, distance};
-use gpt2_dpo::ops::{OPS, linear};
+use gpt2_dpo::ops::{self, OPS, linear};
 use gpt2_dpo::recording::{MAX_PARAMS, Recording};
 use gpt2_dpo::reflect::StorageBinding;
+use gpt2_dpo::wgsl;
 
 fn kernels() -> impl Iterator<Item = &'static Kernel> {
     OPS.iter().flat_map(|op| op.kernels.iter().copied())
@@ -20,15 +21,13 @@ fn kernels() -> impl Iterator<Item = &'static Kernel> {
 fn params_match_the_shaders() {
     for kernel in kernels() {
         let name = kernel.name();
-        let (size, fields) = (kernel.params)();
+        let Layout { size, fields } = kernel.params();
         let shader = kernel.reflection();
-        let members: Vec<(&str, usize, &str)> = shader
-            .params
-            .iter()
-            .map(|m| (&m.name[..], m.offset as usize, &m.scalar[..]))
-            .collect();
-        assert_eq!(fields, members, "{name}");
-        // WGSL may round the size of the struct up.
+        let members = shader.params.iter();
+        let members = members.map(|m| (&m.name[..], m.offset as usize, &m.scalar[..]));
+        let fields = fields.iter().map(|f| (f.name, f.offset, f.scalar));
+        assert!(fields.eq(members), "{name}");
+        // WGSL may round the whole up.
         let span = shader.params_size as usize;
         assert!(
             (size..size + 16).contains(&span),
@@ -38,25 +37,22 @@ fn params_match_the_shaders() {
     }
 }
 
+/// The stems of the files in a folder, all of this extension; folders in it are left out.
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let stem = |entry: std::io::Result<std::fs::DirEntry>| {
-        let path = entry.unwrap().path();
+    let paths = std::fs::read_dir(folder).unwrap();
+    let files = paths.map(|entry| entry.unwrap().path());
+    let stem = |path: PathBuf| {
         assert_eq!(path.extension().unwrap(), extension, "{}", path.display());
         path.file_stem().unwrap().to_str().unwrap().to_owned()
     };
-    std::fs::read_dir(folder).unwrap().map(stem).collect()
+    files.filter(|path| path.is_file()).map(stem).collect()
 }
 
 #[test]
 fn files_are_the_registry() {
     let ops: BTreeSet<String> = OPS.iter().map(|op| op.name.to_owned()).collect();
     assert_eq!(ops.len(), OPS.len(), "an op is listed twice");
-    let mut shaders = stems("shaders", "wgsl");
-    assert!(ops.is_subset(&shaders));
-    // The other files belong to variants; `sources_are_all_shaders` checks that no file is left over.
-    shaders.retain(|stem| !ops.iter().any(|op| stem.starts_with(&format!("{op}_"))));
-    assert_eq!(shaders, ops);
     for (folder, helpers) in [
         ("src/ops", &["mod", "case"][..]),
         ("tests/library/gradients", &["mod"]),
@@ -68,47 +64,64 @@ fn files_are_the_registry() {
         );
         assert_eq!(files, ops, "{folder}");
     }
+    for op in OPS {
+        let own = format!("shaders/{}.wgsl", op.name);
+        let mut parts = op.kernels.iter().flat_map(|kernel| kernel.parts());
+        assert!(parts.any(|part| part.file == own), "{own}");
+    }
 }
 
-/// The identity of the kernels must cover every file. A file is a source, or the beginning of a source that ends
-/// with another file.
+/// The parts of the kernels are the files of the folder, none left over; and a kernel's text is its parts.
 #[test]
-fn sources_are_all_shaders() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let files = std::fs::read_dir(folder).unwrap();
-    let written: BTreeSet<String> = files
-        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
-        .collect();
-    let named: BTreeSet<&str> = gpt2_dpo::ops::sources().collect();
+fn parts_are_all_shaders() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stems = stems("shaders", "wgsl").into_iter();
+    let written: BTreeSet<String> = stems.map(|stem| format!("shaders/{stem}.wgsl")).collect();
     let mut used = BTreeSet::new();
-    for source in named {
-        let first = written.iter().find(|file| source.starts_with(&file[..]));
-        let first = first.expect("a source begins with a file");
-        used.insert(first);
-        let rest = &source[first.len()..];
-        if !rest.is_empty() {
-            used.insert(written.get(rest).expect("and ends with one"));
+    for kernel in ops::passes() {
+        let source = kernel.source();
+        for part in kernel.parts() {
+            let file = std::fs::read_to_string(root.join(part.file)).unwrap();
+            assert_eq!(part.text, file, "{}", part.file);
+            assert!(source.contains(part.text), "{kernel:?}: {}", part.file);
+            used.insert(part.file.to_owned());
         }
     }
-    assert_eq!(used, written.iter().collect());
+    assert_eq!(used, written);
+    let sources: BTreeSet<&str> = ops::passes().map(Kernel::source).collect();
+    assert_eq!(sources, ops::sources().collect());
+}
+
+/// A line of a kernel's text is found again in the file that it comes from.
+#[test]
+fn lines_of_a_text_have_places() {
+    let kernel = &linear::NN;
+    for (i, line) in kernel.source().lines().enumerate() {
+        let place = wgsl::place(kernel.source(), i + 1).unwrap();
+        let part = kernel.parts().iter().find(|part| part.file == place.file);
+        match place.line {
+            0 => assert_eq!(line, format!("{}{}", wgsl::MARK, place.file)),
+            n => assert_eq!(part.unwrap().text.lines().nth(n - 1), Some(line)),
+        }
+    }
 }
 
 #[test]
 fn variants_take_what_their_kernels_take() {
     for kernel in kernels() {
-        let names: BTreeSet<&str> = kernel.ways().map(|way| way.variant).collect();
-        assert_eq!(names.len(), kernel.ways().count(), "{}", kernel.name());
+        let names: BTreeSet<&str> = kernel.variants().map(|variant| variant.variant()).collect();
+        assert_eq!(names.len(), kernel.variants().count(), "{}", kernel.name());
         let theirs = kernel.reflection();
-        for way in kernel.variants {
-            let name = format!("{} [{}]", way.name(), way.variant);
-            assert_eq!(way.op, kernel.op);
-            assert_ne!(way.source, kernel.source, "{name}");
+        for variant in kernel.variants().skip(1) {
+            let name = format!("{} [{}]", variant.name(), variant.variant());
+            assert_eq!(variant.op(), kernel.op());
+            assert_ne!(variant.source(), kernel.source(), "{name}");
             let mut written = 0;
-            for pass in way.passes() {
-                assert_eq!(pass.source, way.source, "{name}: a file a variant");
+            for pass in variant.passes() {
+                assert_eq!(pass.source(), variant.source(), "{name}: a text a variant");
                 let ours = pass.reflection();
                 assert_eq!(ours.params, theirs.params, "{name}");
-                // The base kernel has each binding, with equal access; the engine provides the partial sums.
+                // Found by name, read or written as there; partial sums are the engine's.
                 for binding in ours.storage.iter().filter(|b| b.name != PARTIALS) {
                     let same = |b: &&StorageBinding| b.name == binding.name;
                     let base = theirs.storage.iter().find(same);
@@ -123,19 +136,28 @@ fn variants_take_what_their_kernels_take() {
     }
 }
 
+/// No entry point is in the files and in no kernel.
 #[test]
 fn entry_points_are_the_kernels() {
     for op in OPS {
-        let declared: BTreeSet<&str> = op.kernels.iter().map(|k| k.entry).collect();
-        assert!(
-            op.kernels.iter().all(|k| k.op == op.name),
-            "{}: another op's kernel",
-            op.name
-        );
-        let module = naga::front::wgsl::parse_str(op.kernels[0].source).unwrap();
-        let written: BTreeSet<&str> = module.entry_points.iter().map(|e| &e.name[..]).collect();
-        assert_eq!(declared, written, "{}", op.name);
+        let ours = op.kernels.iter().all(|k| k.op() == op.name);
+        assert!(ours, "{}: another op's kernel", op.name);
+        let variants = op.kernels.iter().flat_map(|kernel| kernel.variants());
+        let passes: Vec<&Kernel> = variants.flat_map(|variant| variant.passes()).collect();
+        let declared: BTreeSet<&str> = passes.iter().map(|k| k.entry_point()).collect();
+        let mut written = BTreeSet::new();
+        for kernel in &passes {
+            let module = naga::front::wgsl::parse_str(kernel.source()).unwrap();
+            written.extend(module.entry_points.into_iter().map(|entry| entry.name));
+        }
+        assert!(written.iter().eq(declared), "{}: {written:?}", op.name);
     }
+}
+
+/// Only this crate's own kernels may run without checks.
+#[test]
+fn kernels_of_the_registry_are_trusted() {
+    assert!(ops::passes().all(Kernel::is_trusted));
 }
 
 #[test]
@@ -143,7 +165,7 @@ fn cases_run_every_kernel_and_compare_what_it_wrote() {
     let poison = poison();
     for op in OPS {
         let (mut cpu, mut seen) = (CpuEngine::new(), BTreeSet::new());
-        let mut note = |cpu: &mut dyn Engine, recording: &Recording| {
+        let mut note = |cpu: &mut dyn Device, recording: &Recording| {
             seen.extend(recording.steps.iter().map(|step| step.kernel.name()));
             cpu.run(recording)
         };
@@ -287,14 +309,20 @@ fn comparator_sees_zeros_on_either_side() {
 /// The report of a case of y `[1, count]` = x `[1, 1]` · w `[1, count]` on what it broke; w and y have 3 elements.
 fn broken(case: Case, count: usize) -> Vec<String> {
     let case = case.record(move |rec, b| {
-        let op = linear::Forward {
+        let op = linear::Nn {
             x: b[0],
             weight: b[1],
             bias: None,
             residual: None,
             y: b[2],
+            first_row: 0,
         };
-        linear::forward(rec, &op, linear::Shape::whole(1, 1, count), 0, false);
+        linear::nn(
+            rec,
+            &op,
+            linear::Shape::whole(1, 1, count),
+            linear::Sum::SET,
+        );
     });
     case.run(&mut CpuEngine::new()).unwrap().broken
 }

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use gpt2_dpo::batch::NONE;
 use gpt2_dpo::batch::{Extent, Sides, Span, Stream, Tile, Uses};
 use gpt2_dpo::data::Example;
 use gpt2_dpo::kernel::Kernel;
 use gpt2_dpo::ops::attention;
-use gpt2_dpo::ops::gather::NONE;
 
 fn example(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> Example {
     Example::new(
@@ -119,7 +119,7 @@ fn tiles_begin_anew_in_each_part_and_after_so_many_rows() {
     assert_eq!(cuts(141..142), [[141, 142]]);
     // Every variant of a kernel uses the same tiles, and the same groups of a head's columns.
     for kernel in attention::KERNELS {
-        for variant in kernel.variants {
+        for variant in kernel.variants() {
             let sizes = |kernel: &Kernel| ["TILE_ROWS", "GROUP_COLS"].map(|n| kernel.constant(n));
             assert_eq!(sizes(variant), sizes(kernel), "{}", kernel.name());
         }

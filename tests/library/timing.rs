@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::common;
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::{Clock, Engine, Tap, Timing};
+use gpt2_dpo::engine::{Clock, Device, EngineExt, Tap, Timed, TimedRun, Timing};
 use gpt2_dpo::gpu::OpenOptions;
 use gpt2_dpo::ops::linear::{self, Shape};
 use gpt2_dpo::recording::Recording;
@@ -15,35 +15,38 @@ const COUNT: usize = SIDE * SIDE;
 
 /// y = x · x, then y += the product of x's first row with itself, a few times. Each step depends on the one
 /// before.
-fn steps(engine: &mut dyn Engine) -> (Recording, Buffer) {
+fn steps(engine: &mut dyn Device) -> (Recording, Buffer) {
     let x: Vec<f32> = (0..COUNT).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
     let x = engine.upload("x", &x).unwrap();
     let y = engine.create("y", COUNT).unwrap();
-    let mut rec = Recording::new();
+    let mut rec = engine.recording();
     let shape = Shape::whole(SIDE, SIDE, SIDE);
-    let op = linear::Forward {
+    let op = linear::Nn {
         x,
         weight: x,
         bias: None,
         residual: None,
         y,
+        first_row: 0,
     };
-    linear::forward(&mut rec, &op, shape, 0, false);
+    linear::nn(&mut rec, &op, shape, linear::Sum::SET);
     for _ in 0..3 {
-        linear::backward_weight(&mut rec, (x, x, y), Shape::whole(1, SIDE, SIDE));
+        let op = linear::Tn { x, dy: x, dw: y };
+        linear::tn(&mut rec, &op, Shape::whole(1, SIDE, SIDE), linear::Sum::ADD);
     }
     (rec, y)
 }
 
-fn timed_runs_compute_the_same(engine: &mut dyn Engine) {
+fn timed_runs_compute_the_same(engine: &mut dyn Device) {
     let (rec, y) = steps(engine);
     engine.run(&rec).unwrap();
-    let untimed = engine.read(y, COUNT).unwrap();
+    let untimed = engine.read(y).unwrap();
     let mut fastest = [f64::INFINITY; 4];
     for _ in 0..3 {
-        engine.write(y, 0, &vec![0; COUNT]).unwrap();
+        engine.write(y, &vec![0; COUNT]).unwrap();
         let clock = Instant::now();
-        let times = engine.run_timed(&rec).unwrap();
+        let TimedRun { times, tickets } = engine.run_timed(&rec).unwrap();
+        assert_eq!(tickets.len(), 0);
         let seconds = clock.elapsed().as_secs_f64();
         assert_eq!(times.len(), rec.steps.len());
         assert!(times.iter().all(|t| t.seconds > 0.0), "{times:?}");
@@ -53,11 +56,12 @@ fn timed_runs_compute_the_same(engine: &mut dyn Engine) {
         for (fastest, time) in fastest.iter_mut().zip(&times) {
             *fastest = time.seconds.min(*fastest);
         }
-        assert_eq!(engine.read(y, COUNT).unwrap(), untimed);
+        assert_eq!(engine.read(y).unwrap(), untimed);
     }
     let [product, sums @ ..] = fastest;
     assert!(sums.iter().all(|&sum| sum < product), "{fastest:?}");
-    assert_eq!(engine.run_timed(&Recording::new()).unwrap(), []);
+    let nothing = engine.recording();
+    assert_eq!(engine.run_timed(&nothing).unwrap().times, []);
 }
 
 #[test]
@@ -83,21 +87,23 @@ fn timed_runs_compute_the_same_on_a_gpu_without_timestamps() {
 #[test]
 fn a_gpu_times_thousands_of_steps() {
     let mut gpu = common::gpu_with(OpenOptions::default());
-    let engine: &mut dyn Engine = &mut gpu;
+    let engine: &mut dyn Device = &mut gpu;
     let buffers = [1.0_f32, 0.0].map(|v| engine.upload("one", &[v]).unwrap());
-    let mut rec = Recording::new();
+    let mut rec = engine.recording();
     let count = 5000;
     for _ in 0..count {
         let [x, dw] = buffers;
-        linear::backward_weight(&mut rec, (x, x, dw), Shape::whole(1, 1, 1));
+        let op = linear::Tn { x, dy: x, dw };
+        linear::tn(&mut rec, &op, Shape::whole(1, 1, 1), linear::Sum::ADD);
     }
-    let times = engine.run_timed(&rec).unwrap();
+    let TimedRun { times, tickets } = engine.run_timed(&rec).unwrap();
+    assert_eq!(tickets.len(), 0);
     assert_eq!(times.len(), count);
     assert!(times.windows(2).all(|t| t[0].end() <= t[1].start));
     assert_eq!(engine.read_f32(buffers[1]).unwrap(), [count as f32]);
 }
 
-fn usage_tells_memory_and_idleness(engine: &mut dyn Engine, tells_idle: bool) {
+fn usage_tells_memory_and_idleness(engine: &mut dyn Device, tells_idle: bool) {
     let gone = engine.create("gone before", 1 << 20).unwrap();
     engine.release(gone);
     let (rec, _) = steps(engine);
@@ -137,7 +143,7 @@ fn usage_tells_memory_and_idleness_on_a_gpu() {
 fn a_tap_is_the_engine_but_for_its_recordings() {
     let mut cpu = CpuEngine::new();
     let mut seen = 0;
-    let mut count = |cpu: &mut dyn Engine, rec: &Recording| {
+    let mut count = |cpu: &mut dyn Device, rec: &Recording| {
         seen += rec.steps.len();
         cpu.run(rec)
     };

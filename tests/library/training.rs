@@ -11,12 +11,16 @@ use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data;
 use gpt2_dpo::dpo::PairMetrics;
-use gpt2_dpo::engine::{Engine, Ticket};
+use gpt2_dpo::engine::{
+    Clock, Compared, Device, Engine, Memory, Release, Ticket, Timed, TimedRun, Tuned, Usage,
+};
 use gpt2_dpo::error::Result;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::learner::{Objective, Place, Reference, Scorer};
+
 use gpt2_dpo::model::Layout;
-use gpt2_dpo::recording::Recording;
+use gpt2_dpo::objective::Objective;
+use gpt2_dpo::recording::{Recording, Step};
+use gpt2_dpo::scorer::{Reference, Scorer, Share};
 use gpt2_dpo::train::{Inputs, Run};
 
 /// Two epochs of steps of 2 × 2 pairs; the last step of each epoch is shorter.
@@ -31,8 +35,8 @@ fn config(cache: &Path) -> TrainConfig {
     }
 }
 
-/// The weights and metrics of a run; the metrics without fields that depend on the clock.
-fn train(engine: &mut dyn Engine, config: &TrainConfig) -> (Weights, Vec<serde_json::Value>) {
+/// Weights and metrics of a run; the metrics without what depends on the clock.
+fn train(engine: &mut dyn Device, config: &TrainConfig) -> (Weights, Vec<serde_json::Value>) {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
     let inputs = Inputs {
@@ -60,7 +64,7 @@ fn bits(weights: &Weights) -> Vec<u32> {
     values.map(|v| v.to_bits()).collect()
 }
 
-fn two_runs_are_identical(make: &dyn Fn() -> Box<dyn Engine>) {
+fn two_runs_are_identical(make: &dyn Fn() -> Box<dyn Device>) {
     let cache = tempfile::tempdir().unwrap();
     let config = config(cache.path());
     let (first, second) = (
@@ -90,7 +94,7 @@ fn losses(rows: &[serde_json::Value]) -> Vec<f32> {
     losses.map(|loss| loss.as_f64().unwrap() as f32).collect()
 }
 
-fn reference_on_the_fly_equals_cached(engine: &mut dyn Engine) {
+fn reference_on_the_fly_equals_cached(engine: &mut dyn Device) {
     let cache = tempfile::tempdir().unwrap();
     let cached = config(cache.path());
     let on_the_fly = TrainConfig {
@@ -113,7 +117,7 @@ fn reference_on_the_fly_equals_cached_on_a_gpu() {
     reference_on_the_fly_equals_cached(&mut common::gpu());
 }
 
-fn checkpointing_changes_no_bit(make: &dyn Fn() -> Box<dyn Engine>) {
+fn checkpointing_changes_no_bit(make: &dyn Fn() -> Box<dyn Device>) {
     let cache = tempfile::tempdir().unwrap();
     for reference in [ReferenceMode::Cached, ReferenceMode::OnTheFly] {
         let kept = TrainConfig {
@@ -155,7 +159,7 @@ struct Slow(GpuEngine);
 
 impl Engine for Slow {
     fn recording(&self) -> Recording {
-        Recording::with_max_step_flops(1)
+        Recording::for_device(1)
     }
 
     fn name(&self) -> String {
@@ -170,6 +174,10 @@ impl Engine for Slow {
         self.0.max_binding_bytes()
     }
 
+    fn memory(&self) -> Option<Memory> {
+        self.0.memory()
+    }
+
     fn create(&mut self, label: &str, words: usize) -> Result<Buffer> {
         self.0.create(label, words)
     }
@@ -178,16 +186,16 @@ impl Engine for Slow {
         self.0.release(buffer);
     }
 
-    fn write(&mut self, buffer: Buffer, offset: usize, data: &[u32]) -> Result<()> {
-        self.0.write(buffer, offset, data)
+    fn write(&mut self, buffer: Buffer, words: &[u32]) -> Result<()> {
+        self.0.write(buffer, words)
     }
 
-    fn run(&mut self, recording: &Recording) -> Result<()> {
+    fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
         self.0.run(recording)
     }
 
-    fn fetch(&mut self, buffer: Buffer, words: usize) -> Result<Ticket> {
-        self.0.fetch(buffer, words)
+    fn fetch(&mut self, buffer: Buffer) -> Result<Ticket> {
+        self.0.fetch(buffer)
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u32>> {
@@ -199,7 +207,47 @@ impl Engine for Slow {
     }
 }
 
-/// Measured times decide how steps are cut, and must not change what a run learns.
+impl Tuned for Slow {
+    fn identity(&self) -> String {
+        self.0.identity()
+    }
+
+    fn identity_for(&mut self, recording: &Recording) -> Result<String> {
+        self.0.identity_for(recording)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        self.0.notes()
+    }
+
+    fn variant(&self, step: &Step) -> &'static str {
+        self.0.variant(step)
+    }
+
+    fn compare(&mut self, step: &Step) -> Result<Vec<Compared>> {
+        self.0.compare(step)
+    }
+}
+
+impl Timed for Slow {
+    fn clock(&self) -> Clock {
+        self.0.clock()
+    }
+
+    fn run_timed(&mut self, recording: &Recording) -> Result<TimedRun> {
+        self.0.run_timed(recording)
+    }
+
+    fn watch(&mut self) {
+        self.0.watch();
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        self.0.usage()
+    }
+}
+
+/// How steps are cut follows from measured time, and must not show in what a run learns.
 #[test]
 fn how_steps_are_cut_changes_no_bit_on_a_gpu() {
     for variant in common::variants() {
@@ -240,8 +288,12 @@ fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
     }
     let mut engine = CpuEngine::new();
     let extent = Extent::of(&examples, batch, Sides::Both);
-    let layout = Layout::new(&model.outline.config.dims, 1 << 27, extent.pair_heads).unwrap();
-    let objective = Objective::Sigmoid { beta: 0.1 };
+    let layout = Layout::new(
+        &model.outline.config.dims,
+        common::limits(1 << 27, extent.pair_heads),
+    )
+    .unwrap();
+    let objective = Objective::sigmoid(0.1);
     let count = examples.len();
     let scorer = Scorer::new(
         &mut engine,
@@ -259,13 +311,13 @@ fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
             .iter()
             .map(|&t| -5.0 - (t % 3) as f32)
             .collect();
-        let place = Place {
-            slot: i * batch,
+        let share = Share {
+            first_slot: i * batch,
             of: count,
         };
         let reference = Reference::LogProbs(references);
         scorer
-            .score(&mut engine, &stream, reference, place)
+            .score(&mut engine, &stream, reference, share)
             .unwrap();
     }
     let metrics = scorer.metrics(&mut engine, count).unwrap();
@@ -319,8 +371,8 @@ fn log_probs(engine: &mut dyn Engine, order: &[usize], batch: usize) -> Vec<Vec<
     let dims = &model.outline.config.dims;
     let pairs = common::read(&dir.join("eval.jsonl"), &model.outline);
     let extent = Extent::of(&pairs.examples, batch, Sides::Both);
-    let layout = Layout::new(dims, 1 << 27, extent.pair_heads).unwrap();
-    let objective = Objective::Sigmoid { beta: 0.1 };
+    let layout = Layout::new(dims, common::limits(1 << 27, extent.pair_heads)).unwrap();
+    let objective = Objective::sigmoid(0.1);
     let scorer = Scorer::new(engine, &layout, &model.weights, objective, extent, 1).unwrap();
     let mut by_pair = vec![Vec::new(); order.len()];
     for indices in order.chunks(batch) {
@@ -369,5 +421,29 @@ fn log_probs_do_not_depend_on_the_batch_on_a_gpu() {
             ..OpenOptions::default()
         };
         log_probs_do_not_depend_on_the_batch(&mut common::gpu_with(options), count);
+    }
+}
+
+/// A loss that compares with the reference needs it, and whole.
+#[test]
+fn a_reference_that_does_not_fit_is_refused() {
+    let model = model();
+    let examples = pairs(&model).examples;
+    let mut engine = CpuEngine::new();
+    let extent = Extent::of(&examples, 2, Sides::Both);
+    let limits = common::limits(1 << 27, extent.pair_heads);
+    let layout = Layout::new(&model.outline.config.dims, limits).unwrap();
+    let objective = Objective::sigmoid(0.1);
+    let scorer = Scorer::new(&mut engine, &layout, &model.weights, objective, extent, 2).unwrap();
+    let stream = Stream::new(&examples[..2], Sides::Both);
+    let share = Share {
+        first_slot: 0,
+        of: 2,
+    };
+    let short = vec![-1.0; stream.targets.len() - 1];
+    for reference in [Reference::None, Reference::LogProbs(short)] {
+        let error = scorer.score(&mut engine, &stream, reference, share);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`.reference`"), "{error}");
     }
 }

@@ -2,21 +2,29 @@
 //! measurement; and never a variant with wrong results.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use crate::common;
-use gpt2_dpo::buffer::Buffer;
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Device, EngineExt, Tuned};
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::kernel::{Bindings, Kernel};
-use gpt2_dpo::recording::{Grid, Recording};
-use gpt2_dpo::target::Precision;
+use gpt2_dpo::kernel::{Bindings, Field, Kernel, Layout, Rate, Twin};
+use gpt2_dpo::recording::Grid;
+use gpt2_dpo::wgsl::Part;
 use tempfile::TempDir;
 
-/// A shader that doubles its input with the given expression.
+/// A shader of one part.
+macro_rules! text {
+    ($text:expr) => {
+        &[Part {
+            file: "tuning.wgsl",
+            text: $text,
+        }]
+    };
+}
+
+/// A shader that doubles: `y[id.x]` becomes the value.
 macro_rules! doubling {
     ($value:literal) => {
-        concat!(
+        text!(concat!(
             "struct Params { count: u32 }
             @group(0) @binding(0) var<uniform> params: Params;
             @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -27,7 +35,7 @@ macro_rules! doubling {
             $value,
             "; }
             }"
-        )
+        ))
     };
 }
 
@@ -39,39 +47,43 @@ fn double(params: &[u8], mut b: Bindings) {
     }
 }
 
-const fn kernel(
-    source: &'static str,
-    variant: &'static str,
-    variants: &'static [&'static Kernel],
-    rate: fn(&[u8], &[Buffer], &gpt2_dpo::target::Target) -> Option<u32>,
-) -> Kernel {
-    Kernel {
-        op: "double",
-        entry: "forward",
-        source,
-        twin: double,
-        params: || (4, vec![("count", 0, "u32")]),
-        reflection: OnceLock::new(),
-        variant,
-        variants,
-        rate,
-        class: |_, _| [0; 3],
-        finish: None,
-        precision: Precision::F32,
+fn layout() -> Layout {
+    let count = Field {
+        name: "count",
+        offset: 0,
+        scalar: "u32",
+    };
+    Layout {
+        size: 4,
+        fields: vec![count],
     }
+}
+
+const fn kernel(
+    parts: &'static [Part],
+    variant: &'static str,
+    others: &'static [&'static Kernel],
+    rate: Rate,
+) -> Kernel {
+    Kernel::foreign("double", "forward", parts, Twin::new(double, layout))
+        .with_variant(variant)
+        .with_others(others)
+        .with_rate(rate)
 }
 
 static WRONG: Kernel = kernel(doubling!("2.1 * x[id.x]"), "wrong", &[], |_, _, _| Some(9));
 /// No device allows workgroups of this size, so creating the pipeline fails.
 static TOO_LARGE: Kernel = kernel(
-    "struct Params { count: u32 }
+    text!(
+        "struct Params { count: u32 }
     @group(0) @binding(0) var<uniform> params: Params;
     @group(0) @binding(1) var<storage, read> x: array<f32>;
     @group(0) @binding(2) var<storage, read_write> y: array<f32>;
     @compute @workgroup_size(4096)
     fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
         if id.x < params.count { y[id.x] = x[id.x] + x[id.x]; }
-    }",
+    }"
+    ),
     "too large",
     &[],
     |_, _, _| Some(8),
@@ -89,12 +101,12 @@ static DOUBLE: Kernel = kernel(
 
 /// Doubles some numbers with the kernel; true if the results are right.
 fn doubles(engine: &mut GpuEngine) -> bool {
-    let engine: &mut dyn Engine = engine;
+    let engine: &mut dyn Device = engine;
     let values = [1.0_f32, -2.5, 3e7, 0.125];
     let x = engine.upload("x", &values).unwrap();
     let y = engine.upload("y", &[7.0_f32; 4]).unwrap();
-    let mut rec = Recording::new();
-    rec.push(&DOUBLE, &[x, y], 4_u32, Grid::Items(4), 0);
+    let mut rec = engine.recording();
+    rec.push_foreign(&DOUBLE, &[x, y], 4_u32, Grid::Items(4));
     engine.run(&rec).unwrap();
     let doubled = engine.read_f32(y).unwrap();
     doubled.iter().zip(values).all(|(y, x)| *y == 2.0 * x)
@@ -237,11 +249,11 @@ fn a_table_that_cannot_be_written_costs_a_note() {
 fn measuring_leaves_buffers_as_they_were() {
     let dir = TempDir::new().unwrap();
     let mut engine = tuned(&dir.path().join("tuning.json"));
-    let engine: &mut dyn Engine = &mut engine;
+    let engine: &mut dyn Device = &mut engine;
     let x = engine.upload("x", &[5.0_f32, 5.0]).unwrap();
     let y = engine.upload("y", &[1.0_f32, 7.0]).unwrap();
-    let mut rec = Recording::new();
-    rec.push(&DOUBLE, &[x, y], 1_u32, Grid::Items(1), 0);
+    let mut rec = engine.recording();
+    rec.push_foreign(&DOUBLE, &[x, y], 1_u32, Grid::Items(1));
     let identity = engine.identity();
     assert_ne!(engine.identity_for(&rec).unwrap(), identity);
     assert_eq!(engine.read_f32(x).unwrap(), [5.0, 5.0]);
@@ -250,11 +262,11 @@ fn measuring_leaves_buffers_as_they_were() {
 
 /// Runs the kernel on x; y holds 7 before. Returns y.
 fn doubled(engine: &mut GpuEngine, x: f32) -> gpt2_dpo::Result<f32> {
-    let engine: &mut dyn Engine = engine;
+    let engine: &mut dyn Device = engine;
     let x = engine.upload("x", &[x]).unwrap();
     let y = engine.upload("y", &[7.0_f32]).unwrap();
-    let mut rec = Recording::new();
-    rec.push(&DOUBLE, &[x, y], 1_u32, Grid::Items(1), 0);
+    let mut rec = engine.recording();
+    rec.push_foreign(&DOUBLE, &[x, y], 1_u32, Grid::Items(1));
     engine.run(&rec)?;
     Ok(engine.read_f32(y)?[0])
 }
@@ -295,4 +307,40 @@ fn where_all_were_wrong_nothing_runs() {
         let error = doubled(&mut engine, 4.0).unwrap_err().to_string();
         assert!(error.contains("no variant of double/forward"), "{error}");
     }
+}
+
+/// Reads far behind the end of an array.
+static BEYOND: Kernel = kernel(
+    text!(
+        "struct Params { count: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<f32>;
+        @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(64)
+        fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+            var four = array<f32, 4>(x[0], x[1], x[2], x[3]);
+            if id.x < params.count { y[id.x] = four[id.x + 4096u]; }
+        }"
+    ),
+    "",
+    &[],
+    |_, _, _| Some(1),
+);
+
+/// A kernel that is not the library's own is checked on a device that was opened without checks: what it
+/// reads behind an array's end is the array's last element.
+#[test]
+fn foreign_kernels_are_checked_always() {
+    assert!(!BEYOND.is_trusted());
+    let mut engine = common::gpu_with(OpenOptions {
+        checked: false,
+        ..OpenOptions::default()
+    });
+    let engine: &mut dyn Device = &mut engine;
+    let x = engine.upload("x", &[1.0_f32, 2.0, 3.0, 4.0]).unwrap();
+    let y = engine.upload("y", &[7.0_f32; 4]).unwrap();
+    let mut rec = engine.recording();
+    rec.push_foreign(&BEYOND, &[x, y], 4_u32, Grid::Items(4));
+    engine.run(&rec).unwrap();
+    assert_eq!(engine.read_f32(y).unwrap(), [4.0; 4]);
 }

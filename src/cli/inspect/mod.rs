@@ -10,6 +10,7 @@ mod tokens;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gpt2_dpo::batch::Sides;
 use gpt2_dpo::checkpoint::{Config, Outline, write_atomically};
 use gpt2_dpo::config::{LossName, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
@@ -97,7 +98,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let config = flags.clone().resolve()?;
     flags.refuse_idle(&config)?;
-    let on_rejected = config.loss != LossName::Sft;
+    let on_rejected = config.objective().sides() == Sides::Both;
     if args.model.is_some() && !on_rejected {
         return Err(Error::Option {
             option: Setting::Field("model"),

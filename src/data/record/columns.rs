@@ -10,7 +10,7 @@ const OPTION: &str = "columns";
 const HELP: &str = "write PART=COLUMN with commas between: chosen=better,rejected=answers.worst.text; \
      PART= with nothing behind it leaves the column of that name unused";
 
-/// The parts that `--columns` can assign.
+/// The parts that the option `columns` can assign.
 const PARTS: [Slot; 17] = [
     Slot::Prompt,
     Slot::System,
@@ -87,7 +87,7 @@ impl Columns {
         column.map(|column| column.path.as_str())
     }
 
-    /// True if a key's name no longer decides its meaning: the key is left unused, or `--columns` assigns the
+    /// True if a key's name no longer decides its meaning: the key is left unused, or the option `columns` assigns the
     /// key or a value inside it.
     pub(super) fn overrides(&self, key: &str) -> bool {
         let mut given = self.given.iter();

@@ -67,7 +67,7 @@ impl<'a> Row<'a> {
         self.columns.path(slot).is_some() || self.keys(slot).next().is_some()
     }
 
-    /// True if the record has the part and it is not blank, or `--columns` assigns it.
+    /// True if the record has the part and it is not blank, or the option `columns` assigns it.
     pub fn says(&self, slot: Slot) -> bool {
         self.columns.path(slot).is_some() || self.keys(slot).any(|key| !is_blank(&self.object[key]))
     }

@@ -1,21 +1,23 @@
 //! Ten steps of AdamW against a plain AdamW in f64.
 
-use gpt2_dpo::ops::grad_norm::{Norm, Scaling};
-use gpt2_dpo::ops::{adamw, grad_norm};
+use gpt2_dpo::buffer::Buffer;
+use gpt2_dpo::ops::adamw;
+use gpt2_dpo::ops::grad_norm::{self, SumSquares};
+use gpt2_dpo::ops::step_control::{self, Advance, Moves, Scaling, StepControl};
 
 use super::{Twin, assert_close};
 
 const COUNT: usize = 37;
 
-/// A parameter with random values and zero moments, and its values.
-fn slot(t: &mut Twin) -> (adamw::Slot, Vec<f64>) {
+/// A parameter with random contents, zero moments, and what they hold.
+fn slot(t: &mut Twin, control: Buffer) -> (adamw::Update, Vec<f64>) {
     let parameter = t.random(COUNT, 1.0);
-    let slot = adamw::Slot {
-        parameter: t.input(&parameter),
-        gradient: t.output(COUNT),
+    let slot = adamw::Update {
+        control,
+        parameters: t.input(&parameter),
+        gradients: t.output(COUNT),
         first: t.input(&[0.0; COUNT]),
         second: t.input(&[0.0; COUNT]),
-        count: COUNT,
     };
     (slot, parameter)
 }
@@ -30,14 +32,14 @@ const SETTINGS: adamw::Settings = adamw::Settings {
 #[test]
 fn ten_steps() {
     let mut t = Twin::new();
-    let (mut slot, mut theta) = slot(&mut t);
-    let (mut m, mut v) = (vec![0.0; COUNT], vec![0.0; COUNT]);
     let clip = 0.25;
-    let norm = Norm {
-        factor: clip as f32,
-        ..Norm::new(1.0)
+    let control = StepControl {
+        clip_factor: clip as f32,
+        ..StepControl::new(1.0)
     };
-    let norm = t.words(&norm.floats());
+    let control = t.words(&control.floats());
+    let (mut slot, mut theta) = slot(&mut t, control);
+    let (mut m, mut v) = (vec![0.0; COUNT], vec![0.0; COUNT]);
     let adamw::Settings {
         learning_rate: rate,
         beta1,
@@ -51,8 +53,8 @@ fn ten_steps() {
         for g in &mut gradient[30..] {
             *g = f64::from((*g * 1e-7) as f32); // small enough for ε to matter
         }
-        slot.gradient = t.input(&gradient);
-        adamw::update(&mut t.rec, norm, &slot, &SETTINGS, Some(step));
+        slot.gradients = t.input(&gradient);
+        adamw::update(&mut t.rec, &slot, &SETTINGS, Some(step));
         t.run();
         for i in 0..COUNT {
             let g = clip * gradient[i];
@@ -64,10 +66,10 @@ fn ten_steps() {
             theta[i] -= rate * m_hat / (v_hat.sqrt() + epsilon);
         }
         let what = |name: &str| format!("{name} at step {step}");
-        assert_close(&what("parameter"), &t.read(slot.parameter), &theta);
+        assert_close(&what("parameter"), &t.read(slot.parameters), &theta);
         assert_close(&what("first"), &t.read(slot.first), &m);
         assert_close(&what("second"), &t.read(slot.second), &v);
-        assert_eq!(t.read(slot.gradient), [0.0; COUNT]);
+        assert_eq!(t.read(slot.gradients), [0.0; COUNT]);
     }
     let (first, second) = (t.read(slot.first), t.read(slot.second));
     assert_close("small first", &first[30..], &m[30..]);
@@ -78,21 +80,21 @@ fn ten_steps() {
 #[test]
 fn takes_no_step_when_broken() {
     let mut t = Twin::new();
-    let (mut slot, parameter) = slot(&mut t);
+    let control = StepControl {
+        broken: 1.0,
+        ..StepControl::new(1.0)
+    };
+    let control = t.words(&control.floats());
+    let (mut slot, parameter) = slot(&mut t, control);
     let (mut gradient, moment) = (t.random(COUNT, 1.0), vec![0.125; COUNT]);
     (gradient[3], gradient[4]) = (f64::NAN, f64::INFINITY);
-    slot.gradient = t.input(&gradient);
+    slot.gradients = t.input(&gradient);
     (slot.first, slot.second) = (t.input(&moment), t.input(&moment));
-    let norm = Norm {
-        broken: 1.0,
-        ..Norm::new(1.0)
-    };
-    let norm = t.words(&norm.floats());
-    adamw::update(&mut t.rec, norm, &slot, &SETTINGS, Some(3));
+    adamw::update(&mut t.rec, &slot, &SETTINGS, Some(3));
     t.run();
-    assert_eq!(t.read(slot.parameter), parameter);
+    assert_eq!(t.read(slot.parameters), parameter);
     assert_eq!(
-        t.read(slot.gradient),
+        t.read(slot.gradients),
         [0.0; COUNT],
         "the next one adds to it"
     );
@@ -110,33 +112,47 @@ fn steps_that_are_not_taken_do_not_count() {
     };
     let overflows = |step: usize| matches!(step, 0 | 1 | 5);
     let mut t = Twin::new();
-    let (mut counted, _) = slot(&mut t);
-    let norm = t.words(&Norm::new(Scaling::DEFAULT.initial).floats());
+    let control = t.words(&StepControl::new(Scaling::DEFAULT.initial).floats());
+    let (mut counted, _) = slot(&mut t, control);
     for (step, gradient) in gradients.iter().enumerate() {
-        let scale = t.read(norm)[3];
+        let scale = t.read(control)[3];
         let mut scaled: Vec<f64> = gradient.iter().map(|g| scale * g).collect();
         if overflows(step) {
             scaled[7] = f64::INFINITY;
         }
-        counted.gradient = t.input(&scaled);
+        counted.gradients = t.input(&scaled);
         let partials = t.output(grad_norm::shares(COUNT));
-        grad_norm::sum_squares(&mut t.rec, (counted.gradient, partials), COUNT, 0);
-        let scaling = Some((Scaling::DEFAULT, [SETTINGS.beta1, SETTINGS.beta2]));
-        grad_norm::finish(&mut t.rec, (partials, norm), 1, 0.0, scaling);
-        adamw::update(&mut t.rec, norm, &counted, &SETTINGS, None);
+        let op = SumSquares {
+            gradient: counted.gradients,
+            partials,
+            first_slot: 0,
+        };
+        let op = Advance {
+            partials,
+            slots: grad_norm::sum_squares(&mut t.rec, &op),
+            control,
+            max_norm: 0.0,
+            scaling: Some(Moves {
+                scaling: Scaling::DEFAULT,
+                beta1: SETTINGS.beta1,
+                beta2: SETTINGS.beta2,
+            }),
+        };
+        step_control::advance(&mut t.rec, &op);
+        adamw::update(&mut t.rec, &counted, &SETTINGS, None);
         t.run();
     }
     let mut plain = Twin::new();
-    let (mut alone, _) = slot(&mut plain);
-    let norm = plain.words(&Norm::new(1.0).floats());
+    let control = plain.words(&StepControl::new(1.0).floats());
+    let (mut alone, _) = slot(&mut plain, control);
     let taken = (0..gradients.len()).filter(|&step| !overflows(step));
     for (number, step) in (1..).zip(taken) {
-        alone.gradient = plain.input(&gradients[step]);
-        adamw::update(&mut plain.rec, norm, &alone, &SETTINGS, Some(number));
+        alone.gradients = plain.input(&gradients[step]);
+        adamw::update(&mut plain.rec, &alone, &SETTINGS, Some(number));
         plain.run();
     }
     for (what, ours, theirs) in [
-        ("parameter", counted.parameter, alone.parameter),
+        ("parameter", counted.parameters, alone.parameters),
         ("first", counted.first, alone.first),
         ("second", counted.second, alone.second),
     ] {

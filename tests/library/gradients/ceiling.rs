@@ -1,6 +1,6 @@
 //! The multiply-add sums and the copy, which have no gradients.
 
-use gpt2_dpo::ops::ceiling::{self, LANES, Sums};
+use gpt2_dpo::ops::ceiling::{self, LANES, Operands, Sums};
 
 use super::{Twin, assert_close};
 
@@ -11,7 +11,13 @@ fn the_sums_are_the_recurrence() {
     let x_buffer = t.input(&x);
     let y = t.output(ceiling::outputs(1) * LANES);
     let rounds = 3;
-    ceiling::multiply_add(&mut t.rec, (x_buffer, y), Sums::Sixteen, 1, rounds);
+    ceiling::multiply_add(
+        &mut t.rec,
+        Operands { x: x_buffer, y },
+        Sums::Sixteen,
+        1,
+        rounds,
+    );
     t.run();
     // s after k steps is mᵏ s + n (mᵏ − 1) / (m − 1), with four steps a round.
     let after = |start: f64, m: f64, n: f64| {
@@ -35,7 +41,7 @@ fn a_copy_is_a_copy() {
     let mut t = Twin::new();
     let x = t.random(33 * LANES, 1.0);
     let (x_buffer, y) = (t.input(&x), t.output(33 * LANES));
-    ceiling::copy(&mut t.rec, (x_buffer, y), 33, 2);
+    ceiling::copy(&mut t.rec, Operands { x: x_buffer, y }, 33, 2);
     t.run();
     assert_eq!(t.read(y), x);
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use gpt2_dpo::batch;
 use gpt2_dpo::ops::gather;
 
 use super::{Twin, assert_gradients};
@@ -11,7 +12,7 @@ fn forward_and_gradients() {
     let mut t = Twin::new();
     // Two chunks of head rows; row 2 and row 4 are taken twice, rows 0 and 3 never.
     let sources = [2, 1, 2, 4, 4_u32];
-    let none = gather::NONE;
+    let none = batch::NONE;
     let inverse = [[none, none], [1, none], [0, 2], [none, none], [3, 4]];
     let chunks: [(Range<usize>, Range<usize>); 2] = [(0..3, 0..3), (3..5, 3..5)]; // heads, rows
     let width = 3;
@@ -21,14 +22,19 @@ fn forward_and_gradients() {
     let mut ys = Vec::new();
     for (heads, rows) in chunks {
         let y = t.output(heads.len() * width);
-        gather::forward(
-            &mut t.rec,
-            (x_buffer, sources_buffer, y),
-            heads.clone(),
-            width,
-        );
-        let dy = t.input(&dy[heads.start * width..heads.end * width]);
-        gather::backward(&mut t.rec, (dy, inverse, dx), rows, heads.start, width);
+        let op = gather::Forward {
+            x: x_buffer,
+            sources: sources_buffer,
+            y,
+        };
+        gather::forward(&mut t.rec, &op, heads.clone(), width);
+        let op = gather::Backward {
+            dy: t.input(&dy[heads.start * width..heads.end * width]),
+            inverse,
+            dx,
+            first_head: heads.start,
+        };
+        gather::backward(&mut t.rec, &op, rows, width);
         ys.push(y);
     }
     t.run();

@@ -16,7 +16,7 @@ struct Head {
 
 /// Runs the head rows in chunks between `cuts`, with the vocabulary in `shards` (real rows, rows with padding).
 fn twin(
-    [x, wte, drows]: [&[f64]; 3],
+    [x, wte, dlogps]: [&[f64]; 3],
     targets: &[u32],
     cuts: &[usize],
     shards: &[(Range<usize>, usize)],
@@ -24,7 +24,7 @@ fn twin(
     const LOUD: f64 = 100.0; // padding that would win every softmax
     let mut t = Twin::new();
     let width = x.len() / targets.len();
-    let (targets_buffer, drows) = (t.words(targets), t.input(drows));
+    let (targets_buffer, dlogps) = (t.words(targets), t.input(dlogps));
     let logps = t.output(targets.len());
     let (mut tables, mut dwte) = (Vec::new(), Vec::new());
     for (tokens, stride) in shards {
@@ -54,7 +54,12 @@ fn twin(
         }
         let dx_chunk = t.output(heads.len() * width);
         head::forward(&mut t.rec, &chunk, &parts, logps);
-        head::backward(&mut t.rec, &chunk, &parts, drows, dx_chunk, |s| dwte[s]);
+        let op = head::Backward {
+            dlogps,
+            dx: dx_chunk,
+            dwte: Some(dwte.clone()),
+        };
+        head::backward(&mut t.rec, &chunk, &parts, &op);
         dx.push(dx_chunk);
     }
     t.run();
@@ -82,7 +87,7 @@ fn forward_and_gradients() {
         t.random(targets.len() * width, 1.0),
         t.random(vocab * width, 1.0),
     );
-    let drows = t.random(targets.len(), 1.0);
+    let dlogps = t.random(targets.len(), 1.0);
     let formula = |[x, wte]: [&[f64]; 2]| -> Vec<f64> {
         let log_prob = |(x, &target): (&[f64], &u32)| {
             let logits: Vec<f64> = wte.chunks(width).map(|token| dot(x, token)).collect();
@@ -95,14 +100,14 @@ fn forward_and_gradients() {
         (&[0, all][..], vec![(0..vocab, vocab)]),
         (&[0, 4, all], vec![(0..4, 6), (4..8, 4), (8..vocab, 8)]),
     ] {
-        let head = twin([&x, &wte, &drows], &targets, cuts, &shards);
+        let head = twin([&x, &wte, &dlogps], &targets, cuts, &shards);
         assert_close("logps", &head.logps, &formula([&x, &wte]));
         assert!(
             head.dpadding.iter().all(|&g| g == 0.0),
             "padding has a gradient"
         );
         let gradients = [("dx", head.dx), ("dwte", head.dwte)];
-        assert_gradients(formula, [&x, &wte], &drows, gradients);
+        assert_gradients(formula, [&x, &wte], &dlogps, gradients);
     }
 }
 

@@ -39,6 +39,10 @@ fn twin(
         y: t.output(x.len()),
         stats: t.output(2 * shape.rows),
     };
+    let grads = layernorm::ParamGradients {
+        gain: t.sum(width),
+        shift: t.sum(width),
+    };
     let backward = layernorm::Backward {
         x: forward.x,
         gain: forward.gain,
@@ -49,8 +53,7 @@ fn twin(
         } else {
             t.output(x.len())
         },
-        dgain: t.sum(width),
-        dshift: t.sum(width),
+        params: Some(grads),
         accumulate,
     };
     layernorm::forward(&mut t.rec, &forward, shape);
@@ -64,8 +67,8 @@ fn twin(
     [
         t.read(forward.y),
         dx,
-        t.added(backward.dgain),
-        t.added(backward.dshift),
+        t.added(grads.gain),
+        t.added(grads.shift),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! A weight in one piece and in two row shards; input gradients written and accumulated; an added residual; and
 //! GELU before and behind the product.
 
-use gpt2_dpo::ops::linear;
+use gpt2_dpo::ops::linear::{self, Sum};
 
 use super::{Twin, assert_close, assert_gradients, dot};
 
@@ -50,20 +50,36 @@ fn forward_and_gradients() {
             let w = t.input(&w[shard.start * outs..shard.end * outs]);
             let bias = (s == 0).then_some(bias_buffer);
             let dw_shard = t.sum(shard.len() * outs);
-            let op = linear::Forward {
+            let op = linear::Nn {
                 x: x_buffer,
                 weight: w,
                 bias,
                 residual: None,
                 y,
+                first_row,
             };
-            linear::forward(&mut t.rec, &op, shape, first_row, s > 0);
-            linear::backward_input(&mut t.rec, (dy_buffer, w, dx), shape, false);
-            linear::backward_input(&mut t.rec, (dy_buffer, w, dx_sum), shape, true);
-            linear::backward_weight(&mut t.rec, (x_buffer, dy_buffer, dw_shard), shape);
+            linear::nn(&mut t.rec, &op, shape, Sum::first(s == 0));
+            for (dx, sum) in [(dx, Sum::SET), (dx_sum, Sum::ADD)] {
+                let op = linear::Nt {
+                    dy: dy_buffer,
+                    weight: w,
+                    dx,
+                };
+                linear::nt(&mut t.rec, &op, shape, sum);
+            }
+            let op = linear::Tn {
+                x: x_buffer,
+                dy: dy_buffer,
+                dw: dw_shard,
+            };
+            linear::tn(&mut t.rec, &op, shape, Sum::ADD);
             dw.push(dw_shard);
         }
-        linear::backward_bias(&mut t.rec, (dy_buffer, dbias), rows, outs);
+        let op = linear::Bias {
+            dy: dy_buffer,
+            dbias,
+        };
+        linear::bias(&mut t.rec, &op, linear::Shape::whole(rows, ins, outs));
         t.run();
 
         let y = t.read(y);
@@ -98,20 +114,23 @@ fn residual_and_gelu() {
         t.output(rows * outs),
     );
     let shape = linear::Shape::whole(rows, ins, outs);
-    let op = linear::Forward {
+    let op = linear::Nn {
         x: t.input(&x),
         weight: t.input(&w),
         bias: Some(t.input(&bias)),
         residual: Some(t.input(&residual)),
         y,
+        first_row: 0,
     };
-    linear::forward(&mut t.rec, &op, shape, 0, false);
-    let op = linear::Forward {
-        residual: None,
+    linear::nn(&mut t.rec, &op, shape, Sum::SET);
+    let op = linear::NnGelu {
+        x: op.x,
+        weight: op.weight,
+        bias: op.bias,
         y: wide,
-        ..op
+        activated,
     };
-    linear::forward_gelu(&mut t.rec, &op, activated, shape, false);
+    linear::nn_gelu(&mut t.rec, &op, shape, Sum::SET);
     t.run();
     let products = product(&x, &w, ins, outs).into_iter();
     let sums: Vec<f64> = products
@@ -136,14 +155,14 @@ fn gradient_through_gelu() {
     let dwide = t.output(rows * ins);
     let shape = linear::Shape::whole(rows, ins, outs);
     let activated = t.output(rows * ins);
-    let op = linear::BackwardInputGelu {
+    let op = linear::NtGelu {
         dy: dy_buffer,
         weight: w_buffer,
         wide: wide_buffer,
         dwide,
         activated,
     };
-    linear::backward_input_gelu(&mut t.rec, &op, shape);
+    linear::nt_gelu(&mut t.rec, &op, shape, Sum::SET);
     t.run();
     let of_gelu: Vec<f64> = wide.iter().map(|&v| gelu(v)).collect();
     assert_close("activated", &t.read(activated), &of_gelu);
@@ -152,6 +171,86 @@ fn gradient_through_gelu() {
         product(&x, &w, ins, outs)
     };
     assert_gradients(formula, [&wide], &dy, [("dwide", t.read(dwide))]);
+}
+
+/// A layer behind GELU with an adapter: y = x · w + scale · (x · a) · b with x = gelu(wide). The gradient of
+/// `wide` is the sum of two products, of which the last takes it through GELU.
+#[test]
+fn adapter_and_gradients() {
+    const SCALE: f64 = 0.375; // a sum of powers of two: the same in f32
+    let (rows, ins, outs, rank) = (5, 7, 3, 2);
+    let mut t = Twin::new();
+    let (wide, w) = (t.random(rows * ins, 3.0), t.random(ins * outs, 1.0));
+    let (a, b) = (t.random(ins * rank, 1.0), t.random(rank * outs, 1.0));
+    let dy = t.random(rows * outs, 1.0);
+    let x: Vec<f64> = wide.iter().map(|&v| gelu(v)).collect();
+    let (x_buffer, w_buffer, dy_buffer) = (t.input(&x), t.input(&w), t.input(&dy));
+    let (a_buffer, b_buffer) = (t.input(&a), t.input(&b));
+    let (xa, dxa) = (t.output(rows * rank), t.output(rows * rank));
+    let (y, activated) = (t.output(rows * outs), t.output(rows * ins));
+    let (dwide, da, db) = (t.output(rows * ins), t.sum(ins * rank), t.sum(rank * outs));
+    let whole = linear::Shape::whole(rows, ins, outs);
+    let down = linear::Shape::whole(rows, ins, rank);
+    let up = linear::Shape::whole(rows, rank, outs);
+    let scaled = |sum: Sum| Sum {
+        scale: SCALE as f32,
+        ..sum
+    };
+    for (x, weight, y, shape, sum) in [
+        (x_buffer, w_buffer, y, whole, Sum::SET),
+        (x_buffer, a_buffer, xa, down, Sum::SET),
+        (xa, b_buffer, y, up, scaled(Sum::ADD)),
+    ] {
+        let op = linear::Nn {
+            x,
+            weight,
+            bias: None,
+            residual: None,
+            y,
+            first_row: 0,
+        };
+        linear::nn(&mut t.rec, &op, shape, sum);
+    }
+    for (weight, dx, shape, sum) in [
+        (b_buffer, dxa, up, scaled(Sum::SET)),
+        (w_buffer, dwide, whole, Sum::SET),
+    ] {
+        let op = linear::Nt {
+            dy: dy_buffer,
+            weight,
+            dx,
+        };
+        linear::nt(&mut t.rec, &op, shape, sum);
+    }
+    let op = linear::NtGelu {
+        dy: dxa,
+        weight: a_buffer,
+        wide: t.input(&wide),
+        dwide,
+        activated,
+    };
+    linear::nt_gelu(&mut t.rec, &op, down, Sum::ADD);
+    for (x, dy, dw, shape, sum) in [
+        (x_buffer, dxa, da, down, Sum::ADD),
+        (xa, dy_buffer, db, up, scaled(Sum::ADD)),
+    ] {
+        linear::tn(&mut t.rec, &linear::Tn { x, dy, dw }, shape, sum);
+    }
+    t.run();
+    let formula = |[wide, a, b]: [&[f64]; 3]| -> Vec<f64> {
+        let x: Vec<f64> = wide.iter().map(|&v| gelu(v)).collect();
+        let adapted = product(&product(&x, a, ins, rank), b, rank, outs);
+        let ys = product(&x, &w, ins, outs).into_iter().zip(adapted);
+        ys.map(|(y, adapted)| y + SCALE * adapted).collect()
+    };
+    assert_close("y", &t.read(y), &formula([&wide, &a, &b]));
+    assert_close("activated", &t.read(activated), &x);
+    let gradients = [
+        ("dwide", t.read(dwide)),
+        ("da", t.added(da)),
+        ("db", t.added(db)),
+    ];
+    assert_gradients(formula, [&wide, &a, &b], &dy, gradients);
 }
 
 /// A layer with one row and a weight of 1 gives dy · gelu'(wide), also far out, where x³ is large.
@@ -166,14 +265,14 @@ fn gelu_far_out_is_the_identity_or_nothing() {
         (-1e4, 0.0, 0.0),
     ] {
         let mut t = Twin::new();
-        let op = linear::BackwardInputGelu {
+        let op = linear::NtGelu {
             dy: t.input(&[1.0]),
             weight: t.input(&[1.0]),
             wide: t.input(&[wide]),
             dwide: t.output(1),
             activated: t.output(1),
         };
-        linear::backward_input_gelu(&mut t.rec, &op, linear::Shape::whole(1, 1, 1));
+        linear::nt_gelu(&mut t.rec, &op, linear::Shape::whole(1, 1, 1), Sum::SET);
         t.run();
         assert_eq!(
             (t.read(op.activated)[0], t.read(op.dwide)[0]),

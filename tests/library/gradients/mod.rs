@@ -7,19 +7,19 @@
 mod adamw;
 mod attention;
 mod ceiling;
-mod dpo;
 mod embedding;
 mod gather;
 mod grad_norm;
 mod head;
 mod layernorm;
 mod linear;
-mod sft;
+mod preference;
+mod step_control;
 
 use bytemuck::Pod;
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::cpu::CpuEngine;
-use gpt2_dpo::engine::Engine;
+use gpt2_dpo::engine::{Engine, EngineExt};
 use gpt2_dpo::recording::Recording;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -41,9 +41,10 @@ struct Twin {
 
 impl Twin {
     fn new() -> Self {
+        let engine = CpuEngine::new();
         Twin {
-            engine: CpuEngine::new(),
-            rec: Recording::new(),
+            rec: engine.recording(),
+            engine,
             rng: ChaCha8Rng::seed_from_u64(13),
         }
     }
@@ -57,8 +58,7 @@ impl Twin {
     }
 
     fn words<T: Pod>(&mut self, data: &[T]) -> Buffer {
-        let engine: &mut dyn Engine = &mut self.engine;
-        engine.upload("test", data).unwrap()
+        self.engine.upload("test", data).unwrap()
     }
 
     fn input(&mut self, data: &[f64]) -> Buffer {
@@ -78,12 +78,14 @@ impl Twin {
 
     /// Runs the steps recorded since the last run.
     fn run(&mut self) {
-        self.engine.run(&std::mem::take(&mut self.rec)).unwrap();
+        let next = self.engine.recording();
+        self.engine
+            .run(&std::mem::replace(&mut self.rec, next))
+            .unwrap();
     }
 
     fn read(&mut self, buffer: Buffer) -> Vec<f64> {
-        let engine: &mut dyn Engine = &mut self.engine;
-        let data = engine.read_f32(buffer).unwrap();
+        let data = self.engine.read_f32(buffer).unwrap();
         data.into_iter().map(f64::from).collect()
     }
 

@@ -11,8 +11,10 @@ pub struct Kernel {
     pub op: String,
     /// Empty where there is no variant.
     pub variant: String,
-    /// The name of the entry point in the shader.
+    /// Its name in the op.
     pub entry: String,
+    /// The name of the entry point in the shader.
+    pub entry_point: String,
     /// The whole WGSL text.
     pub source: String,
     /// It needs matrix units.

@@ -140,7 +140,7 @@ fn no_component_is_written_by_a_variable_index() {
                     TypeInner::ValuePointer { size, .. } => size.is_some(),
                     _ => false,
                 };
-                let name = function.name.as_deref().unwrap_or(&kernel.entry);
+                let name = function.name.as_deref().unwrap_or(&kernel.entry_point);
                 assert!(!is_vector, "{}: in {name}", kernel.label());
             }
         }
@@ -182,7 +182,7 @@ struct Shader<'a> {
 
 impl Shader<'_> {
     fn entry(&self) -> String {
-        self.kernel.entry.clone()
+        self.kernel.entry_point.clone()
     }
 
     fn workgroup(&self) -> [u32; 3] {
@@ -233,7 +233,7 @@ fn translate<V>(
             let folder = folder(language).join(version);
             std::fs::create_dir_all(&folder).unwrap();
             for checked in [true, false] {
-                let entry = Some((ShaderStage::Compute, &*kernel.entry));
+                let entry = Some((ShaderStage::Compute, &*kernel.entry_point));
                 let (module, info) = pipeline_constants::process_overrides(
                     &module,
                     &info,
@@ -365,7 +365,7 @@ fn renamed<E: std::fmt::Debug>(shader: &Shader, names: &[Result<String, E>]) -> 
     let [Ok(name)] = names else {
         panic!("{names:?}");
     };
-    assert_eq!(name.trim_end_matches('_'), shader.kernel.entry);
+    assert_eq!(name.trim_end_matches('_'), shader.kernel.entry_point);
     name.clone()
 }
 
@@ -512,7 +512,7 @@ fn wgsl() {
             false => "f32",
             true => "matrix",
         };
-        let name = format!("{}.{}.wgsl", kernel.op, kernel.variant).replace("..", ".");
+        let name = format!("{}.wgsl", kernel.label());
         sources.insert(&*kernel.source, folder("wgsl").join(precision).join(name));
     }
     for (source, path) in &sources {

@@ -1,11 +1,12 @@
-//! The loss of pairs at the reference, near it and far from it.
+//! Each loss by its definition: DPO near the reference, at it and far from it; the supervised loss, in which
+//! the rejected tokens have no say.
 
-use gpt2_dpo::ops::dpo;
-use gpt2_dpo::ops::grad_norm::Norm;
+use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss};
+use gpt2_dpo::ops::step_control::StepControl;
 
 use super::{Twin, assert_close, assert_gradients};
 
-type Metrics = [f64; dpo::METRICS];
+type Metrics = [f64; preference::METRICS];
 
 /// The head rows of pairs with these (chosen, rejected) lengths: start, middle, end.
 pub fn pair_table(lengths: &[[usize; 2]]) -> Vec<[u32; 3]> {
@@ -54,48 +55,52 @@ fn scaled_twin(
     lengths: &[[usize; 2]],
     logps: &[f64],
     references: &[f64],
-    [beta, scale]: [f64; 2],
+    [beta, weight]: [f64; 2],
     loss_scale: f32,
 ) -> (Vec<Metrics>, Vec<f64>) {
     let mut t = Twin::new();
     let first_slot = 2;
-    let op = dpo::Loss {
+    let op = Loss {
+        kind: Kind::Sigmoid,
+        beta: beta as f32,
+        weight: weight as f32,
         pairs: t.words(&pair_table(lengths)),
         logps: t.input(logps),
-        references: t.input(references),
-        metrics: t.output((first_slot + lengths.len()) * dpo::METRICS),
-        drows: t.output(logps.len()),
-        beta: beta as f32,
-        scale: scale as f32,
+        references: Some(t.input(references)),
+        sums: t.output(lengths.len() * preference::SUMS),
+        metrics: t.output((first_slot + lengths.len()) * preference::METRICS),
         first_slot,
     };
-    let norm = t.words(&Norm::new(loss_scale).floats());
+    let to = Gradient {
+        dlogps: t.output(logps.len()),
+        control: t.words(&StepControl::new(loss_scale).floats()),
+    };
     for pair in 0..lengths.len() {
-        dpo::forward(&mut t.rec, &op, pair..pair + 1);
-        dpo::backward(&mut t.rec, &op, norm, pair..pair + 1);
+        preference::forward(&mut t.rec, &op, pair..pair + 1);
+        preference::backward(&mut t.rec, &op, &to, pair..pair + 1);
     }
     t.run();
     let metrics = t.read(op.metrics);
     let slots = metrics
-        .chunks(dpo::METRICS)
+        .chunks(preference::METRICS)
         .map(|slot| slot.try_into().unwrap());
-    (slots.skip(first_slot).collect(), t.read(op.drows))
+    (slots.skip(first_slot).collect(), t.read(to.dlogps))
 }
 
 #[test]
-fn forward_and_gradients() {
+fn sigmoid_forward_and_gradients() {
     let lengths = [[3, 1], [5, 4], [1, 7]];
     let (beta, scale) = (f64::from(0.1_f32), 0.25);
     let mut t = Twin::new();
     let (logps, references) = (t.random(21, 4.0), t.random(21, 4.0));
-    let (metrics, drows) = twin(&lengths, &logps, &references, beta, scale);
+    let (metrics, dlogps) = twin(&lengths, &logps, &references, beta, scale);
     let expected = formula(&lengths, &logps, &references, beta);
     assert_close("metrics", &metrics.concat(), &expected.concat());
     let losses = |[logps]: [&[f64]; 1]| -> Vec<f64> {
         let metrics = formula(&lengths, logps, &references, beta);
         metrics.iter().map(|m| m[0]).collect()
     };
-    assert_gradients(losses, [&logps], &[scale; 3], [("drows", drows)]);
+    assert_gradients(losses, [&logps], &[scale; 3], [("dlogps", dlogps)]);
 }
 
 /// A power of two, so that products with it are exact.
@@ -116,19 +121,19 @@ fn far_from_the_reference() {
     let lengths = [[3, 2]];
     for margin in [-30.0, -3.0, 3.0, 30.0] {
         let (references, logps) = pair_with_margin(margin);
-        let (metrics, drows) = twin(&lengths, &logps, &references, BETA, 1.0);
+        let (metrics, dlogps) = twin(&lengths, &logps, &references, BETA, 1.0);
         let expected = formula(&lengths, &logps, &references, BETA)[0];
         assert_eq!(metrics[0][1], margin);
         assert_close("loss", &metrics[0][..1], &expected[..1]);
         let loss = |[logps]: [&[f64]; 1]| vec![formula(&lengths, logps, &references, BETA)[0][0]];
-        assert_gradients(loss, [&logps], &[1.0], [("drows", drows)]);
+        assert_gradients(loss, [&logps], &[1.0], [("dlogps", dlogps)]);
     }
     // So far from the reference that exp(300) overflows f32: the loss is 0, or the line -margin.
     for (margin, loss, slope) in [(300.0, 0.0, 0.0), (-300.0, 300.0, BETA)] {
         let (references, logps) = pair_with_margin(margin);
-        let (metrics, drows) = twin(&lengths, &logps, &references, BETA, 1.0);
+        let (metrics, dlogps) = twin(&lengths, &logps, &references, BETA, 1.0);
         assert_eq!(metrics[0][..2], [loss, margin]);
-        assert_eq!(drows, [-slope, -slope, -slope, slope, slope]);
+        assert_eq!(dlogps, [-slope, -slope, -slope, slope, slope]);
     }
 }
 
@@ -138,18 +143,18 @@ fn loss_scale_scales_the_gradient_alone() {
     let mut t = Twin::new();
     let (logps, references) = (t.random(13, 4.0), t.random(13, 4.0));
     let run = |loss_scale| scaled_twin(&lengths, &logps, &references, [0.1, 0.25], loss_scale);
-    let (metrics, drows) = run(1.0);
-    let (scaled_metrics, scaled_drows) = run(65536.0);
+    let (metrics, dlogps) = run(1.0);
+    let (scaled_metrics, scaled_dlogps) = run(65536.0);
     assert_eq!(scaled_metrics, metrics);
-    let expected: Vec<f64> = drows.iter().map(|g| 65536.0 * g).collect();
-    assert_eq!(scaled_drows, expected);
+    let expected: Vec<f64> = dlogps.iter().map(|g| 65536.0 * g).collect();
+    assert_eq!(scaled_dlogps, expected);
 }
 
 #[test]
 fn at_the_reference_is_ln_2() {
     let lengths = [[3, 1], [5, 4], [1, 7]];
     let logps = Twin::new().random(21, 100.0);
-    let (metrics, drows) = twin(&lengths, &logps, &logps, f64::from(0.1_f32), 1.0);
+    let (metrics, dlogps) = twin(&lengths, &logps, &logps, f64::from(0.1_f32), 1.0);
     for metrics in metrics {
         assert_eq!(
             metrics[..4],
@@ -157,7 +162,7 @@ fn at_the_reference_is_ln_2() {
         );
     }
     let slope = f64::from(0.1_f32) / 2.0;
-    assert!(drows.iter().all(|g| g.abs() == slope));
+    assert!(dlogps.iter().all(|g| g.abs() == slope));
 }
 
 #[test]
@@ -166,8 +171,8 @@ fn swapped_flips_the_margin() {
     let (logps, references) = (t.random(9, 4.0), t.random(9, 4.0));
     let swapped = |values: &[f64]| [&values[5..], &values[..5]].concat();
     let beta = f64::from(0.1_f32);
-    let (there, drows) = twin(&[[5, 4]], &logps, &references, beta, 1.0);
-    let (back, back_drows) = twin(
+    let (there, dlogps) = twin(&[[5, 4]], &logps, &references, beta, 1.0);
+    let (back, back_dlogps) = twin(
         &[[4, 5]],
         &swapped(&logps),
         &swapped(&references),
@@ -183,5 +188,56 @@ fn swapped_flips_the_margin() {
     );
     // -log σ(-z) = -log σ(z) + z, and the two slopes add up to β.
     assert_close("loss", &[back[0][0]], &[there[0][0] + margin]);
-    assert_close("slopes", &[drows[8] + back_drows[8]], &[beta]);
+    assert_close("slopes", &[dlogps[8] + back_dlogps[8]], &[beta]);
+}
+
+#[test]
+fn sft_forward_and_gradients() {
+    let lengths = [[3, 1], [5, 0], [1, 7]];
+    let (scale, loss_scale) = (0.25, 1024.0);
+    let mut t = Twin::new();
+    let logps = t.random(17, 4.0);
+    let op = Loss {
+        kind: Kind::Sft,
+        beta: 0.1,
+        weight: scale as f32,
+        pairs: t.words(&pair_table(&lengths)),
+        logps: t.input(&logps),
+        references: None,
+        sums: t.output(lengths.len() * preference::SUMS),
+        metrics: t.output((1 + lengths.len()) * preference::METRICS),
+        first_slot: 1,
+    };
+    let to = Gradient {
+        dlogps: t.output(logps.len()),
+        control: t.words(&StepControl::new(loss_scale as f32).floats()),
+    };
+    for range in [0..1, 1..3] {
+        preference::forward(&mut t.rec, &op, range.clone());
+        preference::backward(&mut t.rec, &op, &to, range);
+    }
+    t.run();
+    let losses = |[logps]: [&[f64]; 1]| -> Vec<f64> {
+        let chosen = |&pair: &[u32; 3]| sides(logps, pair)[0];
+        let loss = |logps: &[f64]| -logps.iter().sum::<f64>() / logps.len() as f64;
+        pair_table(&lengths).iter().map(chosen).map(loss).collect()
+    };
+    let metrics = t.read(op.metrics);
+    let column = |k: usize| {
+        metrics
+            .iter()
+            .skip(preference::METRICS + k)
+            .step_by(preference::METRICS)
+    };
+    let (loss, logp): (Vec<f64>, Vec<f64>) = column(0).zip(column(4)).unzip();
+    let sums: Vec<f64> = (0..3)
+        .map(|i| -losses([&logps])[i] * lengths[i][0] as f64)
+        .collect();
+    assert_close("loss", &loss, &losses([&logps]));
+    assert_close("chosen log-prob", &logp, &sums);
+    for k in [1, 2, 3] {
+        assert!(column(k).all(|&v| v == 0.0), "metric {k}");
+    }
+    let seeds = [scale * loss_scale; 3];
+    assert_gradients(losses, [&logps], &seeds, [("dlogps", t.read(to.dlogps))]);
 }

@@ -32,12 +32,12 @@ macro_rules! choices {
             $($(#[$($meta)*])* #[serde(rename = $name)] $variant,)*
         }
 
-        impl $crate::config::Choice for $choice {
-            const VALUES: &'static [$crate::config::Named<Self>] = &[
-                $($crate::config::Named {
+        impl $crate::choice::Choice for $choice {
+            const VALUES: &'static [$crate::choice::Named<Self>] = &[
+                $($crate::choice::Named {
                     value: $choice::$variant,
                     name: $name,
-                    meaning: $crate::config::meaning!($([$($meta)*])*).trim_ascii(),
+                    meaning: $crate::choice::meaning!($([$($meta)*])*).trim_ascii(),
                 },)*
             ];
         }
@@ -56,7 +56,7 @@ macro_rules! choices {
 macro_rules! meaning {
     () => { "" };
     ([doc = $text:literal] $($rest:tt)*) => { $text };
-    ([$($other:tt)*] $($rest:tt)*) => { $crate::config::meaning!($($rest)*) };
+    ([$($other:tt)*] $($rest:tt)*) => { $crate::choice::meaning!($($rest)*) };
 }
 
 pub(crate) use {choices, meaning};
@@ -65,7 +65,6 @@ pub(crate) use {choices, meaning};
 mod tests {
     use super::*;
     use crate::config::LossName;
-    use crate::device::BackendName;
 
     #[test]
     fn serde_and_display_write_the_name() {
@@ -75,18 +74,21 @@ mod tests {
         }
     }
 
+    choices! {
+        /// A choice of its own.
+        pub enum Weather {
+            /// what falls from the sky
+            Rain = "rain",
+            Sun = "sun",
+        }
+    }
+
     #[test]
     fn a_doc_comment_is_the_meaning() {
-        let meanings = LossName::VALUES.iter().map(|value| value.meaning);
-        let expected = [
-            "DPO",
-            "supervised: the chosen answer's mean negative log-likelihood",
-        ];
-        assert_eq!(meanings.collect::<Vec<_>>(), expected);
-        assert!(
-            BackendName::VALUES
-                .iter()
-                .all(|value| value.meaning.is_empty())
+        let meanings = Weather::VALUES.iter().map(|value| value.meaning);
+        assert_eq!(
+            meanings.collect::<Vec<_>>(),
+            ["what falls from the sky", ""]
         );
     }
 }

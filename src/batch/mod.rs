@@ -9,11 +9,16 @@
 //! forward passes. The last token of a response predicts nothing and has no row. The head computes only the
 //! rows that predict a response token; the last prompt row predicts the first token of both responses.
 
+mod spans;
+
 use std::ops::Range;
 
 use crate::data::Example;
-pub use crate::ops::attention::{Span, Tile};
-use crate::ops::gather::NONE;
+
+pub use spans::{Span, TILE_ROWS, Tile};
+
+/// "No head row" in [`Stream::inverse`].
+pub const NONE: u32 = u32::MAX;
 
 /// Stream rows sorted by the row of a table (tokens or positions) that they read, for the gradient of that
 /// table.
@@ -71,7 +76,7 @@ pub struct Stream {
     pub sources: Vec<u32>,
     /// `[P]` the token that each head row predicts.
     pub targets: Vec<u32>,
-    /// `[N]` the head rows of each stream row; `NONE` for a missing one.
+    /// `[N]` the head rows taken from each stream row, [`NONE`] where there is none.
     pub inverse: Vec<[u32; 2]>,
     /// The head rows of each pair: first chosen, first rejected, end.
     pub pairs: Vec<[u32; 3]>,

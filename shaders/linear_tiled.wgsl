@@ -1,0 +1,92 @@
+// The variant for every shape: a workgroup owns a tile of 64 × 64 outputs, an invocation 4 × 4 of them in
+// registers. Both operands pass through workgroup memory, DEPTH terms of the sum at a time. The kernel adds
+// each block of INNER_BLOCK terms to the whole sum, so that rounding grows with the block and not with the
+// inner length (50,257 in the head's backward pass).
+
+alias Value = f32;
+const WIDTH: u32 = 1u;
+
+const LANES: u32 = 16u;         // lanes of a workgroup in x, and in y
+const GROUP_ROWS: u32 = 64u;
+const GROUP_COLS: u32 = 64u;
+const SIDE: u32 = 4u;           // rows, and columns, of the outputs that a lane owns
+const DEPTH: u32 = 16u;         // terms of the sum in workgroup memory
+const VECTORS: u32 = 16u;       // vec4s along a side of the tile
+const STRIDE: u32 = VECTORS + 1u;  // padded, so that lanes use different banks
+const INNER_BLOCK: u32 = 128u;  // a multiple of DEPTH
+
+var<workgroup> a_tile: array<vec4<f32>, 272>;  // [DEPTH, STRIDE]; a vec4 holds four rows of a
+var<workgroup> b_tile: array<vec4<f32>, 272>;  // [DEPTH, STRIDE]; a vec4 holds four columns of b
+
+// The vec4 of the tile that a lane loads, as (vector, depth). Neighbouring lanes read neighbouring words:
+// along the sum if the sum is the operand's dense dimension, otherwise along the side of the tile.
+fn own_load(lane: u32, along_sum: bool) -> vec2<u32> {
+    let low = lane % 16u;
+    let high = lane / 16u;
+    return select(vec2(low, high), vec2(high, low), along_sum);
+}
+
+// One word of an operand; 0 outside it.
+fn a_at(row: u32, k: u32) -> f32 {
+    if row < params.rows && k < params.inner {
+        return a[params.a_offset + row * params.a_row + k * params.a_inner];
+    }
+    return 0.0;
+}
+
+fn b_at(k: u32, col: u32) -> f32 {
+    if col < params.cols && k < params.inner {
+        return b[k * params.b_inner + col * params.b_col];
+    }
+    return 0.0;
+}
+
+// No loop here writes component `r` of a vector: FXC unrolls all loops around such a write, and gives up.
+fn load_a(r: u32, k: u32) -> vec4<f32> {
+    return vec4(a_at(r, k), a_at(r + 1u, k), a_at(r + 2u, k), a_at(r + 3u, k));
+}
+
+fn load_b(c: u32, k: u32) -> vec4<f32> {
+    return vec4(b_at(k, c), b_at(k, c + 1u), b_at(k, c + 2u), b_at(k, c + 3u));
+}
+
+// The 4 × 4 sums of a lane; each vec4 is a row.
+fn lane_sums(group: vec3<u32>, lane: u32) -> array<vec4<f32>, SIDE> {
+    let first_row = group.y * GROUP_ROWS;
+    let first_col = group.x * GROUP_COLS;
+    let a_load = own_load(lane, A_ALONG_SUM);
+    let b_load = own_load(lane, B_ALONG_SUM);
+    let own_row = lane / LANES;
+    let own_col = lane % LANES;
+    var s0 = vec4(0.0); var s1 = vec4(0.0); var s2 = vec4(0.0); var s3 = vec4(0.0);
+    var p0 = vec4(0.0); var p1 = vec4(0.0); var p2 = vec4(0.0); var p3 = vec4(0.0);
+    for (var first = 0u; first < params.inner; first += DEPTH) {
+        if first % INNER_BLOCK == 0u {
+            s0 += p0; s1 += p1; s2 += p2; s3 += p3;
+            p0 = vec4(0.0); p1 = vec4(0.0); p2 = vec4(0.0); p3 = vec4(0.0);
+        }
+        a_tile[a_load.y * STRIDE + a_load.x] = load_a(first_row + 4u * a_load.x, first + a_load.y);
+        b_tile[b_load.y * STRIDE + b_load.x] = load_b(first_col + 4u * b_load.x, first + b_load.y);
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let x = a_tile[k * STRIDE + own_row];
+            let y = b_tile[k * STRIDE + own_col];
+            p0 += x.x * y; p1 += x.y * y;
+            p2 += x.z * y; p3 += x.w * y;
+        }
+        workgroupBarrier();
+    }
+    return array(s0 + p0, s1 + p1, s2 + p2, s3 + p3);
+}
+
+@compute @workgroup_size(LANES, LANES)
+fn product(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    var sums = lane_sums(group, lane);
+    let first = vec2(group.y * GROUP_ROWS + SIDE * (lane / LANES), group.x * GROUP_COLS + SIDE * (lane % LANES));
+    for (var i = 0u; i < SIDE * SIDE; i++) {
+        store(first + vec2(i / SIDE, i % SIDE), sums[i / SIDE][i % SIDE], false);
+    }
+}

@@ -1,0 +1,177 @@
+// The loss of each preference pair from the log-probs of its response tokens, and its gradient.
+//
+// `forward` sums a pair's log-probs and hands the sums to `pair_loss`, which has a branch for each kind of
+// loss. `pair_loss` returns the scalar loss of the pair, and its slope with respect to the log-probs of each
+// side. `backward` hands the saved sums to `pair_loss` again, and writes the slope of a side to each of its
+// tokens.
+// step_control_struct.wgsl goes before this text.
+
+struct Params {
+    kind: u32,           // the kind of loss: one of the constants below
+    has_reference: u32,  // 0: every token's reference log-prob counts as equal to the policy's
+    beta: f32,
+    weight: f32,         // weight of a pair in the mean over the optimizer step: 1 / pairs of the step
+    count: u32,          // pairs of this dispatch
+    first_pair: u32,     // the first pair of this dispatch in `pairs`
+    first_slot: u32,     // the slot of `pairs[0]` in `metrics`
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> pairs: array<u32>;          // [pairs, 3]: head rows start, middle, end
+@group(0) @binding(2) var<storage, read> logps: array<f32>;          // [head rows]
+@group(0) @binding(3) var<storage, read> references: array<f32>;     // [head rows]
+@group(0) @binding(4) var<storage, read_write> sums: array<Sums>;    // [pairs]
+@group(0) @binding(5) var<storage, read_write> metrics: array<f32>;  // [slots, METRICS]
+@group(0) @binding(6) var<storage, read> saved: array<Sums>;         // `sums` of the forward pass
+@group(0) @binding(7) var<storage, read_write> dlogps: array<f32>;   // [head rows]: dloss/dlogp · loss scale
+@group(0) @binding(8) var<storage, read> control: StepControl;
+
+// A pair's sums over its response tokens. A gain is a sum of differences, token by token. The differences are
+// small where the sums of log-probs are large, so a gain keeps its digits, and it is exactly 0 where policy and
+// reference agree.
+struct Sums {
+    chosen_gain: f32,    // Σ (logp - reference)
+    rejected_gain: f32,
+    chosen_logp: f32,    // Σ logp
+    rejected_logp: f32,
+    chosen_len: f32,     // number of tokens
+    rejected_len: f32,
+}
+
+// The result of `pair_loss`.
+struct PairLoss {
+    loss: f32,            // unweighted
+    chosen_slope: f32,    // dloss/dlogp of each chosen token · weight
+    rejected_slope: f32,
+}
+
+// Kinds of loss.
+const SIGMOID: u32 = 0u;
+const SFT: u32 = 1u;
+
+const LANES: u32 = 64u;
+// loss, reward margin, chosen reward, rejected reward, chosen log-prob, rejected log-prob
+const METRICS: u32 = 6u;
+
+const LN_2: f32 = 0.69314718;
+
+// e^-z for z ≥ 0; NaN for NaN. The exp of drivers is up to 64 units in the last place off. This function
+// splits z into a whole number and a rest of at most 1/2. The split has no rounding, and no compiler can
+// reorder it. A product of powers of e gives e^-whole, and a series gives e^-rest.
+fn exp_of_minus(z: f32) -> f32 {
+    let bounded = select(z, 127.0, z > 127.0);  // e^-127 is 0 in f32; `min` could turn NaN into a number
+    let whole = round(bounded);
+    let n = u32(whole);
+    var power = select(1.0, 0.36787945, (n & 1u) != 0u);    // e^-1
+    power *= select(1.0, 0.13533528, (n & 2u) != 0u);       // e^-2
+    power *= select(1.0, 0.01831564, (n & 4u) != 0u);       // e^-4, and so on
+    power *= select(1.0, 0.00033546262, (n & 8u) != 0u);
+    power *= select(1.0, 1.12535176e-7, (n & 16u) != 0u);
+    power *= select(1.0, 1.2664166e-14, (n & 32u) != 0u);
+    power *= select(1.0, 1.6038109e-28, (n & 64u) != 0u);
+    let rest = bounded - whole;
+    var series = 1.0;
+    for (var k = 8.0; k > 0.0; k -= 1.0) {
+        series = 1.0 - rest / k * series;
+    }
+    return power * series;
+}
+
+// log(1 + x) for x in [0, 1]; exactly LN_2 at 1. For a small x the sum 1 + x loses the digits of x, and no
+// log restores them. So log(1 + x) = 2 atanh(x / (2 + x)), and for x above 1/2 log 2 + log((1 + x) / 2).
+fn log_1p(x: f32) -> f32 {
+    let upper = x > 0.5;
+    // t is twice the argument of atanh, at most 2/5; the argument itself may be too small for f32.
+    let t = select(x / (1.0 + 0.5 * x), (x - 1.0) / (1.5 + 0.5 * x), upper);
+    let square = 0.25 * t * t;
+    var series = 1.0 / 13.0;
+    for (var k = 11.0; k > 0.0; k -= 2.0) {
+        series = 1.0 / k + square * series;
+    }
+    return select(0.0, LN_2, upper) + t * series;
+}
+
+// DPO: loss = -log σ(z), z = β · (chosen gain - rejected gain); dloss/dlogp = ∓ β σ(-z). The relative error of
+// loss and slope is at most 1e-6 down to the smallest normal f32; below that they may be 0.
+fn sigmoid(s: Sums) -> PairLoss {
+    let margin = params.beta * (s.chosen_gain - s.rejected_gain);
+    let e = exp_of_minus(abs(margin));
+    // -log σ(z) = max(-z, 0) + log(1 + e^-|z|); neither the loss nor σ(-z) overflows for any z.
+    let loss = max(-margin, 0.0) + log_1p(e);
+    let sigma = select(1.0, e, margin > 0.0) / (1.0 + e);
+    let slope = params.beta * sigma * params.weight;
+    return PairLoss(loss, -slope, slope);
+}
+
+// Supervised fine-tuning: the mean negative log-prob of the chosen tokens.
+fn sft(s: Sums) -> PairLoss {
+    return PairLoss(-s.chosen_logp / s.chosen_len, -(params.weight / s.chosen_len), 0.0);
+}
+
+fn pair_loss(s: Sums) -> PairLoss {
+    switch params.kind {
+        case SFT: {
+            return sft(s);
+        }
+        default: {
+            return sigmoid(s);
+        }
+    }
+}
+
+var<workgroup> scratch: array<vec4<f32>, LANES>;
+
+// One workgroup computes one pair.
+@compute @workgroup_size(LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let pair = params.first_pair + group.x;
+    let start = pairs[3u * pair];
+    let middle = pairs[3u * pair + 1u];
+    let end = pairs[3u * pair + 2u];
+    // chosen and rejected gain, chosen and rejected log-prob
+    var own = vec4(0.0);
+    for (var r = start + lane; r < end; r += LANES) {
+        let logp = logps[r];
+        var gain = 0.0;
+        if params.has_reference != 0u {
+            gain = logp - references[r];
+        }
+        own += select(vec4(0.0, gain, 0.0, logp), vec4(gain, 0.0, logp, 0.0), r < middle);
+    }
+    scratch[lane] = own;
+    workgroupBarrier();
+    for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
+        if lane < reach {
+            scratch[lane] += scratch[lane + reach];
+        }
+        workgroupBarrier();
+    }
+    if lane == 0u {
+        let total = scratch[0];
+        let s = Sums(total.x, total.y, total.z, total.w, f32(middle - start), f32(end - middle));
+        sums[pair] = s;
+        let at = METRICS * (params.first_slot + pair);
+        metrics[at] = pair_loss(s).loss;
+        metrics[at + 1u] = params.beta * (s.chosen_gain - s.rejected_gain);
+        metrics[at + 2u] = params.beta * s.chosen_gain;
+        metrics[at + 3u] = params.beta * s.rejected_gain;
+        metrics[at + 4u] = s.chosen_logp;
+        metrics[at + 5u] = s.rejected_logp;
+    }
+}
+
+@compute @workgroup_size(LANES)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let pair = params.first_pair + group.x;
+    let middle = pairs[3u * pair + 1u];
+    let loss = pair_loss(saved[pair]);
+    for (var r = pairs[3u * pair] + lane; r < pairs[3u * pair + 2u]; r += LANES) {
+        dlogps[r] = select(loss.rejected_slope, loss.chosen_slope, r < middle) * control.loss_scale;
+    }
+}

@@ -1,0 +1,91 @@
+//! The variants of a product: which of them can run for a step, their ranks, and the classes of steps that run
+//! the same variant.
+
+use super::Params;
+use crate::buffer::Buffer;
+use crate::kernel::Class;
+use crate::target::Target;
+
+/// Rates the variant without workgroup memory, in vec4s: highest on software devices.
+pub(super) fn rate_direct(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+    let p = Params::of(params);
+    is_in_fours(&p, buffers).then_some(if target.software { 3 } else { 1 })
+}
+
+/// Rates the variant with the largest tiles, in vec4s: higher if the product has enough tiles to keep a GPU busy.
+pub(super) fn rate_wide(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+    let p = Params::of(params);
+    if !is_in_fours(&p, buffers) {
+        return None;
+    }
+    let result = buffers[buffers.len() - 1];
+    let tiles = result.words / p.c_row as usize / WIDE_TILE * (p.cols as usize / WIDE_TILE);
+    Some(match target.software {
+        true => 0,
+        false if tiles < BUSY_TILES => 1,
+        false => 2,
+    })
+}
+
+/// Rates split-K for a weight gradient, which has few tiles and long sums. With sums longer than
+/// [`MAX_SPLIT_ROWS`] the parts would round more than the other variants do.
+pub(super) fn rate_split(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+    let p = Params::of(params);
+    let rows = buffers[0].words / p.a_inner.max(1) as usize;
+    if !is_in_fours(&p, buffers) || rows > MAX_SPLIT_ROWS {
+        return None;
+    }
+    Some(if target.software { 0 } else { 2 })
+}
+
+/// Rates the variants on matrix units; larger matrices rate higher.
+pub(super) fn rate_matrix8(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+    let p = Params::of(params);
+    (is_in_fours(&p, buffers) && target.multiplies_by(8)).then_some(4)
+}
+
+pub(super) fn rate_matrix16(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+    let p = Params::of(params);
+    (is_in_fours(&p, buffers) && target.multiplies_by(16)).then_some(5)
+}
+
+/// Rows and columns of outputs that a workgroup of the wide variant owns.
+const WIDE_TILE: usize = 128;
+/// The number of tiles that keeps a large GPU busy.
+const BUSY_TILES: usize = 96;
+const MAX_SPLIT_ROWS: usize = 8192;
+
+/// True if no vec4 of an operand or a result straddles the end of a row. A step may be a part of a product; the
+/// answer is about the whole product.
+fn is_in_fours(p: &Params, buffers: &[Buffer]) -> bool {
+    let rows = buffers[buffers.len() - 1].words as u32 / p.c_row;
+    let a_dense = if p.a_inner == 1 { p.inner } else { rows };
+    let b_dense = if p.b_inner == 1 { p.inner } else { p.cols };
+    let strides = [p.a_row.max(p.a_inner), p.b_col.max(p.b_inner), p.c_row];
+    let sizes = [a_dense, b_dense, p.cols, p.a_offset, p.c_offset];
+    (p.a_row == 1 || p.a_inner == 1)
+        && (p.b_col == 1 || p.b_inner == 1)
+        && strides.iter().chain(&sizes).all(|n| n % 4 == 0)
+}
+
+/// The class of a product whose result has one row for each row of a micro-batch: columns, inner length, and the
+/// size class of the result's buffer.
+pub(super) fn class_of_rows(params: &[u8], buffers: &[Buffer]) -> Class {
+    let p = Params::of(params);
+    let size = size_class(&p, buffers, buffers[buffers.len() - 1]);
+    [p.cols, p.inner, size]
+}
+
+/// The class of a product whose sums run over the rows of a micro-batch: the weight's rows (all of them, even if
+/// the step has a part), the columns, and the size class of the left operand's buffer.
+pub(super) fn class_of_sum(params: &[u8], buffers: &[Buffer]) -> Class {
+    let p = Params::of(params);
+    let weight_rows = buffers[buffers.len() - 1].words as u32 / p.c_row;
+    [weight_rows, p.cols, size_class(&p, buffers, buffers[0])]
+}
+
+/// The exponent of the power of two to which a buffer's size rounds up, combined with whether the product is in
+/// vec4s, which decides the variants that can run.
+fn size_class(p: &Params, buffers: &[Buffer], buffer: Buffer) -> u32 {
+    2 * buffer.words.next_power_of_two().ilog2() + u32::from(is_in_fours(p, buffers))
+}

@@ -1,0 +1,312 @@
+//! The loss of each preference pair and its gradient, for every kind of loss. `crate::dpo` explains DPO in prose.
+//!
+//! A loss is a function of sums over a pair's response tokens. It has a name in [`Kind`], a function in
+//! `shaders/preference.wgsl` and a twin of it here (`pair_loss`).
+
+use std::ops::Range;
+
+use super::case::Case;
+use super::step_control::StepControl;
+use crate::buffer::Buffer;
+use crate::kernel::{Bindings, Kernel, params, twin};
+use crate::recording::{Grid, Recording};
+use crate::wgsl::parts;
+
+params! {
+    struct Params {
+        kind: u32,
+        has_reference: u32,
+        beta: f32,
+        weight: f32,
+        count: u32,
+        first_pair: u32,
+        first_slot: u32,
+    }
+}
+
+/// `forward` of `shaders/preference.wgsl`.
+pub static FORWARD: Kernel = Kernel::new(
+    "preference",
+    "forward",
+    parts!["step_control_struct", "preference"],
+    twin!(Params, forward_twin),
+);
+/// `backward` of `shaders/preference.wgsl`.
+pub static BACKWARD: Kernel = Kernel::new(
+    "preference",
+    "backward",
+    parts!["step_control_struct", "preference"],
+    twin!(Params, backward_twin),
+);
+/// Every kernel of this op.
+pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
+
+/// The kind of loss; the shader has a constant for each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// DPO (Rafailov et al. 2023, eq. 7): −log σ(β · (chosen gain − rejected gain)).
+    Sigmoid,
+    /// The mean negative log-prob of the chosen tokens.
+    Sft,
+}
+
+impl Kind {
+    /// Every kind, in the order of the shader's constants.
+    pub const ALL: [Kind; 2] = [Kind::Sigmoid, Kind::Sft];
+
+    /// The name of the shader's constant.
+    pub fn constant(self) -> &'static str {
+        match self {
+            Kind::Sigmoid => "SIGMOID",
+            Kind::Sft => "SFT",
+        }
+    }
+}
+
+/// The count of numbers that the metrics have of a pair: loss, reward margin, chosen and rejected reward, chosen
+/// and rejected log-prob.
+pub const METRICS: usize = 6;
+
+/// The count of numbers that the forward pass keeps of a pair for the backward pass: the fields of the shader's
+/// `Sums`.
+pub const SUMS: usize = 6;
+
+/// Operations for each head row.
+const FLOPS: usize = 4;
+
+/// The operands of [`forward`] and [`backward`].
+#[derive(Clone)]
+pub struct Loss {
+    /// The kind of loss.
+    pub kind: Kind,
+    /// β: strength of the pull towards the reference.
+    pub beta: f32,
+    /// The weight of a pair in the mean over the optimizer step: 1 / pairs of the step.
+    pub weight: f32,
+    /// `[pairs, 3]`: first head row, first rejected head row, end.
+    pub pairs: Buffer,
+    /// `[head rows]`: the policy's log-probs.
+    pub logps: Buffer,
+    /// `[head rows]`: the reference's log-probs; `None` for a loss without a reference, and then rewards are 0.
+    pub references: Option<Buffer>,
+    /// `[pairs, SUMS]`: scratch.
+    pub sums: Buffer,
+    /// `[slots, METRICS]`, written.
+    pub metrics: Buffer,
+    /// The slot of pair 0 of `pairs` in `metrics`.
+    pub first_slot: usize,
+}
+
+/// The operands of [`backward`] beside a [`Loss`].
+#[derive(Clone, Copy)]
+pub struct Gradient {
+    /// `[head rows]`: dloss/dlogp, times the loss scale.
+    pub dlogps: Buffer,
+    /// A [`StepControl`], which holds the loss scale.
+    pub control: Buffer,
+}
+
+impl Loss {
+    fn params(&self, range: &Range<usize>) -> Params {
+        Params {
+            kind: self.kind as u32,
+            has_reference: self.references.is_some().into(),
+            beta: self.beta,
+            weight: self.weight,
+            count: range.len() as u32,
+            first_pair: range.start as u32,
+            first_slot: self.first_slot as u32,
+        }
+    }
+
+    /// Operations over the head rows of `pairs`, estimated as if all pairs had the same length.
+    fn flops(&self, pairs: &Range<usize>) -> u64 {
+        let all = (self.pairs.words / 3).max(1);
+        (FLOPS * self.logps.words * pairs.len() / all) as u64
+    }
+}
+
+/// Records `sums` and `metrics` of the pairs `range` from their log-probs.
+pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
+    let last_slot = op.first_slot + range.end;
+    assert!(
+        last_slot * METRICS <= op.metrics.words,
+        "a slot beyond metrics"
+    );
+    assert!(range.end * SUMS <= op.sums.words, "a pair beyond sums");
+    assert!(range.end * 3 <= op.pairs.words, "a pair beyond pairs");
+    // Without a reference the kernel does not read this binding, but some buffer must be bound.
+    let references = op.references.unwrap_or(op.logps);
+    let buffers = [op.pairs, op.logps, references, op.sums, op.metrics];
+    let grid = Grid::Groups([range.len(), 1, 1]);
+    let flops = op.flops(&range);
+    rec.push(&FORWARD, &buffers, op.params(&range), grid, flops);
+}
+
+/// Records `dlogps` of the pairs `range` from the sums that [`forward`] wrote.
+pub fn backward(rec: &mut Recording, op: &Loss, to: &Gradient, range: Range<usize>) {
+    let buffers = [op.pairs, op.sums, to.dlogps, to.control];
+    let grid = Grid::Groups([range.len(), 1, 1]);
+    let flops = op.flops(&range);
+    rec.push(&BACKWARD, &buffers, op.params(&range), grid, flops);
+}
+
+/// Mirrors `Sums` of the shader. The twin keeps the sums of log-probs in f64 between its own steps.
+#[derive(Clone, Copy)]
+struct Sums {
+    chosen_gain: f32,
+    rejected_gain: f32,
+    chosen_logp: f64,
+    rejected_logp: f64,
+    chosen_len: f32,
+    rejected_len: f32,
+}
+
+impl Sums {
+    fn floats(&self) -> [f32; SUMS] {
+        [
+            self.chosen_gain,
+            self.rejected_gain,
+            self.chosen_logp as f32,
+            self.rejected_logp as f32,
+            self.chosen_len,
+            self.rejected_len,
+        ]
+    }
+
+    fn of(floats: [f32; SUMS]) -> Sums {
+        Sums {
+            chosen_gain: floats[0],
+            rejected_gain: floats[1],
+            chosen_logp: floats[2].into(),
+            rejected_logp: floats[3].into(),
+            chosen_len: floats[4],
+            rejected_len: floats[5],
+        }
+    }
+}
+
+/// Mirrors `PairLoss` of the shader.
+struct PairLoss {
+    loss: f64,
+    chosen_slope: f32,
+    rejected_slope: f32,
+}
+
+/// Mirrors `pair_loss` of the shader.
+fn pair_loss(p: &Params, s: &Sums) -> PairLoss {
+    match Kind::ALL[p.kind as usize] {
+        Kind::Sigmoid => {
+            let margin = p.beta * (s.chosen_gain - s.rejected_gain);
+            let z = f64::from(margin);
+            let sigma = 1.0 / (1.0 + z.exp()); // σ(-z)
+            let slope = p.beta * sigma as f32 * p.weight;
+            PairLoss {
+                loss: (-z).max(0.0) + (-z.abs()).exp().ln_1p(),
+                chosen_slope: -slope,
+                rejected_slope: slope,
+            }
+        }
+        Kind::Sft => PairLoss {
+            loss: -s.chosen_logp / f64::from(s.chosen_len),
+            chosen_slope: -p.weight / s.chosen_len,
+            rejected_slope: 0.0,
+        },
+    }
+}
+
+fn forward_twin(p: &Params, mut b: Bindings) {
+    let (pairs, logps, references) = (b.read::<[u32; 3]>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let sums = b.write::<[f32; SUMS]>(3);
+    let metrics = b.write::<[f32; METRICS]>(4);
+    for pair in p.first_pair..p.first_pair + p.count {
+        let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
+        let logp = |range: Range<usize>| range.map(|r| f64::from(logps[r])).sum::<f64>();
+        let gain = |range: Range<usize>| match p.has_reference {
+            0 => 0.0,
+            _ => {
+                let gains = range.map(|r| f64::from(logps[r] - references[r]));
+                gains.sum::<f64>() as f32
+            }
+        };
+        let s = Sums {
+            chosen_gain: gain(start..middle),
+            rejected_gain: gain(middle..end),
+            chosen_logp: logp(start..middle),
+            rejected_logp: logp(middle..end),
+            chosen_len: (middle - start) as f32,
+            rejected_len: (end - middle) as f32,
+        };
+        sums[pair as usize] = s.floats();
+        metrics[(p.first_slot + pair) as usize] = [
+            pair_loss(p, &s).loss as f32,
+            p.beta * (s.chosen_gain - s.rejected_gain),
+            p.beta * s.chosen_gain,
+            p.beta * s.rejected_gain,
+            s.chosen_logp as f32,
+            s.rejected_logp as f32,
+        ];
+    }
+}
+
+fn backward_twin(p: &Params, mut b: Bindings) {
+    let (pairs, sums) = (b.read::<[u32; 3]>(0), b.read::<[f32; SUMS]>(1));
+    let (dlogps, control) = (b.write::<f32>(2), b.read::<StepControl>(3)[0]);
+    for pair in p.first_pair..p.first_pair + p.count {
+        let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
+        let loss = pair_loss(p, &Sums::of(sums[pair as usize]));
+        dlogps[start..middle].fill(loss.chosen_slope * control.loss_scale);
+        dlogps[middle..end].fill(loss.rejected_slope * control.loss_scale);
+    }
+}
+
+/// Cases for each kind of loss: pairs whose responses have one token, or more tokens than a workgroup has lanes,
+/// and pairs without a rejected response; the first chunk of a micro-batch and a later chunk, with a loss scale.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for kind in Kind::ALL {
+        let name = kind.constant();
+        for (lengths, skip, loss_scale, has_reference) in [
+            (vec![[1, 1]], 0, 1.0, true),
+            (vec![[1, 0]], 0, 1.0, false),
+            (vec![[3, 1], [65, 64], [1, 130], [200, 7]], 0, 1.0, true),
+            (vec![[3, 1], [65, 64], [1, 130]], 1, 65536.0, true),
+            (vec![[3, 1], [65, 0], [130, 64]], 2, 65536.0, false),
+        ] {
+            let (pairs, rows) = super::case::pairs(&lengths);
+            let count = lengths.len();
+            let first_slot = 2;
+            let label = format!("{name} {lengths:?} from pair {skip}, reference {has_reference}");
+            cases.push(
+                Case::new(label)
+                    .indices(pairs)
+                    .input(rows, 4.0)
+                    .input(rows, 4.0)
+                    .inout(count * SUMS, 1.0)
+                    .inout((first_slot + count) * METRICS, 1.0)
+                    .inout(rows, 1.0)
+                    .floats(StepControl::new(loss_scale).floats())
+                    .record(move |rec, b| {
+                        let op = Loss {
+                            kind,
+                            beta: 0.1,
+                            weight: 0.25,
+                            pairs: b[0],
+                            logps: b[1],
+                            references: has_reference.then_some(b[2]),
+                            sums: b[3],
+                            metrics: b[4],
+                            first_slot,
+                        };
+                        let to = Gradient {
+                            dlogps: b[5],
+                            control: b[6],
+                        };
+                        forward(rec, &op, skip..count);
+                        backward(rec, &op, &to, skip..count);
+                    }),
+            );
+        }
+    }
+    cases
+}

@@ -1,0 +1,40 @@
+//! The state of a training between steps, by name, for code that saves, restores or sums it.
+
+use crate::buffer::Buffer;
+
+/// The kind of a tensor of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateKind {
+    /// The parameter itself.
+    Weight,
+    /// The parameter's gradient since the last update; 0 between optimizer steps.
+    Gradient,
+    /// AdamW's running mean of the gradient.
+    FirstMoment,
+    /// AdamW's running mean of the squared gradient.
+    SecondMoment,
+}
+
+/// A tensor on a device.
+#[derive(Clone, Debug)]
+pub struct StateTensor {
+    /// The kind of tensor.
+    pub kind: StateKind,
+    /// The parameter's name.
+    pub name: String,
+    /// The parameter's shape, as files store it.
+    pub shape: Vec<usize>,
+    /// The ranges that hold its values, row-major and in order, without padding.
+    pub pieces: Vec<Buffer>,
+}
+
+/// The whole state on which the next optimizer step depends, apart from its data and its learning rate.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The weights of all parameters, and gradients and moments of the trainable parameters.
+    pub tensors: Vec<StateTensor>,
+    /// A [`StepControl`](crate::ops::step_control::StepControl) on the device: loss scale and counters.
+    pub control: Buffer,
+    /// Optimizer steps, including the steps that a dynamic loss scale skipped.
+    pub steps: u64,
+}
