@@ -201,7 +201,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// True if what the cache holds may stand in: the hub said nothing about what was asked.
+    /// True if the cached copy may be used instead, because the hub did not answer.
+    #[cfg(feature = "hub")]
     pub(crate) fn is_passing(self) -> bool {
         matches!(
             self,

@@ -8,7 +8,7 @@ use crate::engine::{Engine, Release, Ticket};
 use crate::error::{Error, Result};
 use crate::model::backward::Walk;
 use crate::model::forward::{self, Rows};
-use crate::model::{Gradients, Kind, Layout, Purpose, Tensors, Workspace};
+use crate::model::{Allocation, BufferKind, Gradients, Layout, Purpose, Tensors, Workspace};
 use crate::objective::Objective;
 use crate::ops::step_control::StepControl;
 use crate::optimizer::{Optimizer, OptimizerState};
@@ -149,16 +149,18 @@ impl Learner {
         })
     }
 
-    /// Every buffer and its kind.
-    pub fn buffers(&self) -> impl Iterator<Item = (Kind, Buffer)> {
-        let of = |kind: Kind, buffers: &[Buffer]| {
+    /// Every buffer.
+    pub fn buffers(&self) -> impl Iterator<Item = Allocation> {
+        let of = |kind: BufferKind, buffers: &[Buffer]| {
             let buffers: Vec<Buffer> = buffers.to_vec();
-            buffers.into_iter().map(move |buffer| (kind, buffer))
+            buffers
+                .into_iter()
+                .map(move |buffer| Allocation { kind, buffer })
         };
         let optimizer: Vec<Buffer> = self.optimizer.buffers().collect();
-        of(Kind::Weights, &self.policy.weights.arenas)
-            .chain(of(Kind::Gradients, &self.grads.arenas))
-            .chain(of(Kind::Optimizer, &optimizer))
+        of(BufferKind::Weights, &self.policy.weights.arenas)
+            .chain(of(BufferKind::Gradients, &self.grads.arenas))
+            .chain(of(BufferKind::Optimizer, &optimizer))
             .chain(self.policy.ws.buffers().iter().copied())
     }
 

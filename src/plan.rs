@@ -10,7 +10,7 @@ use crate::data::Dataset;
 use crate::engine::{Engine, Memory, Release, Ticket};
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Recipe, Room};
-use crate::model::{Dims, Kind, Layout, Limits, Tensors};
+use crate::model::{Allocation, BufferKind, Dims, Layout, Limits, Tensors};
 use crate::recording::{MAX_STEP_FLOPS, Recording};
 
 /// The training and held-out pairs of a run.
@@ -108,10 +108,13 @@ impl Resident {
         self.learner.policy.ws.extent.pairs
     }
 
-    /// Every buffer and its kind.
-    pub fn buffers(&self) -> impl Iterator<Item = (Kind, Buffer)> {
+    /// Every buffer.
+    pub fn buffers(&self) -> impl Iterator<Item = Allocation> {
         let frozen = self.frozen.iter().flat_map(|frozen| &frozen.arenas);
-        let frozen = frozen.map(|&buffer| (Kind::Reference, buffer));
+        let frozen = frozen.map(|&buffer| Allocation {
+            kind: BufferKind::Reference,
+            buffer,
+        });
         self.learner.buffers().chain(frozen)
     }
 }
@@ -226,16 +229,16 @@ fn holds_nothing() -> Error {
     Error::device("a plan holds no numbers", "use a device")
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for BufferKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Kind::Weights => "weights",
-            Kind::Gradients => "gradients",
-            Kind::Optimizer => "optimizer",
-            Kind::Activations => "activations",
-            Kind::Head => "head",
-            Kind::Reference => "reference",
-            Kind::Inputs => "inputs",
+            BufferKind::Weights => "weights",
+            BufferKind::Gradients => "gradients",
+            BufferKind::Optimizer => "optimizer",
+            BufferKind::Activations => "activations",
+            BufferKind::Head => "head",
+            BufferKind::Reference => "reference",
+            BufferKind::Inputs => "inputs",
         })
     }
 }
@@ -244,7 +247,7 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The kind of the buffers.
-    pub kind: Kind,
+    pub kind: BufferKind,
     /// The number of buffers.
     pub buffers: usize,
     /// The bytes of all buffers together.
@@ -265,7 +268,7 @@ pub struct Largest {
 /// The memory that a run would need on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The share of each kind, in the order of [`Kind::ALL`].
+    /// The share of each kind, in the order of [`BufferKind::ALL`].
     pub shares: Vec<Share>,
     /// The extent of the largest micro-batch.
     pub extent: Extent,
@@ -309,7 +312,7 @@ impl Plan {
         let total = memory.map_or(usize::MAX, |memory| memory.total);
         let (planner, resident) =
             counted(config, total).or_else(|_: Error| counted(config, usize::MAX))?;
-        let shares = Kind::ALL.map(|kind| planner.share(kind, &resident));
+        let shares = BufferKind::ALL.map(|kind| planner.share(kind, &resident));
 
         let recompute_bytes = if config.checkpoint_activations {
             None
@@ -321,7 +324,7 @@ impl Plan {
                 ..config.clone()
             };
             let (_, resident) = counted(&same, usize::MAX)?;
-            Some(resident.buffers().map(|(_, buffer)| 4 * buffer.words).sum())
+            Some(resident.buffers().map(|made| 4 * made.buffer.words).sum())
         };
         let policy = &resident.learner.policy;
         let is_split = |tensor: &&crate::model::Tensor| tensor.shards.len() > 1;
@@ -348,9 +351,9 @@ impl Plan {
 }
 
 impl Planner {
-    fn share(&self, kind: Kind, resident: &Resident) -> Share {
-        let of_kind = resident.buffers().filter(|(k, _)| *k == kind);
-        let buffers: Vec<Buffer> = of_kind.map(|(_, buffer)| buffer).collect();
+    fn share(&self, kind: BufferKind, resident: &Resident) -> Share {
+        let of_kind = resident.buffers().filter(|made| made.kind == kind);
+        let buffers: Vec<Buffer> = of_kind.map(|made| made.buffer).collect();
         let largest = buffers.iter().max_by_key(|buffer| buffer.words);
         Share {
             kind,

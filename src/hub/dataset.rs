@@ -14,7 +14,7 @@ use crate::error::{Error, Fault, Result};
 use crate::words::counted;
 
 /// The files of the data that `text` names, in reading order. A path, a pattern or `-` is returned as it is.
-/// The files of a split on the hub are downloaded into the cache. Must not be called from async code.
+/// The files of a split on the hub are downloaded into the cache. Blocks while it downloads.
 ///
 /// # Errors
 ///

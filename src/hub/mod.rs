@@ -50,6 +50,7 @@ mod splits;
 pub use self::absent::{data, model, model_outline};
 #[cfg(feature = "hub")]
 pub use self::dataset::data;
+#[cfg(feature = "hub")]
 pub use self::model::{model, model_outline};
 pub use self::settings::{Environment, Settings, Token};
 pub use crate::error::Fault;

@@ -22,7 +22,7 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The folder of the model that `text` names. A path is returned as it is. The files of an id on the hub are
-/// downloaded into the cache. Must not be called from async code.
+/// downloaded into the cache. Blocks while it downloads.
 ///
 /// # Errors
 ///

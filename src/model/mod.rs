@@ -14,4 +14,6 @@ pub use dims::Dims;
 pub use gpt2::{Adapter, Block, Gpt2, Linear, Norm};
 pub use layout::{Arena, Layout, Limits, Placed, ShardPlace};
 pub use tensors::{Gradients, Shard, Tensor, Tensors, create};
-pub use workspace::{Backward, Head, Inputs, Kind, Layer, LowRank, Purpose, Workspace};
+pub use workspace::{
+    Allocation, Backward, BufferKind, Head, Inputs, Layer, LowRank, Purpose, Workspace,
+};

@@ -31,7 +31,7 @@ pub enum Purpose {
 
 /// The use of a buffer. A plan lists buffers in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BufferKind {
     /// The model's parameters.
     Weights,
     /// The gradients of the parameters.
@@ -48,16 +48,16 @@ pub enum Kind {
     Inputs,
 }
 
-impl Kind {
+impl BufferKind {
     /// Every kind, in order.
-    pub const ALL: [Kind; 7] = [
-        Kind::Weights,
-        Kind::Gradients,
-        Kind::Optimizer,
-        Kind::Activations,
-        Kind::Head,
-        Kind::Reference,
-        Kind::Inputs,
+    pub const ALL: [BufferKind; 7] = [
+        BufferKind::Weights,
+        BufferKind::Gradients,
+        BufferKind::Optimizer,
+        BufferKind::Activations,
+        BufferKind::Head,
+        BufferKind::Reference,
+        BufferKind::Inputs,
     ];
 }
 
@@ -188,34 +188,46 @@ pub struct Workspace {
     pub backward: Option<Backward>,
     vocab_size: usize,
     n_positions: usize,
-    made: Vec<(Kind, Buffer)>,
+    made: Vec<Allocation>,
+}
+
+/// A buffer and its use.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocation {
+    /// The use.
+    pub kind: BufferKind,
+    /// The buffer.
+    pub buffer: Buffer,
 }
 
 /// Creates buffers, none of them empty, and lists them. If the workspace is not finished, it releases them.
 struct Maker<'a> {
     engine: &'a mut dyn Engine,
     /// The kind of the next buffers.
-    kind: Kind,
-    made: Vec<(Kind, Buffer)>,
+    kind: BufferKind,
+    made: Vec<Allocation>,
 }
 
 impl Maker<'_> {
     /// Sets the kind of the next buffers.
-    fn of(&mut self, kind: Kind) -> &mut Self {
+    fn of(&mut self, kind: BufferKind) -> &mut Self {
         self.kind = kind;
         self
     }
 
     fn make(&mut self, label: &str, rows: usize, cols: usize) -> Result<Buffer> {
         let buffer = self.engine.create(label, (rows * cols).max(1))?;
-        self.made.push((self.kind, buffer));
+        self.made.push(Allocation {
+            kind: self.kind,
+            buffer,
+        });
         Ok(buffer)
     }
 }
 
 impl Drop for Maker<'_> {
     fn drop(&mut self) {
-        for (_, buffer) in self.made.drain(..) {
+        for Allocation { buffer, .. } in self.made.drain(..) {
             self.engine.release(buffer);
         }
     }
@@ -251,7 +263,7 @@ impl Workspace {
         let max_binding_words = engine.max_binding_bytes() / 4;
         let mut on = Maker {
             engine,
-            kind: Kind::Inputs,
+            kind: BufferKind::Inputs,
             made: Vec::new(),
         };
         let (n, c) = (extent.rows, dims.n_embd);
@@ -270,7 +282,7 @@ impl Workspace {
             position_segments: on.make("position segments", n, 3)?,
         };
         // One buffer for GELU's output, and later in the backward pass for the gradient of queries, keys, values.
-        let on_layers = on.of(Kind::Activations);
+        let on_layers = on.of(BufferKind::Activations);
         let gelu = on_layers.make("GELU", n, dims.n_inner.max(3 * c))?;
         let layers = Self::layers(on_layers, dims, n, gelu, purpose)?;
         let out = match (purpose, layers.len()) {
@@ -287,7 +299,7 @@ impl Workspace {
             .min(extent.heads.max(1));
         let mut logits = Vec::new();
         for width in strides {
-            logits.push(on.of(Kind::Head).make("logits", max_rows, width)?);
+            logits.push(on.of(BufferKind::Head).make("logits", max_rows, width)?);
         }
         let head = Head {
             max_rows,
@@ -305,7 +317,7 @@ impl Workspace {
         let low_rank = match layout.adapter_rank() {
             0 => None,
             rank => {
-                let on = on.of(Kind::Activations);
+                let on = on.of(BufferKind::Activations);
                 Some(LowRank {
                     narrow: on.make("adapter", n, rank)?,
                     dnarrow: on.make("adapter gradient", n, rank)?,
@@ -315,7 +327,7 @@ impl Workspace {
         let backward = match purpose {
             Purpose::Train | Purpose::TrainRecompute => {
                 let recompute = purpose == Purpose::TrainRecompute;
-                let on = on.of(Kind::Activations);
+                let on = on.of(BufferKind::Activations);
                 Some(Backward {
                     recompute,
                     residual: on.make("residual gradient", n, c)?,
@@ -323,9 +335,11 @@ impl Workspace {
                     wide: on.make("feed-forward gradient", n, dims.n_inner)?,
                     qkv: gelu,
                     row_dots: on.make("attention row dots", n, dims.n_head)?,
-                    head_normed: on
-                        .of(Kind::Head)
-                        .make("head layernorm gradient", max_rows, c)?,
+                    head_normed: on.of(BufferKind::Head).make(
+                        "head layernorm gradient",
+                        max_rows,
+                        c,
+                    )?,
                     head_x: on.make("head input gradient", max_rows, c)?,
                 })
             }
@@ -351,8 +365,8 @@ impl Workspace {
         extent.rows.max(extent.heads).max(extent.pairs) <= MAX_GROUPS
     }
 
-    /// Every buffer and its kind.
-    pub fn buffers(&self) -> &[(Kind, Buffer)] {
+    /// Every buffer.
+    pub fn buffers(&self) -> &[Allocation] {
         &self.made
     }
 
@@ -457,7 +471,7 @@ impl Workspace {
 
 impl Release for Workspace {
     fn release(self, engine: &mut dyn Engine) {
-        for (_, buffer) in self.made {
+        for Allocation { buffer, .. } in self.made {
             engine.release(buffer);
         }
     }

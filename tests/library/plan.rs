@@ -8,7 +8,7 @@ use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::{
     Clock, Compared, Device, Engine, Memory, Ticket, Timed, TimedRun, Tuned, Usage,
 };
-use gpt2_dpo::model::{Dims, Kind};
+use gpt2_dpo::model::{BufferKind, Dims};
 use gpt2_dpo::plan::{Datasets, Plan, Planner, Share};
 use gpt2_dpo::recording::{Recording, Step};
 use gpt2_dpo::train::{Event, Inputs, Run};
@@ -325,19 +325,19 @@ fn the_recipe_at_124m() {
     let paper = Planner::new(128 << 20, usize::MAX);
     let (config, data) = (TrainConfig::default(), made_up(16, 96, 64));
     let plan = Plan::new(&paper, &config, &GPT2, alone(&data)).unwrap();
-    let of = |kind: Kind| -> &Share { plan.shares.iter().find(|s| s.kind == kind).unwrap() };
+    let of = |kind: BufferKind| -> &Share { plan.shares.iter().find(|s| s.kind == kind).unwrap() };
     let block = 12 * 768 * 768 + 13 * 768;
     let parameters = (50304 + 1024) * 768 + 12 * block + 2 * 768;
-    assert_eq!(of(Kind::Weights).bytes, 4 * parameters);
-    assert_eq!(of(Kind::Gradients).bytes, 4 * parameters);
-    assert_eq!(of(Kind::Reference).buffers, 0);
+    assert_eq!(of(BufferKind::Weights).bytes, 4 * parameters);
+    assert_eq!(of(BufferKind::Gradients).bytes, 4 * parameters);
+    assert_eq!(of(BufferKind::Reference).buffers, 0);
     assert_eq!(plan.vocabulary_shards, 2);
     assert_eq!(plan.split_matrices, 0);
     // A row keeps ten times its width in each layer, and twelve times its width once: the output of GELU and the
     // gradient of its input, a layernorm's output, the last residual, and two gradients.
     let (rows, heads) = (4 * 224, 12);
     let kept = 12 * (10 * 768 + heads) + 12 * 768 + 2 + heads;
-    assert_eq!(of(Kind::Activations).bytes, 4 * rows * kept);
+    assert_eq!(of(BufferKind::Activations).bytes, 4 * rows * kept);
     // Checkpointed, a row keeps its width in each layer, and the other activations of one layer.
     let saved = 4 * rows * 11 * (9 * 768 + heads);
     assert_eq!(plan.recompute_bytes, Some(plan.bytes() - saved));

@@ -102,7 +102,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.model.is_some() && !on_rejected {
         return Err(Error::Option {
             option: Setting::Field("model"),
-            what: "ranks pairs, and --loss sft trains on chosen responses alone".into(),
+            what: format!(
+                "ranks pairs, and --loss {} trains on chosen responses alone",
+                config.loss
+            ),
             help: "name the model with --tokenizer, or leave --loss out".into(),
         });
     }
