@@ -1,7 +1,6 @@
 //! A model in training: from a micro-batch to a parameter update.
 
 use crate::batch::{Extent, Stream};
-use crate::buffer::Buffer;
 use crate::checkpoint::Weights;
 use crate::dpo::PairMetrics;
 use crate::engine::{Engine, Release, Ticket};
@@ -151,17 +150,12 @@ impl Learner {
 
     /// Every buffer.
     pub fn buffers(&self) -> impl Iterator<Item = Allocation> {
-        let of = |kind: BufferKind, buffers: &[Buffer]| {
-            let buffers: Vec<Buffer> = buffers.to_vec();
-            buffers
-                .into_iter()
-                .map(move |buffer| Allocation { kind, buffer })
-        };
-        let optimizer: Vec<Buffer> = self.optimizer.buffers().collect();
-        of(BufferKind::Weights, &self.policy.weights.arenas)
-            .chain(of(BufferKind::Gradients, &self.grads.arenas))
-            .chain(of(BufferKind::Optimizer, &optimizer))
-            .chain(self.policy.ws.buffers().iter().copied())
+        let Scorer { weights, ws, .. } = &self.policy;
+        BufferKind::Weights
+            .of(weights.arenas.iter().copied())
+            .chain(BufferKind::Gradients.of(self.grads.arenas.iter().copied()))
+            .chain(BufferKind::Optimizer.of(self.optimizer.buffers()))
+            .chain(ws.buffers().iter().copied())
     }
 
     /// The state: every tensor of weights, gradients and moments, and every counter, for code that saves, restores

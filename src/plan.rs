@@ -7,7 +7,7 @@ use crate::batch::Extent;
 use crate::buffer::Buffer;
 use crate::config::{ReferenceMode, TrainConfig};
 use crate::data::Dataset;
-use crate::engine::{Engine, Memory, Release, Ticket};
+use crate::engine::{Engine, EngineExt, Memory, Release, Ticket};
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Recipe, Room};
 use crate::model::{Allocation, BufferKind, Dims, Layout, Limits, Tensors};
@@ -111,10 +111,7 @@ impl Resident {
     /// Every buffer.
     pub fn buffers(&self) -> impl Iterator<Item = Allocation> {
         let frozen = self.frozen.iter().flat_map(|frozen| &frozen.arenas);
-        let frozen = frozen.map(|&buffer| Allocation {
-            kind: BufferKind::Reference,
-            buffer,
-        });
+        let frozen = BufferKind::Reference.of(frozen.copied());
         self.learner.buffers().chain(frozen)
     }
 }
@@ -152,9 +149,7 @@ impl Planner {
             labels: Vec::new(),
         }
     }
-}
 
-impl Planner {
     /// The bytes of all buffers that were made and not released.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -209,7 +204,7 @@ impl Engine for Planner {
     }
 
     fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {
-        recording.fetches().iter().map(|&b| self.fetch(b)).collect()
+        self.ask_fetches(recording)
     }
 
     fn fetch(&mut self, _: Buffer) -> Result<Ticket> {

@@ -6,7 +6,9 @@ use super::timer::Timer;
 use super::tuner::Tuner;
 use super::variants::Choices;
 use crate::buffer::Buffer;
-use crate::engine::{self, Clock, Compared, Engine, Memory, Ticket, Timed, TimedRun, Tuned, Usage};
+use crate::engine::{
+    self, Clock, Compared, Engine, EngineExt, Memory, Ticket, Timed, TimedRun, Tuned, Usage,
+};
 use crate::error::Result;
 use crate::recording::{MAX_STEP_FLOPS, Recording, Step};
 
@@ -47,9 +49,7 @@ impl GpuEngine {
         alone: bool,
         mut timer: Option<&mut Timer>,
     ) -> Result<Vec<Ticket>> {
-        for upload in recording.uploads() {
-            self.driver.write(upload.buffer, &upload.words)?;
-        }
+        self.send_uploads(recording)?;
         let steps = &recording.steps;
         let mut done = 0;
         for (i, step) in steps.iter().enumerate() {
@@ -62,8 +62,7 @@ impl GpuEngine {
         self.run_chosen(&steps[done..], alone, timer)?;
         let stored = self.choices.tuner.as_mut().and_then(Tuner::store);
         self.notes.extend(stored);
-        let fetches = recording.fetches().iter();
-        fetches.map(|&buffer| self.driver.fetch(buffer)).collect()
+        self.ask_fetches(recording)
     }
 
     /// Runs steps whose variants are chosen, in submissions of the device's pace.

@@ -38,6 +38,13 @@ fn shards(weight: &Tensor, rows: usize) -> impl Iterator<Item = (usize, Shape, &
     shards.map(move |(s, shard)| (s, shape.shard(shard.rows.clone()), shard))
 }
 
+/// One of the products that add up to a layer's output.
+struct Product {
+    op: Nn,
+    shape: Shape,
+    sum: Sum,
+}
+
 impl Linear<Tensor> {
     /// y `[rows, out]` = the layer's output for x `[rows, in]`, plus `residual`, which is laid out like y.
     pub(super) fn forward(
@@ -48,30 +55,8 @@ impl Linear<Tensor> {
         residual: Option<Buffer>,
         rows: Rows,
     ) {
-        for (s, shape, shard) in shards(&self.weight, rows.count) {
-            let op = Nn {
-                x,
-                weight: shard.buffer,
-                bias: self.bias.as_ref().filter(|_| s == 0).map(Tensor::whole),
-                residual: residual.filter(|_| s == 0),
-                y,
-                first_row: rows.first,
-            };
-            linear::nn(rec, &op, shape, Sum::first(s == 0));
-        }
-        if let Some(adapter) = &self.adapter {
-            adapter.narrow(rec, x, rows);
-            for (_, shape, shard) in shards(&adapter.b, rows.count) {
-                let op = Nn {
-                    x: rows.low_rank().narrow,
-                    weight: shard.buffer,
-                    bias: None,
-                    residual: None,
-                    y,
-                    first_row: rows.first,
-                };
-                linear::nn(rec, &op, shape, adapter.sum(true));
-            }
+        for Product { op, shape, sum } in self.products(rec, x, y, residual, rows) {
+            linear::nn(rec, &op, shape, sum);
         }
     }
 
@@ -85,51 +70,62 @@ impl Linear<Tensor> {
         activated: Buffer,
         rows: Rows,
     ) {
+        let mut products = self.products(rec, x, y, None, rows);
+        let last = products.pop();
+        for Product { op, shape, sum } in products {
+            linear::nn(rec, &op, shape, sum);
+        }
+        if let Some(Product { op, shape, sum }) = last {
+            let op = NnGelu {
+                x: op.x,
+                weight: op.weight,
+                bias: op.bias,
+                y,
+                activated,
+            };
+            linear::nn_gelu(rec, &op, shape, sum);
+        }
+    }
+
+    /// The products of the layer's output: with each shard of the weight, and with each shard of the adapter's B.
+    /// Records x · A before.
+    fn products(
+        &self,
+        rec: &mut Recording,
+        x: Buffer,
+        y: Buffer,
+        residual: Option<Buffer>,
+        rows: Rows,
+    ) -> Vec<Product> {
+        let mut products = Vec::new();
+        for (s, shape, shard) in shards(&self.weight, rows.count) {
+            let op = Nn {
+                x,
+                weight: shard.buffer,
+                bias: self.bias.as_ref().filter(|_| s == 0).map(Tensor::whole),
+                residual: residual.filter(|_| s == 0),
+                y,
+                first_row: rows.first,
+            };
+            let sum = Sum::first(s == 0);
+            products.push(Product { op, shape, sum });
+        }
         if let Some(adapter) = &self.adapter {
             adapter.narrow(rec, x, rows);
-        }
-        let of_weight = shards(&self.weight, rows.count).map(|(s, shape, shard)| {
-            let bias = self.bias.as_ref().filter(|_| s == 0);
-            (
-                x,
-                shard.buffer,
-                bias.map(Tensor::whole),
-                shape,
-                Sum::first(s == 0),
-            )
-        });
-        let of_adapter = self.adapter.iter().flat_map(|adapter| {
-            let narrow = rows.low_rank().narrow;
-            shards(&adapter.b, rows.count).map(move |(_, shape, shard)| {
-                (narrow, shard.buffer, None, shape, adapter.sum(true))
-            })
-        });
-        let mut products = of_weight.chain(of_adapter).peekable();
-        while let Some((x, weight, bias, shape, sum)) = products.next() {
-            match products.peek() {
-                Some(_) => {
-                    let op = Nn {
-                        x,
-                        weight,
-                        bias,
-                        residual: None,
-                        y,
-                        first_row: 0,
-                    };
-                    linear::nn(rec, &op, shape, sum);
-                }
-                None => {
-                    let op = NnGelu {
-                        x,
-                        weight,
-                        bias,
-                        y,
-                        activated,
-                    };
-                    linear::nn_gelu(rec, &op, shape, sum);
-                }
+            for (_, shape, shard) in shards(&adapter.b, rows.count) {
+                let op = Nn {
+                    x: rows.low_rank().narrow,
+                    weight: shard.buffer,
+                    bias: None,
+                    residual: None,
+                    y,
+                    first_row: rows.first,
+                };
+                let sum = adapter.sum(true);
+                products.push(Product { op, shape, sum });
             }
         }
+        products
     }
 
     /// Overwrites dx `[rows, in]`, the gradient of the layer's input, from dy `[rows, out]`.

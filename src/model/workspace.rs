@@ -59,6 +59,14 @@ impl BufferKind {
         BufferKind::Reference,
         BufferKind::Inputs,
     ];
+
+    /// Buffers of this kind.
+    pub(crate) fn of(
+        self,
+        buffers: impl Iterator<Item = Buffer>,
+    ) -> impl Iterator<Item = Allocation> {
+        buffers.map(move |buffer| Allocation { kind: self, buffer })
+    }
 }
 
 /// The uploads of a micro-batch with N rows and P head rows.
