@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ops;
 
-/// The beginning of a key for what these shaders compute: their text and this crate's version.
+/// The beginning of a key for results of the shaders: the shaders' text and this crate's version.
 pub(crate) fn key() -> Sha256 {
     let mut hash = Sha256::new();
     for source in ops::sources() {

@@ -62,7 +62,7 @@ impl Ceilings {
     /// Measures a device, which takes a second or two.
     ///
     /// # Errors
-    /// An error of the device, also if what it computed meanwhile was wrong.
+    /// An error of the device, also if its results were wrong.
     pub fn measure(device: &mut dyn Device) -> Result<Ceilings> {
         let compute = if device.is_asynchronous() {
             check(device)?;
@@ -147,7 +147,8 @@ fn check(device: &mut dyn Device) -> Result<()> {
 
 /// The fastest loop of multiply-adds.
 fn multiply_adds(device: &mut dyn Device) -> Result<Ceiling> {
-    /// Long enough that its begin and its end do not count, far from what an operating system ends.
+    /// Long enough that start and end do not count, and far below the limit at which an operating system ends a
+    /// dispatch.
     const SECONDS: f64 = 0.01;
     const MAX_GROUPS: usize = 1 << 15;
     const MAX_ROUNDS: usize = 1 << 14;
@@ -184,7 +185,7 @@ fn multiply_adds(device: &mut dyn Device) -> Result<Ceiling> {
     Ok(fastest)
 }
 
-/// What matrix units make of products that touch no memory; `None` where the plain kernel runs instead.
+/// The rate of matrix units in products that touch no memory; `None` if the device runs the plain kernel instead.
 fn matrices(device: &mut dyn Device) -> Result<Option<Ceiling>> {
     const SECONDS: f64 = 0.01;
     const GROUPS: usize = 1 << 11;

@@ -7,7 +7,7 @@ pub struct Named<T> {
     pub value: T,
     /// Its name in files and on command lines.
     pub name: &'static str,
-    /// What it means, in a few words; empty where the name says it.
+    /// Its meaning in a few words; empty if the name says it.
     pub meaning: &'static str,
 }
 

@@ -1,7 +1,7 @@
 //! The rooms of this crate know each other in one direction: a test that reads the source.
 //!
 //! A room is a module with its children. Of two siblings, one may import from the other, and not the other way
-//! round, neither directly nor by way of a third. What a room imports of its parent's own items is not looked at.
+//! round, neither directly nor by way of a third. Imports of the parent's own items do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

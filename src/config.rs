@@ -338,7 +338,7 @@ impl TrainConfig {
         })
     }
 
-    /// What conversations are put into, by the options and by what the model has.
+    /// The template of conversations, from the options and the model's own template.
     ///
     /// # Errors
     /// `Error::Option` naming `template` or `chat_template`; `Error::Io` and `Error::File` for the file
@@ -364,7 +364,7 @@ impl TrainConfig {
         }
     }
 
-    /// What conversations are put into, as it was named.
+    /// The choice of template, as the options name it.
     pub fn template_choice(&self) -> TemplateChoice<'_> {
         match self.chat_template.as_str() {
             TemplateChoice::AUTO if self.template != data::DEFAULT_TEMPLATE => TemplateChoice::Card,

@@ -39,10 +39,10 @@ pub struct DeviceChoice {
     pub precision: Precision,
     /// Take each kernel's usual variant instead of measuring the fastest.
     pub no_autotune: bool,
-    /// Where what was measured is kept; it is measured anew each time if `None`.
+    /// The folder for the measurements of variants; `None` = measure in each run.
     pub cache_dir: Option<PathBuf>,
-    /// What the environment variable [`ADAPTER_NAME`] says: a part of an adapter's name, which stands in for
-    /// `device` where that is `auto`.
+    /// The value of the environment variable [`ADAPTER_NAME`]: a part of an adapter's name, which replaces `device`
+    /// if that is `auto`.
     pub adapter_name: Option<String>,
     /// The machine's memory, which bounds the CPU engine; it counts on allocation alone if `None`.
     pub memory: Option<Memory>,
@@ -208,8 +208,8 @@ impl DeviceChoice {
     }
 }
 
-/// What `auto` takes among the adapters, which were found with this backend, where the environment names an
-/// adapter by [`ADAPTER_NAME`]; `None` = the CPU engine.
+/// The adapter that `auto` takes among those found with this backend. The environment may name it by
+/// [`ADAPTER_NAME`]. `None` = the CPU engine.
 ///
 /// # Errors
 /// `Error::Device` if [`ADAPTER_NAME`] names none, or if a backend is named and has no GPU;

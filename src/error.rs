@@ -184,11 +184,11 @@ pub enum Fault {
     Denied,
     /// Too many requests.
     RateLimited,
-    /// The hub failed, or answered what makes no sense.
+    /// The hub failed, or its answer makes no sense.
     Server,
-    /// The connection broke during a download; what came is kept.
+    /// The connection broke during a download; the received bytes are kept.
     Interrupted,
-    /// What was downloaded is not what the hub lists.
+    /// The downloaded file differs from the file that the hub lists.
     Checksum,
     /// The cache's disk is full.
     NoRoom,

@@ -10,7 +10,7 @@ use crate::model::{Dims, Layout, Limits};
 use crate::objective::Objective;
 use crate::scorer::{Reference, Scorer, Share};
 
-/// What is evaluated.
+/// The models and pairs of an evaluation.
 #[derive(Clone, Copy)]
 pub struct Evaluation<'a> {
     /// The sizes of both models.
@@ -32,7 +32,7 @@ pub struct Evaluation<'a> {
 /// A loss that is not finite is not an error.
 ///
 /// # Errors
-/// `Error::Option` for an id or a position that the models do not have; what the device says.
+/// `Error::Option` for an id or a position that the models do not have; every error of the device.
 ///
 /// # Panics
 /// If `batch_size` is 0, or if weights are not those of a model of `dims`.

@@ -48,7 +48,7 @@ impl Twin {
 /// if it cannot run the step there.
 pub type Rate = fn(&[u8], &[Buffer], &Target) -> Option<u32>;
 
-/// What tells steps apart that may run different variants of a kernel.
+/// The class of a step. Steps of different classes may run different variants of a kernel.
 pub type Class = [u32; 3];
 
 /// One entry point of a shader, and its CPU twin.

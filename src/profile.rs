@@ -85,7 +85,7 @@ impl Calls {
     }
 }
 
-/// A kernel's calls and what they are of.
+/// A kernel's calls and their label.
 #[derive(Clone, Debug)]
 pub struct Labelled {
     /// The kernel, its variant, its shape.

@@ -1,8 +1,8 @@
-//! Which rows of a stream attend to which, and how attention takes rows together.
+//! Spans say which rows of a stream attend to which rows; tiles say which rows attention takes together.
 
 use std::ops::Range;
 
-/// What one row attends to, and which rows attend to it; all in stream rows.
+/// The rows to which one row attends, and the rows that attend to it; all in stream rows.
 ///
 /// A query row attends to the key rows `[prefix_start, prefix_end)` and `[own_start, row]`; a key row
 /// is seen by the query rows `[row, query_end)`.

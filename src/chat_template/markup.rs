@@ -1,10 +1,10 @@
-//! Texts that are safe to put into HTML, Python's `Markup`, and what they do to others.
+//! Texts that are safe to put into HTML (Python's `Markup`), and their effect on texts that join them.
 
 use minijinja::Value;
 
 use super::values;
 
-/// What a `Markup` does to a text that joins it.
+/// Escapes a text that joins a `Markup`.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -45,13 +45,13 @@ const RUN_KEYS: [&str; 6] = [
     "reference",
 ];
 
-/// What [`DATA_FILE`] says at its top.
+/// The keys at the top of a [`DATA_FILE`].
 const DATA_KEYS: [&str; 4] = ["train", "trained_on", "held_out", "eval_prompts_trained_on"];
 
-/// A file that tells a run is no longer than this: none that is longer was written by one.
+/// The most bytes of a file that identifies a run; a run writes none that is longer.
 const MAX_TELLING: u64 = 16 << 20;
 
-/// What a folder has that holds a repository.
+/// Entries by which a folder is recognized as a repository.
 const REPOSITORIES: [&str; 3] = [".git", ".hg", ".svn"];
 
 /// Takes `target` as the output folder of a run, and creates it and its parents where absent.
@@ -60,7 +60,7 @@ const REPOSITORIES: [&str; 3] = [".git", ".hg", ".svn"];
 /// or broken off: a [`DATA_FILE`] or [`RUN_FILE`] as a run writes them, or nothing but partial files.
 /// Then the [`run_files`] of the earlier run are removed, partial ones included; all other files stay.
 /// (So a run that overwrites the folder of its own model has to load it first.) A repository, the home
-/// folder, the current folder and those above it are not overwritten, whatever they hold.
+/// folder, the current folder and those above it are never overwritten.
 ///
 /// # Errors
 /// `Error::File` if `target` is a file, holds anything and `overwrite` is false, or is no folder to
@@ -143,7 +143,7 @@ fn refuse_other_folders(target: &Path, names: &[String]) -> Result<()> {
 
 /// True if the folder, which holds these `names`, is that of a run of this program, even of one that
 /// broke off. A run writes [`DATA_FILE`] first and [`RUN_FILE`] before the model, each whole or not at
-/// all; what else it writes has names that other programs use too.
+/// all; its other files have names that other programs use too.
 fn holds_run(target: &Path, names: &[String]) -> bool {
     let all_partial = names.iter().all(|name| is_partial(name));
     all_partial || tells_run(&target.join(RUN_FILE), is_run_toml) || {

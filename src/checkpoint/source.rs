@@ -200,7 +200,7 @@ impl<'a> Shard<'a> {
     }
 }
 
-/// What the beginning of a safetensors file says.
+/// The header of a safetensors file.
 struct Header {
     /// Where the tensors begin in the file.
     start: u64,

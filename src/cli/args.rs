@@ -50,20 +50,20 @@ impl DeviceArgs {
         }
     }
 
-    /// Opens the device, saying what there is to say about the choice.
+    /// Opens the device, and prints the notes about the choice.
     pub fn open(&self) -> Result<Box<dyn Device>> {
         open(&self.choice())
     }
 }
 
-/// Opens the device, saying what there is to say about the choice.
+/// Opens the device, and prints the notes about the choice.
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>> {
     let opened = choice.open()?;
     say_all(opened.notes);
     Ok(opened.engine)
 }
 
-/// Passes on what the device has to tell.
+/// Prints the notes of the device.
 pub fn say_notes(engine: &mut dyn Device) {
     say_all(engine.notes());
 }
@@ -147,7 +147,7 @@ pub fn say_outline(outline: &Outline) {
     say_all(outline.notes().map(str::to_owned));
 }
 
-/// Passes on what the library has to tell.
+/// Prints notes of the library.
 fn say_all(notes: impl IntoIterator<Item = String>) {
     for note in notes {
         say_note(&with_flags(&note));

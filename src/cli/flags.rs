@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use clap::CommandFactory;
 
-/// What the library names as an item of its own, and what does the same on the command line.
+/// Items of the library that its messages name, and the command with the same effect.
 const ITEMS: [(&str, &str); 2] = [
     ("`plan::Plan`", "`gpt2-dpo train --plan`"),
     (

@@ -7,8 +7,8 @@ use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
 
 use super::with_flags;
 
-/// The flags, and for what they leave open the run that made the model in `dir`, if a run did. Says
-/// where the run and the defaults, or a flag and the run, differ.
+/// The flags, completed by the options of the run that made the model in `dir`, if a run did. Prints each option
+/// in which the run differs from the defaults, or a flag from the run.
 pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
     let file = dir.join(checkpoint::RUN_FILE);
     if !file.exists() {

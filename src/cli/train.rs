@@ -157,7 +157,7 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Device>> {
     })
 }
 
-/// Says what is trained where, and on what.
+/// Prints device, model and data of the run.
 fn introduce(engine: &dyn Device, config: &TrainConfig, template: &Template, pairs: &Pairs) {
     say!("device  {}", engine.name());
     match &config.model {

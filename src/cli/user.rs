@@ -1,5 +1,5 @@
-//! What belongs to the user and the machine, which the library does not look for: folders, the environment,
-//! memory.
+//! Folders of the user, environment variables and the machine's memory. The library takes them as arguments, and
+//! never looks for them itself.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use gpt2_dpo::engine::Memory;
 use gpt2_dpo::hub::{Environment, Settings};
 use sysinfo::{MemoryRefreshKind, System};
 
-/// The folder that the user named for what can be made anew, or this program's own in the user's cache
-/// directory; `None` on a system without one.
+/// The cache folder that the user named, or else this program's folder in the user's cache directory; `None` on a
+/// system without one.
 pub fn cache_dir(named: Option<&Path>) -> Option<PathBuf> {
     let own = || Some(dirs::cache_dir()?.join("gpt2-dpo"));
     named.map(Path::to_owned).or_else(own)
@@ -40,7 +40,7 @@ pub fn memory() -> Option<Memory> {
     let (mut total, mut free) = (system.total_memory(), system.available_memory());
     if let Some(container) = system.cgroup_limits() {
         total = total.min(container.total_memory);
-        // What is not resident there is cache, which gives way.
+        // Memory of the container that is not resident is cache, and the system can free it.
         free = free.min(container.total_memory.saturating_sub(container.rss));
     }
     (total > 0).then_some(Memory {

@@ -47,7 +47,7 @@ choices! {
     }
 }
 
-/// What conversations are put into, as the option `chat_template` names it.
+/// The template of conversations, as the option `chat_template` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChoice<'a> {
     /// The model's chat template if it has one, else the text of the option `template`.

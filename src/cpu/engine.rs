@@ -35,7 +35,7 @@ impl Default for CpuEngine {
 }
 
 impl CpuEngine {
-    /// A CPU device without limits but what can be allocated and the kernels' 32-bit indices.
+    /// A CPU device whose only limits are allocation and the kernels' 32-bit indices.
     pub fn new() -> Self {
         Self::with_max_binding(u32::MAX as usize)
     }
@@ -62,14 +62,14 @@ impl CpuEngine {
         }
     }
 
-    /// The same on a machine with this memory: what is more than all of it is refused, where a system that
-    /// promises more than it has would end the process.
+    /// The same on a machine with this memory. The engine refuses a buffer with which all buffers exceed the memory,
+    /// because an operating system that overcommits would end the process later.
     pub fn with_memory(mut self, memory: Memory) -> Self {
         self.memory = Some(memory);
         self
     }
 
-    /// The same, rounding what a GPU's matrix units would with this precision.
+    /// The same with this precision: the engine rounds operands as a GPU's matrix units do.
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.target.precision = precision;
         self
@@ -77,13 +77,13 @@ impl CpuEngine {
 
     /// The kernel whose twin runs a step.
     fn kernel(&self, step: &Step) -> &'static Kernel {
-        let rounds = |way: &&Kernel| {
-            way.precision == Precision::Mixed && step.rate(way, &self.target).is_some()
+        let rounds = |variant: &&Kernel| {
+            variant.precision == Precision::Mixed && step.rate(variant, &self.target).is_some()
         };
         step.kernel.variants().find(rounds).unwrap_or(step.kernel)
     }
 
-    /// Refuses what the machine cannot hold at all, as far as its memory is known.
+    /// Makes the memory of a buffer, unless all buffers would exceed the machine's memory, as far as it is known.
     fn reserve(&self, label: &str, words: usize) -> Result<Pages> {
         let total = self.memory.map_or(usize::MAX, |memory| memory.total);
         let fits = self.tally.now() + 4 * words <= total;

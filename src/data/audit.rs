@@ -17,7 +17,7 @@ use crate::words::{counted, either};
 /// The most places that a count lists.
 const PLACES: usize = 5;
 
-/// What a data set holds and what becomes of it. Counts of pairs, unless they say otherwise.
+/// The contents of a data set and the use of each part. Counts are of pairs, unless they say otherwise.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Audit {
     /// The name that the user gave for the data.
@@ -83,7 +83,7 @@ impl Named {
     }
 }
 
-/// What the budgets cut, in prompts or responses.
+/// The cuts of the token budgets, in prompts or responses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cut {
     /// `max_prompt_tokens`.
@@ -330,7 +330,7 @@ impl Audit {
         self.dropped.get(&reason).map_or(0, |drops| drops.count)
     }
 
-    /// What a user must know before training, one line each.
+    /// The notes for the user before training, one line each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         // A column may be read in some records and ignored in others.

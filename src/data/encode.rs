@@ -402,8 +402,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The last token of a response is predicted and never read: it needs no position. What is too long is
-    /// the budgets' fault, not the record's, which would be left out with `skip_bad_records`.
+    /// The last token of a response is predicted and never read, so it needs no position. A pair that is too long
+    /// is the fault of the budgets and not of the record, so `skip_bad_records` does not leave it out.
     fn check_length(&self, prompt: usize, response: usize, place: &Place) -> Result<()> {
         let (needed, positions) = (prompt + response - 1, self.codec.n_positions);
         if needed > positions {

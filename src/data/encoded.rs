@@ -5,7 +5,7 @@ use super::message::Message;
 use super::record::{Scores, Shape};
 use super::source::Place;
 
-/// A pair with what there is to say about it.
+/// A pair and the facts about it.
 pub(super) struct Encoded {
     pub example: Example,
     pub facts: Facts,
@@ -26,7 +26,7 @@ pub(super) struct Sides {
     pub rejected: Side,
 }
 
-/// What there is to say of one pair besides its ids.
+/// The facts about one pair, for reports.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub shape: Shape,
@@ -42,7 +42,7 @@ pub(super) struct Facts {
     pub without_end: bool,
 }
 
-/// What tokenizing a record's texts showed.
+/// The findings of tokenizing a record's texts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Specials {
     /// Special tokens spelled out in the texts.

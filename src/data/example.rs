@@ -7,7 +7,7 @@ use super::source::Place;
 /// One preference pair, as token ids, budgets applied. All ids are in the model's vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// What both responses answer, at most `max_prompt_tokens`; never empty.
+    /// The prompt of both responses, at most `max_prompt_tokens`; never empty.
     pub prompt: Vec<u32>,
     /// The better response, at most `max_response_tokens`; never empty.
     pub chosen: Vec<u32>,
@@ -16,7 +16,7 @@ pub struct Example {
     pub rejected: Vec<u32>,
     /// Where its record begins, for messages.
     pub place: Place,
-    /// Equal for equal prompts, whatever the end of a prompt lost to its responses under
+    /// Equal for equal prompts, even if a prompt lost its end to its responses under
     /// [`Boundary::Joined`](super::Boundary::Joined).
     pub asked: u128,
 }

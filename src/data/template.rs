@@ -86,7 +86,7 @@ impl Template {
     /// continues them.
     ///
     /// # Errors
-    /// [`Error::Option`] naming `message` for one that the template refuses; what the tokenizer says.
+    /// [`Error::Option`] naming `message` for one that the template refuses; every error of the tokenizer.
     pub fn prompt_ids(
         &self,
         tokenizer: &Tokenizer,

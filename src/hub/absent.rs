@@ -9,11 +9,11 @@ use super::{Progress, Settings};
 use crate::error::Error;
 use crate::error::{Fault, Result};
 
-/// The model folder that `text` names by its path. This build has none from the hub.
+/// The model folder at the path `text`. This build fetches none from the hub.
 ///
 /// # Errors
 ///
-/// [`Error::File`] for a path that is not there, [`Error::Option`] for what is neither path nor id,
+/// [`Error::File`] for a path that is not there, [`Error::Option`] for a name that is neither path nor id,
 /// [`Error::Hub`] for an id.
 pub fn model(text: &str, _: &Settings, _: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     here(text, Kind::Model)

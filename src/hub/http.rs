@@ -1,5 +1,5 @@
-//! Requests to the hub: tried again where a failure may pass, silent for a minute at most, and with the token
-//! sent to the hub alone, wherever it redirects to.
+//! Requests to the hub. A request is repeated after a failure that may pass, and fails after a minute of silence.
+//! Only the hub itself gets the token; the target of a redirect does not.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -17,18 +17,18 @@ use ureq::{Agent, Body, Error, Proxy};
 
 use super::settings::Settings;
 
-/// Nothing heard for so long is a broken connection.
+/// A connection that is silent for this time counts as broken.
 const SILENCE: Duration = Duration::from_secs(60);
-/// A request that failed is sent again so often.
+/// The number of times that a failed request is repeated.
 pub(super) const RETRIES: u32 = 4;
 const MOST_REDIRECTS: usize = 10;
-/// Bytes of an answer that is read whole: a page of a listing has a thousand files.
+/// The most bytes of an answer that is read whole. A page of a listing has a thousand files.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Why there is no answer to a request.
+/// The reason for the failure of a request.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The answer says that it is none.
+    /// The hub answered with a status that is no success.
     Status(Box<Refusal>),
     /// No connection, or no answer.
     Unreachable(String),
@@ -42,11 +42,11 @@ pub(super) enum Failure {
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub status: u16,
-    /// The hub's word for it, such as `RepoNotFound`; may be empty.
+    /// The hub's name for the error, such as `RepoNotFound`; may be empty.
     pub code: String,
-    /// What the hub says to people; may be empty.
+    /// The hub's message for people; may be empty.
     pub message: String,
-    /// How long to wait before the next request.
+    /// The pause that the hub asks for before the next request.
     pub retry_after: Option<Duration>,
 }
 
@@ -60,13 +60,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Asks the hub of the settings as whoever their token is of. A token that no header can hold is not sent.
+    /// A client for the hub of the settings, with their token. A token that no header can hold is not sent.
     pub fn new(settings: &Settings) -> Self {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
             .build();
-        // ureq takes the first proxy that the environment names, whatever it is for. A hub at a plain address is
-        // reached through a proxy only where one is named for such addresses, or for all.
+        // ureq takes the first proxy that the environment names, even one for other schemes. A hub at an http
+        // address uses a proxy only if one is named for http or for all schemes.
         let is_plain = settings.endpoint.starts_with("http://");
         let names = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
         let named = || names.iter().any(|name| std::env::var_os(name).is_some());
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// What the hub has at a path, from byte `begin` on if that is not 0. The body is read as it comes.
+    /// The body of the file at a path, from byte `begin` on, as a stream.
     pub fn open(&self, path: &str, begin: u64) -> Result<impl Read + use<>, Failure> {
         let answer = self.get(format!("{}/{path}", self.endpoint), begin)?;
         Ok(answer.into_body().into_reader())
@@ -137,7 +137,7 @@ impl Client {
         Ok((value, next))
     }
 
-    /// A success, after as many tries as it is worth.
+    /// A successful answer, after at most [`RETRIES`] repetitions.
     fn get(&self, url: String, begin: u64) -> Result<Response<Body>, Failure> {
         let mut tries = 0;
         loop {
@@ -151,7 +151,7 @@ impl Client {
         }
     }
 
-    /// A success, wherever the hub redirects to.
+    /// A successful answer, after following redirects.
     fn follow(&self, url: &str, begin: u64) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
@@ -233,7 +233,7 @@ impl From<Error> for Failure {
             {
                 Failure::Broken(error.to_string())
             }
-            // The address may hold a signature in its query: it's not shown.
+            // The address is not shown, because its query may hold a signature.
             Error::BadUri(_) => Failure::Nonsense("a redirect to nowhere".to_owned()),
             error @ (Error::Protocol(_)
             | Error::Http(_)
@@ -244,7 +244,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What an error says, without the name of its kind.
+/// The message of an error, without the name of its kind.
 fn words(error: Error) -> String {
     match error {
         Error::Io(error) => error.to_string(),
@@ -253,7 +253,7 @@ fn words(error: Error) -> String {
     }
 }
 
-/// Looks up names of hosts, and tells a name that no server knows from other failures.
+/// A resolver that tells an unknown host name from other failures.
 #[derive(Debug, Default)]
 struct Names(DefaultResolver);
 
@@ -311,7 +311,7 @@ fn is_same_origin(one: &str, other: &str) -> bool {
     matches!((origin(one), origin(other)), (Some(one), Some(other)) if one.eq_ignore_ascii_case(other))
 }
 
-/// The address that a `Location` of an answer from `url` means.
+/// The address of a `Location` header in an answer from `url`.
 fn resolve(url: &str, location: &str) -> Option<String> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return Some(location.to_owned());
@@ -330,7 +330,7 @@ fn resolve(url: &str, location: &str) -> Option<String> {
     Some(format!("{folder}/{location}"))
 }
 
-/// A text as part of a path or a query: whatever is not a letter, a digit or one of `-._~` as its bytes in hex.
+/// A text as part of a path or a query. Every character but letters, digits and `-._~` becomes its bytes in hex.
 pub(super) fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

@@ -17,8 +17,8 @@
 //!
 //! Of a model, the configs, the tokenizer's files and the safetensors; of a data set, README.md and the
 //! split's files. Each is checked by the id that git gives it, which for large files holds the SHA-256.
-//! What breaks off is kept, and goes on from there. A commit whose listing and files are in the cache
-//! costs no request, a branch one.
+//! A download that breaks off is kept, and the next one resumes it. A commit whose listing and files are in the
+//! cache costs no request; a branch costs one.
 //!
 //! Without the feature `hub` there is no client, and an id is refused.
 

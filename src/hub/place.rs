@@ -94,8 +94,8 @@ pub(super) fn find(text: &str, kind: Kind) -> Result<Place> {
     }
 }
 
-/// True for the name of a file, and for what begins in a folder that is here: a slip in a path must not
-/// be asked of the hub.
+/// True for the name of a file, and for a path into a folder that exists: a typing error in a path must not
+/// lead to a request.
 fn is_path(name: &str, kind: Kind) -> bool {
     let mut parts = name.split('/');
     let first = parts.next().unwrap_or_default();

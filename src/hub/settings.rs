@@ -25,7 +25,7 @@ pub struct Settings {
     pub pause: Duration,
 }
 
-/// What settings are drawn from.
+/// The sources of the settings.
 pub struct Environment<'a> {
     /// The value of an environment variable; `None` where it is not set, or no text.
     pub variable: &'a dyn Fn(&str) -> Option<String>,

@@ -1,6 +1,6 @@
-//! What packs a file, by its first bytes.
+//! The packing of a file, recognized by its first bytes.
 
-/// What packs a whole file.
+/// The compression of a whole file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     Gzip,

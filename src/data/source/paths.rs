@@ -1,10 +1,10 @@
-//! A file's path within its folder, and its name without what packs it.
+//! A file's path within its folder, and its name without the extension of its packing.
 
 use std::path::Path;
 
 const PACKED: [&str; 3] = ["gz", "zst", "zstd"];
 
-/// A file's name without its last extension, and that; what packs it left out.
+/// A file's name without its last extension, and that extension; the extension of a packing is left out before.
 pub(super) fn split_extension(name: &str) -> (&str, &str) {
     let name = without_packing(name);
     name.rsplit_once('.').unwrap_or((name, ""))

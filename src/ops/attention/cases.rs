@@ -4,8 +4,8 @@ use super::{Backward, Forward, Shape, backward, forward};
 use crate::batch::{Span, Tile};
 use crate::ops::case::Case;
 
-/// Two pairs a stream, with prompts and responses around a tile of rows, and heads narrower and wider
-/// than what a workgroup holds at a time; and the single rows of generation.
+/// Streams of two pairs: prompts and responses a little shorter and longer than a tile, heads narrower and wider
+/// than the columns of a workgroup; and the single rows of generation.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let sizes = [

@@ -1,4 +1,4 @@
-//! What a file says whose columns contradict each other.
+//! The error of a file whose columns contradict each other.
 
 /// The columns of a row contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
