@@ -55,11 +55,11 @@ const METRICS: u32 = 6u;
 
 const LN_2: f32 = 0.69314718;
 
-// e^-z for z ≥ 0; NaN for NaN. The exp of drivers is up to 64 units in the last place off. This function
+// e^-z for z ≥ 0, infinity included. The exp of drivers is up to 64 units in the last place off. This function
 // splits z into a whole number and a rest of at most 1/2. The split has no rounding, and no compiler can
 // reorder it. A product of powers of e gives e^-whole, and a series gives e^-rest.
 fn exp_of_minus(z: f32) -> f32 {
-    let bounded = select(z, 127.0, z > 127.0);  // e^-127 is 0 in f32; `min` could turn NaN into a number
+    let bounded = select(z, 127.0, z > 127.0);  // e^-127 is 0 in f32
     let whole = round(bounded);
     let n = u32(whole);
     var power = select(1.0, 0.36787945, (n & 1u) != 0u);    // e^-1
@@ -91,10 +91,19 @@ fn log_1p(x: f32) -> f32 {
     return select(0.0, LN_2, upper) + t * series;
 }
 
+// NVIDIA's compiler makes `min` and `max` of a `select` after a comparison, and these turn NaN into a number. So
+// this function tests the bits.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
 // DPO: loss = -log σ(z), z = β · (chosen gain - rejected gain); dloss/dlogp = ∓ β σ(-z). The relative error of
 // loss and slope is at most 1e-6 down to the smallest normal f32; below that they may be 0.
 fn sigmoid(s: Sums) -> PairLoss {
     let margin = params.beta * (s.chosen_gain - s.rejected_gain);
+    if is_nan(margin) {
+        return PairLoss(margin, margin, margin);
+    }
     let e = exp_of_minus(abs(margin));
     // -log σ(z) = max(-z, 0) + log(1 + e^-|z|); neither the loss nor σ(-z) overflows for any z.
     let loss = max(-margin, 0.0) + log_1p(e);
