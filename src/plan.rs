@@ -11,7 +11,7 @@ use crate::engine::{Engine, EngineExt, Memory, Release, Ticket};
 use crate::error::{Error, Result};
 use crate::learner::{Learner, Recipe, Room};
 use crate::model::{Allocation, BufferKind, Dims, Layout, Limits, Tensors};
-use crate::recording::{MAX_STEP_FLOPS, Recording};
+use crate::recording::Recording;
 
 /// The training and held-out pairs of a run.
 #[derive(Clone, Copy)]
@@ -134,6 +134,7 @@ fn explain(error: Error) -> Error {
 pub struct Planner {
     max_binding_bytes: usize,
     room_bytes: usize,
+    max_step_flops: u64,
     bytes: usize,
     labels: Vec<String>,
 }
@@ -145,8 +146,17 @@ impl Planner {
         Planner {
             max_binding_bytes,
             room_bytes,
+            max_step_flops: u64::MAX,
             bytes: 0,
             labels: Vec::new(),
+        }
+    }
+
+    /// Limits the steps of its recordings to this many operations, as a device of some speed does.
+    pub fn with_max_step_flops(self, flops: u64) -> Planner {
+        Planner {
+            max_step_flops: flops,
+            ..self
         }
     }
 
@@ -199,8 +209,7 @@ impl Engine for Planner {
     }
 
     fn recording(&self) -> Recording {
-        // The limit of steps that holds for any GPU.
-        Recording::for_device(MAX_STEP_FLOPS)
+        Recording::for_device(self.max_step_flops)
     }
 
     fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {

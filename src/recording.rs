@@ -140,10 +140,6 @@ pub enum Grid {
     },
 }
 
-/// The most operations of one matrix product's step on any GPU: a GPU of 50 GFLOP/s needs 100 ms for them, and no
-/// operating system takes it for hung. A product with more operations is recorded as several steps.
-pub const MAX_STEP_FLOPS: u64 = 5_000_000_000;
-
 /// WebGPU's limit of workgroups in a dimension.
 pub const MAX_GROUPS: usize = 65535;
 

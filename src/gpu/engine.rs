@@ -10,7 +10,7 @@ use crate::engine::{
     self, Clock, Compared, Engine, EngineExt, Memory, Ticket, Timed, TimedRun, Tuned, Usage,
 };
 use crate::error::Result;
-use crate::recording::{MAX_STEP_FLOPS, Recording, Step};
+use crate::recording::{Recording, Step};
 
 /// A GPU opened through wgpu.
 pub struct GpuEngine {
@@ -119,9 +119,9 @@ impl Engine for GpuEngine {
         self.driver.write(buffer.first(words.len()), words)
     }
 
-    /// A slow device gets smaller steps.
+    /// A step is at most as much work as a submission, which follows the device's speed.
     fn recording(&self) -> Recording {
-        Recording::for_device(MAX_STEP_FLOPS.min(self.driver.pace_limit() as u64))
+        Recording::for_device(self.driver.pace_limit() as u64)
     }
 
     fn run(&mut self, recording: &Recording) -> Result<Vec<Ticket>> {

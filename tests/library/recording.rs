@@ -11,7 +11,7 @@ use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::optimizer::{Decay, Optimizer};
 use gpt2_dpo::plan::Planner;
-use gpt2_dpo::recording::{MAX_STEP_FLOPS, Recording};
+use gpt2_dpo::recording::Recording;
 use gpt2_dpo::scorer::{Reference, Share};
 
 /// GPT-2's published shapes: name, layers, heads, width.
@@ -61,7 +61,8 @@ impl OnPaper {
             .collect();
         let stream = Stream::new(&examples, Sides::Both);
         let extent = Extent::of(&examples, examples.len(), Sides::Both);
-        let mut paper = Planner::new(max_binding_bytes, usize::MAX);
+        let mut paper =
+            Planner::new(max_binding_bytes, usize::MAX).with_max_step_flops(MAX_STEP_FLOPS);
         let limits = common::limits(paper.max_binding_bytes(), extent.pair_heads);
         let layout = Layout::new(&dims, limits).unwrap();
         let recipe = Recipe {
@@ -92,6 +93,9 @@ impl OnPaper {
         recording.unwrap()
     }
 }
+
+/// The work of a submission on a slow GPU: 0.1 s at 50 GFLOP/s.
+const MAX_STEP_FLOPS: u64 = 5_000_000_000;
 
 /// WebGPU's default binding.
 const BINDING: usize = 128 << 20;
