@@ -19,7 +19,11 @@ const ROUND_SECONDS: f64 = 4e-3;
 const MAX_RUNS: usize = 100;
 const ROUNDS: usize = 3;
 
-/// A variant is not run again if its first run took this many times as long as a run of the best variant so far.
+/// The first variant runs for this many seconds before its time counts: a GPU that was idle while the host ran a
+/// twin needs that long to raise its clock.
+const WARM_UP: f64 = 0.2;
+
+/// A variant is not run again if it took this many times as long as the best variant so far.
 const HOPELESS: f64 = 1.5;
 
 /// The contents of a step's buffers before the step, and after its twin.
@@ -129,7 +133,7 @@ pub(super) fn tune(
         // the data of a later step decide.
         return Ok(());
     }
-    let mut best: Option<(f64, &'static Kernel)> = None;
+    let mut right = Vec::new();
     for kernel in contenders {
         if driver.reserve_partials(partials(step, kernel)).is_err() {
             continue; // there is no memory for its partial sums now; a later run may have enough
@@ -144,28 +148,25 @@ pub(super) fn tune(
             // For example the driver cannot compile the variant.
             Err(e) => Some(e.to_string()),
         };
-        if let Some(reason) = failed {
-            notes.push(format!(
-                "{} [{}] is wrong on this device ({reason}) and not used",
-                entry.kernel, kernel.variant
-            ));
-            entry.failed.insert(kernel.variant.to_owned(), reason);
-            continue;
-        }
-        let limit = best.map_or(f64::INFINITY, |(seconds, _)| HOPELESS * seconds);
-        let seconds = time(driver, step, kernel, limit)?;
-        let milliseconds = 1e3 * seconds;
-        entry
-            .milliseconds
-            .insert(kernel.variant.to_owned(), milliseconds);
-        if best.is_none_or(|(least, _)| seconds < least) {
-            best = Some((seconds, kernel));
+        match failed {
+            None => right.push(kernel),
+            Some(reason) => {
+                notes.push(format!(
+                    "{} [{}] is wrong on this device ({reason}) and not used",
+                    entry.kernel, kernel.variant
+                ));
+                entry.failed.insert(kernel.variant.to_owned(), reason);
+            }
         }
     }
+    let times = race(driver, step, &right)?;
     expected.restore(driver)?;
-    let Some((_, kernel)) = best else {
+    let fastest = times.iter().zip(&right).min_by(|a, b| a.0.total_cmp(b.0));
+    let Some((_, &kernel)) = fastest else {
         return Err(none_right(driver, &entry.kernel));
     };
+    let named = right.iter().map(|kernel| kernel.variant.to_owned());
+    entry.milliseconds = named.zip(times.iter().map(|s| 1e3 * s)).collect();
     entry.variant = kernel.variant.to_owned();
     choices.note(step, kernel);
     if let Some(tuner) = &mut choices.tuner {
@@ -181,18 +182,35 @@ fn none_right(driver: &Driver, kernel: &str) -> Error {
     )
 }
 
-/// The seconds of one run: the least of a few rounds, or the first run's if they exceed `limit`.
-fn time(driver: &mut Driver, step: &Step, kernel: &'static Kernel, limit: f64) -> Result<f64> {
-    let first = round(driver, step, kernel, 1)?;
-    if first > limit {
-        return Ok(first);
+/// The seconds of one run of each of these variants: the least of a few rounds. In a round the variants take
+/// turns, so that a clock that rises or falls meanwhile favours none.
+fn race(driver: &mut Driver, step: &Step, variants: &[&'static Kernel]) -> Result<Vec<f64>> {
+    let Some(first) = variants.first() else {
+        return Ok(Vec::new());
+    };
+    let began = Instant::now();
+    let mut warm = round(driver, step, first, 1)?;
+    while began.elapsed().as_secs_f64() < WARM_UP {
+        warm = round(driver, step, first, runs_in_a_round(warm))?;
     }
-    let runs = ((ROUND_SECONDS / first) as usize).clamp(1, MAX_RUNS);
-    let mut least = first;
+    let mut least = vec![warm];
+    for kernel in &variants[1..] {
+        least.push(round(driver, step, kernel, 1)?);
+    }
     for _ in 0..ROUNDS {
-        least = least.min(round(driver, step, kernel, runs)?);
+        for (i, kernel) in variants.iter().enumerate() {
+            let best = least.iter().copied().fold(f64::INFINITY, f64::min);
+            if least[i] <= HOPELESS * best {
+                let seconds = round(driver, step, kernel, runs_in_a_round(least[i]))?;
+                least[i] = least[i].min(seconds);
+            }
+        }
     }
     Ok(least)
+}
+
+fn runs_in_a_round(seconds: f64) -> usize {
+    ((ROUND_SECONDS / seconds) as usize).clamp(1, MAX_RUNS)
 }
 
 fn round(driver: &mut Driver, step: &Step, kernel: &'static Kernel, runs: usize) -> Result<f64> {
