@@ -59,6 +59,13 @@ fn store(cell: vec2<u32>, sum: Value, continues: bool) {
     }
 }
 
+// Stores the first terms of a sum of which more terms follow.
+fn store_part(cell: vec2<u32>, sum: Value, continues: bool) {
+    if is_inside(cell) {
+        c[place(cell)] = so_far(sum, place(cell), continues);
+    }
+}
+
 fn with_bias(value: Value, col: u32) -> Value {
     if params.has_bias != 0u {
         return value + bias[col / WIDTH];

@@ -14,10 +14,7 @@ const ROW_LANES: u32 = 16u;
 var<workgroup> column_sums: array<f32, 256>;
 
 @compute @workgroup_size(COLUMNS, ROW_LANES)
-fn bias(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-) {
+fn bias(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let col = group.x * COLUMNS + local.x;
     var sum = 0.0;
     if col < params.cols {

@@ -96,20 +96,11 @@ fn quad_col(first: u32, q: u32) -> u32 {
     return first + 4u * LANES * q;
 }
 
-fn put_quad(row: u32, col: u32, sum: vec4<f32>, continues: bool) {
-    if col < params.cols {
-        let at = place(vec2(row, col));
-        c[at] = so_far(sum, at, continues);
-    }
-}
-
 fn put_row(row: u32, col: u32, sums: mat4x4<f32>, continues: bool) {
-    if row < params.rows {
-        put_quad(row, quad_col(col, 0u), sums[0], continues);
-        put_quad(row, quad_col(col, 1u), sums[1], continues);
-        put_quad(row, quad_col(col, 2u), sums[2], continues);
-        put_quad(row, quad_col(col, 3u), sums[3], continues);
-    }
+    store_part(vec2(row, quad_col(col, 0u)), sums[0], continues);
+    store_part(vec2(row, quad_col(col, 1u)), sums[1], continues);
+    store_part(vec2(row, quad_col(col, 2u)), sums[2], continues);
+    store_part(vec2(row, quad_col(col, 3u)), sums[3], continues);
 }
 
 fn put(row: u32, col: u32, s: ptr<function, Sums>, continues: bool) {
@@ -124,10 +115,7 @@ fn put(row: u32, col: u32, s: ptr<function, Sums>, continues: bool) {
 }
 
 @compute @workgroup_size(LANES)
-fn product(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y * GROUP_ROWS;
     let col = group.x * GROUP_COLS + 4u * lane;
     for (var block = 0u; block < params.inner; block += INNER_BLOCK) {

@@ -1,6 +1,7 @@
 // The variant on matrix units, f16 operands and f32 sums. linear_matrix8.wgsl or linear_matrix16.wgsl declares
 // the tiles, matrix8.wgsl or matrix16.wgsl the matrices. The kernel rounds both operands to f16 on the way
-// into workgroup memory; products are exact in f32, and sums are f32.
+// into workgroup memory; products are exact in f32, and sums are f32. But NVIDIA's units cut sums off where f32
+// would round them, so that a long sum drifts. A sum runs in blocks of INNER_BLOCK terms, and c adds them up.
 //
 // A workgroup owns GROUP × GROUP outputs. They form REGIONS regions of 2 × 2 matrices, one subgroup a region.
 // Subgroups may have any size that divides LANES. Where subgroups are fewer than regions, a subgroup takes
@@ -17,6 +18,7 @@ const GROUP: u32 = 4u * SIDE;
 const GROUP_ROWS: u32 = GROUP;
 const GROUP_COLS: u32 = GROUP;
 const DEPTH: u32 = 2048u / GROUP;  // terms of the sum in a tile; a lane loads 16 words of each operand
+const INNER_BLOCK: u32 = 4096u;     // a multiple of DEPTH
 const PAD: u32 = 8u;               // between lines of a tile, so that loads of matrices meet different banks
 const REGION: u32 = 2u * SIDE;
 const REGIONS: u32 = 4u;
@@ -44,38 +46,25 @@ fn slot(lane: u32, number: u32, along_sum: bool) -> u32 {
     return to.x * line_stride(along_sum) + to.y;
 }
 
-fn load_a(first_row: u32, first: u32, lane: u32, number: u32) -> vec4<f32> {
-    let to = line_place(lane, number, A_ALONG_SUM);
-    let row = first_row + select(to.y, to.x, A_ALONG_SUM);
-    let k = first + select(to.x, to.y, A_ALONG_SUM);
-    if row < params.rows && k < params.inner {
-        return a[(params.a_offset + row * params.a_row + k * params.a_inner) / 4u];
-    }
-    return vec4(0.0);
-}
-
-fn load_b(first_col: u32, first: u32, lane: u32, number: u32) -> vec4<f32> {
-    let to = line_place(lane, number, B_ALONG_SUM);
-    let col = first_col + select(to.y, to.x, B_ALONG_SUM);
-    let k = first + select(to.x, to.y, B_ALONG_SUM);
-    if col < params.cols && k < params.inner {
-        return b[(k * params.b_inner + col * params.b_col) / 4u];
+fn load(is_a: bool, first_side: u32, first: u32, lane: u32, number: u32) -> vec4<f32> {
+    let along_sum = select(B_ALONG_SUM, A_ALONG_SUM, is_a);
+    let to = line_place(lane, number, along_sum);
+    let side = first_side + select(to.y, to.x, along_sum);
+    let k = first + select(to.x, to.y, along_sum);
+    if side < select(params.cols, params.rows, is_a) && k < params.inner {
+        if is_a {
+            return a[(params.a_offset + side * params.a_row + k * params.a_inner) / 4u];
+        }
+        return b[(k * params.b_inner + side * params.b_col) / 4u];
     }
     return vec4(0.0);
 }
 
 // The four loads of a lane from the DEPTH terms that begin at `first`.
-fn next_a(row: u32, first: u32, lane: u32) -> mat4x4<f32> {
+fn next(is_a: bool, side: u32, first: u32, lane: u32) -> mat4x4<f32> {
     return mat4x4(
-        load_a(row, first, lane, 0u), load_a(row, first, lane, 1u),
-        load_a(row, first, lane, 2u), load_a(row, first, lane, 3u),
-    );
-}
-
-fn next_b(col: u32, first: u32, lane: u32) -> mat4x4<f32> {
-    return mat4x4(
-        load_b(col, first, lane, 0u), load_b(col, first, lane, 1u),
-        load_b(col, first, lane, 2u), load_b(col, first, lane, 3u),
+        load(is_a, side, first, lane, 0u), load(is_a, side, first, lane, 1u),
+        load(is_a, side, first, lane, 2u), load(is_a, side, first, lane, 3u),
     );
 }
 
@@ -125,10 +114,12 @@ fn zero() -> Sum {
     return coopLoadT<Sum>(&sums[0], SIDE);
 }
 
-// Adds up the matrices [s00 s01; s10 s11] of the region that the subgroup takes in this pass.
+// Adds up the matrices [s00 s01; s10 s11] of the region that the subgroup takes in this pass, over the terms of
+// the block that begins at `block`.
 fn multiply(
     own: Own,
     passed: u32,
+    block: u32,
     s00: ptr<function, Sum>, s01: ptr<function, Sum>,
     s10: ptr<function, Sum>, s11: ptr<function, Sum>,
 ) {
@@ -136,9 +127,9 @@ fn multiply(
     let first_col = own.group.x * GROUP;
     let region = passed + own.subgroup;
     let side = corner(region);
-    var a_next = next_a(first_row, 0u, own.lane);
-    var b_next = next_b(first_col, 0u, own.lane);
-    for (var first = 0u; first < params.inner; first += DEPTH) {
+    var a_next = next(true, first_row, block, own.lane);
+    var b_next = next(false, first_col, block, own.lane);
+    for (var first = block; first < min(block + INNER_BLOCK, params.inner); first += DEPTH) {
         put_a(slot(own.lane, 0u, A_ALONG_SUM), a_next[0]);
         put_a(slot(own.lane, 1u, A_ALONG_SUM), a_next[1]);
         put_a(slot(own.lane, 2u, A_ALONG_SUM), a_next[2]);
@@ -148,8 +139,8 @@ fn multiply(
         put_b(slot(own.lane, 2u, B_ALONG_SUM), b_next[2]);
         put_b(slot(own.lane, 3u, B_ALONG_SUM), b_next[3]);
         workgroupBarrier();
-        a_next = next_a(first_row, first + DEPTH, own.lane);
-        b_next = next_b(first_col, first + DEPTH, own.lane);
+        a_next = next(true, first_row, first + DEPTH, own.lane);
+        b_next = next(false, first_col, first + DEPTH, own.lane);
         if region < REGIONS {
             for (var k = 0u; k < DEPTH; k += SIDE) {
                 let a0 = left(side.x, k);
@@ -167,7 +158,7 @@ fn multiply(
 }
 
 // Stores one of the 2 × 2 matrices of each region in a pass, the matrix at `at`, through workgroup memory.
-fn store_matrix(own: Own, passed: u32, at: vec2<u32>, matrix: Sum) {
+fn store_matrix(own: Own, passed: u32, block: u32, at: vec2<u32>, matrix: Sum) {
     let region = passed + own.subgroup;
     let first = region * MATRIX;
     workgroupBarrier();
@@ -179,7 +170,12 @@ fn store_matrix(own: Own, passed: u32, at: vec2<u32>, matrix: Sum) {
     for (var v = passed * VECTORS + own.lane; v < end; v += LANES) {
         let within = vec2(v % VECTORS / (SIDE / 4u), 4u * (v % (SIDE / 4u)));
         let cell = GROUP * own.group.yx + corner(v / VECTORS) + SIDE * at + within;
-        store(cell, vec4(sums[4u * v], sums[4u * v + 1u], sums[4u * v + 2u], sums[4u * v + 3u]), false);
+        let sum = vec4(sums[4u * v], sums[4u * v + 1u], sums[4u * v + 2u], sums[4u * v + 3u]);
+        if block + INNER_BLOCK < params.inner {
+            store_part(cell, sum, block > 0u);
+        } else {
+            store(cell, sum, block > 0u);
+        }
     }
 }
 
@@ -192,13 +188,15 @@ fn product(
 ) {
     let own = Own(group, lane, subgroup, subgroups);
     for (var passed = 0u; passed < REGIONS; passed += subgroups) {
-        clear(lane);
-        var s00 = zero(); var s01 = zero();
-        var s10 = zero(); var s11 = zero();
-        multiply(own, passed, &s00, &s01, &s10, &s11);
-        store_matrix(own, passed, vec2(0u, 0u), s00);
-        store_matrix(own, passed, vec2(0u, 1u), s01);
-        store_matrix(own, passed, vec2(1u, 0u), s10);
-        store_matrix(own, passed, vec2(1u, 1u), s11);
+        for (var block = 0u; block == 0u || block < params.inner; block += INNER_BLOCK) {
+            clear(lane);
+            var s00 = zero(); var s01 = zero();
+            var s10 = zero(); var s11 = zero();
+            multiply(own, passed, block, &s00, &s01, &s10, &s11);
+            store_matrix(own, passed, block, vec2(0u, 0u), s00);
+            store_matrix(own, passed, block, vec2(0u, 1u), s01);
+            store_matrix(own, passed, block, vec2(1u, 0u), s10);
+            store_matrix(own, passed, block, vec2(1u, 1u), s11);
+        }
     }
 }

@@ -1,5 +1,5 @@
-// Split-K for tn; this text follows linear_wide and linear_tn. It suits weights with few tiles: tn_split cuts
-// the sum into SPLITS parts, each with own workgroups, and finish_tn adds the parts up in a fixed order.
+// Split-K, for results with few tiles; this text follows linear_wide and an epilogue. product_split cuts the sum
+// into SPLITS parts, each with own workgroups, and finish_split adds the parts up in a fixed order.
 
 @group(0) @binding(8) var<storage, read_write> split_sums: array<vec4<f32>>;  // [SPLITS, rows, cols]
 
@@ -10,26 +10,27 @@ fn split_at(part: u32, cell: vec2<u32>) -> u32 {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn tn_split(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn product_split(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let share = (params.inner + SPLITS * DEPTH - 1u) / (SPLITS * DEPTH) * DEPTH;
     let first = min(group.z * share, params.inner);
-    var sums = lane_sums(group, lane, first, min(first + share, params.inner));
-    for (var i = 0u; i < SUMS; i++) {
-        let cell = cell(group, lane, i);
-        if is_inside(cell) {
-            split_sums[split_at(group.z, cell)] = sums[i];
+    let end = min(first + share, params.inner);
+    for (var block = first; block == first || block < end; block += INNER_BLOCK) {
+        var sums = lane_sums(group, lane, block, min(block + INNER_BLOCK, end));
+        for (var i = 0u; i < SUMS; i++) {
+            let cell = cell(group, lane, i);
+            let at = split_at(group.z, cell);
+            if is_inside(cell) && block > first {
+                sums[i] += split_sums[at];
+            }
+            if is_inside(cell) {
+                split_sums[at] = sums[i];
+            }
         }
     }
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn finish_tn(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn finish_split(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     for (var i = 0u; i < SUMS; i++) {
         let cell = cell(group, lane, i);
         if is_inside(cell) {

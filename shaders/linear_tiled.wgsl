@@ -26,28 +26,20 @@ fn own_load(lane: u32, along_sum: bool) -> vec2<u32> {
     return select(vec2(low, high), vec2(high, low), along_sum);
 }
 
-// One word of an operand; 0 outside it.
-fn a_at(row: u32, k: u32) -> f32 {
-    if row < params.rows && k < params.inner {
-        return a[params.a_offset + row * params.a_row + k * params.a_inner];
+// One word of an operand, at row (or column) `s` and term `k`; 0 outside it.
+fn word_at(is_a: bool, s: u32, k: u32) -> f32 {
+    if s >= select(params.cols, params.rows, is_a) || k >= params.inner {
+        return 0.0;
     }
-    return 0.0;
-}
-
-fn b_at(k: u32, col: u32) -> f32 {
-    if col < params.cols && k < params.inner {
-        return b[k * params.b_inner + col * params.b_col];
+    if is_a {
+        return a[params.a_offset + s * params.a_row + k * params.a_inner];
     }
-    return 0.0;
+    return b[k * params.b_inner + s * params.b_col];
 }
 
 // No loop here writes component `r` of a vector: FXC unrolls all loops around such a write, and gives up.
-fn load_a(r: u32, k: u32) -> vec4<f32> {
-    return vec4(a_at(r, k), a_at(r + 1u, k), a_at(r + 2u, k), a_at(r + 3u, k));
-}
-
-fn load_b(c: u32, k: u32) -> vec4<f32> {
-    return vec4(b_at(k, c), b_at(k, c + 1u), b_at(k, c + 2u), b_at(k, c + 3u));
+fn load(is_a: bool, s: u32, k: u32) -> vec4<f32> {
+    return vec4(word_at(is_a, s, k), word_at(is_a, s + 1u, k), word_at(is_a, s + 2u, k), word_at(is_a, s + 3u, k));
 }
 
 // The 4 × 4 sums of a lane; each vec4 is a row.
@@ -65,8 +57,8 @@ fn lane_sums(group: vec3<u32>, lane: u32) -> array<vec4<f32>, SIDE> {
             s0 += p0; s1 += p1; s2 += p2; s3 += p3;
             p0 = vec4(0.0); p1 = vec4(0.0); p2 = vec4(0.0); p3 = vec4(0.0);
         }
-        a_tile[a_load.y * STRIDE + a_load.x] = load_a(first_row + 4u * a_load.x, first + a_load.y);
-        b_tile[b_load.y * STRIDE + b_load.x] = load_b(first_col + 4u * b_load.x, first + b_load.y);
+        a_tile[a_load.y * STRIDE + a_load.x] = load(true, first_row + 4u * a_load.x, first + a_load.y);
+        b_tile[b_load.y * STRIDE + b_load.x] = load(false, first_col + 4u * b_load.x, first + b_load.y);
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
             let x = a_tile[k * STRIDE + own_row];
@@ -80,10 +72,7 @@ fn lane_sums(group: vec3<u32>, lane: u32) -> array<vec4<f32>, SIDE> {
 }
 
 @compute @workgroup_size(LANES, LANES)
-fn product(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     var sums = lane_sums(group, lane);
     let first = vec2(group.y * GROUP_ROWS + SIDE * (lane / LANES), group.x * GROUP_COLS + SIDE * (lane % LANES));
     for (var i = 0u; i < SIDE * SIDE; i++) {

@@ -1,140 +1,160 @@
-// The variant for large matrices on a GPU: a workgroup owns a tile of 128 × 128 outputs, an invocation 8 × 8
-// of them, so that a word read from workgroup memory feeds eight multiplications. It loads and stores vec4s:
-// sizes, strides and offsets are multiples of 4.
+// The variant for large matrices on a GPU: a workgroup owns a tile of 64 × 128 outputs, an invocation 8 × 8 of
+// them, so that a word read from workgroup memory feeds eight multiplications. It loads and stores vec4s: sizes,
+// strides and offsets are multiples of 4.
 //
-// A tile of an operand is [DEPTH, QUADS] vec4s; a vec4 holds four neighbouring rows of a (or columns of b) at
-// one k. Half of the lanes fill the tile of a, half the tile of b. A lane fetches a block of 4 × 4 words and
-// transposes it if its operand is dense along k. The lanes fetch the next blocks while they multiply the
-// present tile. A sum runs in blocks of INNER_BLOCK terms, and c adds the blocks up.
+// A tile of an operand is [DEPTH, quads] vec4s; a vec4 holds four neighbouring rows of a (or columns of b) at one
+// k. Every lane fetches a block of 4 × 4 words of b, and half of the lanes one of a, and transposes a block that
+// is dense along k. The lanes fetch the next blocks while they multiply the present tile. A sum runs in blocks of
+// INNER_BLOCK terms, and c adds the blocks up.
 
 alias Value = vec4<f32>;
 const WIDTH: u32 = 4u;
 
-const GROUP_ROWS: u32 = 128u;
+const GROUP_ROWS: u32 = 64u;
 const GROUP_COLS: u32 = 128u;
-const WORKGROUP: u32 = 256u;
-const LANES: u32 = 16u;         // lanes of a workgroup along the rows of the tile, and along the columns
-const QUADS: u32 = 32u;         // vec4s along a side of the tile
+const WORKGROUP: u32 = 128u;
+const ROW_QUADS: u32 = 16u;
+const COL_QUADS: u32 = 32u;
 const DEPTH: u32 = 16u;         // terms of the sum in workgroup memory
 const INNER_BLOCK: u32 = 1024u; // a multiple of DEPTH
-const SUMS: u32 = 16u;          // vec4s of a lane; lane 0 has rows, and columns, 0 to 3 and 64 to 67
+const SUMS: u32 = 16u;          // vec4s of a lane: two groups of four rows by two groups of four columns
 
-var<workgroup> a_tile: array<vec4<f32>, 512>;  // [DEPTH, QUADS]
-var<workgroup> b_tile: array<vec4<f32>, 512>;
+var<workgroup> a_tile: array<vec4<f32>, 256>;  // [DEPTH, ROW_QUADS]
+var<workgroup> b_tile: array<vec4<f32>, 512>;  // [DEPTH, COL_QUADS]
 
 alias Tile = array<vec4<f32>, SUMS>;
 
-// The index of quad `q` at depth `k` in a tile. Every four depths the quads change places, so that lanes
-// that write blocks of the same row use different banks.
-fn tile_at(q: u32, k: u32) -> u32 {
-    return k * QUADS + (q ^ (2u * (k / 4u)));
+// The row and column of a lane among [ROW_QUADS / 2, COL_QUADS / 2] lanes; 32 neighbours form 4 × 8.
+fn lane_place(lane: u32) -> vec2<u32> {
+    return vec2(4u * (lane / 64u) + lane % 32u / 8u, 8u * (lane / 32u % 2u) + lane % 8u);
 }
 
-fn a_at(row: u32, k: u32, end: u32) -> vec4<f32> {
-    if row < params.rows && k < end {
-        return a[(params.a_offset + row * params.a_row + k * params.a_inner) / 4u];
-    }
-    return vec4(0.0);
+// The index of quad `q` at depth `k` in a tile. Every four depths the quads change places, so that lanes that
+// write blocks of the same row use different banks.
+fn tile_at(quads: u32, q: u32, k: u32) -> u32 {
+    return k * quads + (q ^ (2u * (k / 4u)));
 }
 
-fn b_at(k: u32, col: u32, end: u32) -> vec4<f32> {
-    if col < params.cols && k < end {
-        return b[(k * params.b_inner + col * params.b_col) / 4u];
-    }
-    return vec4(0.0);
-}
-
-// The quad and the first depth of the block that a lane fetches. Neighbouring lanes read neighbouring words.
-fn own_block(lane: u32, along_sum: bool) -> vec2<u32> {
-    let i = lane % (WORKGROUP / 2u);
-    return select(vec2(i % QUADS, 4u * (i / QUADS)), vec2(i / 4u, 4u * (i % 4u)), along_sum);
-}
-
-// Fetches a block: a matrix column for each of the depths k to k + 3, over four rows of a (or columns of b)
-// that begin at `s`.
-fn fetch(is_a: bool, s: u32, k: u32, end: u32) -> mat4x4<f32> {
+// A vec4 at row (or column) `s` and term `k`: four terms if the operand is dense along the sum, otherwise four
+// rows (or columns). A place beyond the operand reads its last vec4 instead, so that no load waits for a branch:
+// results beyond c are not stored, and `put` sets terms beyond `end` to zero.
+fn four_at(is_a: bool, s: u32, k: u32, end: u32) -> vec4<f32> {
+    let along_sum = select(B_ALONG_SUM, A_ALONG_SUM, is_a);
+    let at = min(s, select(params.cols, params.rows, is_a) - select(4u, 1u, along_sum));
+    let term = min(k, end - select(1u, 4u, along_sum));
     if is_a {
-        if A_ALONG_SUM {
-            return transpose(mat4x4(a_at(s, k, end), a_at(s + 1u, k, end), a_at(s + 2u, k, end), a_at(s + 3u, k, end)));
-        }
-        return mat4x4(a_at(s, k, end), a_at(s, k + 1u, end), a_at(s, k + 2u, end), a_at(s, k + 3u, end));
+        return a[(params.a_offset + at * params.a_row + term * params.a_inner) / 4u];
     }
-    if B_ALONG_SUM {
-        return transpose(mat4x4(b_at(k, s, end), b_at(k, s + 1u, end), b_at(k, s + 2u, end), b_at(k, s + 3u, end)));
+    return b[(term * params.b_inner + at * params.b_col) / 4u];
+}
+
+// The quad and the first depth of a lane's block. Neighbouring lanes read neighbouring words.
+fn block_place(is_a: bool, lane: u32) -> vec2<u32> {
+    if select(B_ALONG_SUM, A_ALONG_SUM, is_a) {
+        return vec2(lane / 4u, 4u * (lane % 4u));
     }
-    return mat4x4(b_at(k, s, end), b_at(k + 1u, s, end), b_at(k + 2u, s, end), b_at(k + 3u, s, end));
+    let quads = select(COL_QUADS, ROW_QUADS, is_a);
+    return vec2(lane % quads, 4u * (lane / quads));
+}
+
+// A lane's block of the terms from `first` on, as it lies in memory: a matrix column for each of four rows (or
+// columns) if the operand is dense along the sum, otherwise for each of four terms.
+fn fetch(is_a: bool, group: vec3<u32>, lane: u32, first: u32, end: u32) -> mat4x4<f32> {
+    let place = block_place(is_a, lane);
+    let s = select(group.x * GROUP_COLS, group.y * GROUP_ROWS, is_a) + 4u * place.x;
+    let k = first + place.y;
+    let step = select(vec2(0u, 1u), vec2(1u, 0u), select(B_ALONG_SUM, A_ALONG_SUM, is_a));
+    return mat4x4(
+        four_at(is_a, s, k, end), four_at(is_a, s + step.x, k + step.y, end),
+        four_at(is_a, s + 2u * step.x, k + 2u * step.y, end), four_at(is_a, s + 3u * step.x, k + 3u * step.y, end),
+    );
+}
+
+// Puts a fetched block into its tile, by terms.
+fn put(is_a: bool, block: mat4x4<f32>, lane: u32, first: u32, end: u32) {
+    let place = block_place(is_a, lane);
+    var terms = block;
+    if select(B_ALONG_SUM, A_ALONG_SUM, is_a) {
+        terms = transpose(block);
+    }
+    put_term(is_a, place, terms[0], first + place.y < end);
+    put_term(is_a, place + vec2(0u, 1u), terms[1], first + place.y + 1u < end);
+    put_term(is_a, place + vec2(0u, 2u), terms[2], first + place.y + 2u < end);
+    put_term(is_a, place + vec2(0u, 3u), terms[3], first + place.y + 3u < end);
+}
+
+fn put_term(is_a: bool, place: vec2<u32>, term: vec4<f32>, is_inside: bool) {
+    let value = select(vec4(0.0), term, is_inside);
+    if is_a {
+        a_tile[tile_at(ROW_QUADS, place.x, place.y)] = value;
+    } else {
+        b_tile[tile_at(COL_QUADS, place.x, place.y)] = value;
+    }
+}
+
+// The sums of a lane, by its groups of rows (x, y) and of columns (v, w).
+struct Sums { xv: mat4x4<f32>, yv: mat4x4<f32>, xw: mat4x4<f32>, yw: mat4x4<f32> }
+
+fn outer(rows: vec4<f32>, cols: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(rows.x * cols, rows.y * cols, rows.z * cols, rows.w * cols);
+}
+
+fn add_term(sums: ptr<function, Sums>, own: vec2<u32>, k: u32) {
+    let x = a_tile[tile_at(ROW_QUADS, own.x, k)];
+    let y = a_tile[tile_at(ROW_QUADS, own.x + ROW_QUADS / 2u, k)];
+    let v = b_tile[tile_at(COL_QUADS, own.y, k)];
+    let w = b_tile[tile_at(COL_QUADS, own.y + COL_QUADS / 2u, k)];
+    (*sums).xv += outer(x, v);
+    (*sums).yv += outer(y, v);
+    (*sums).xw += outer(x, w);
+    (*sums).yw += outer(y, w);
 }
 
 // The sums of a lane over the terms [first, end).
 fn lane_sums(group: vec3<u32>, lane: u32, first: u32, end: u32) -> Tile {
+    let own = lane_place(lane);
     let fetches_a = lane < WORKGROUP / 2u;
-    let own = own_block(lane, select(B_ALONG_SUM, A_ALONG_SUM, fetches_a));
-    let side = select(group.x * GROUP_COLS, group.y * GROUP_ROWS, fetches_a) + 4u * own.x;
-    let own_row = lane / LANES;
-    let own_col = lane % LANES;
-    var s0 = vec4(0.0); var s1 = vec4(0.0); var s2 = vec4(0.0); var s3 = vec4(0.0);
-    var s4 = vec4(0.0); var s5 = vec4(0.0); var s6 = vec4(0.0); var s7 = vec4(0.0);
-    var t0 = vec4(0.0); var t1 = vec4(0.0); var t2 = vec4(0.0); var t3 = vec4(0.0);
-    var t4 = vec4(0.0); var t5 = vec4(0.0); var t6 = vec4(0.0); var t7 = vec4(0.0);
-    var block = fetch(fetches_a, side, first + own.y, end);
+    var s: Sums;
+    var a_block: mat4x4<f32>;
+    var b_block = fetch(false, group, lane, first, end);
+    if fetches_a {
+        a_block = fetch(true, group, lane, first, end);
+    }
     for (var k = first; k < end; k += DEPTH) {
         workgroupBarrier();
+        put(false, b_block, lane, k, end);
         if fetches_a {
-            a_tile[tile_at(own.x, own.y)] = block[0];
-            a_tile[tile_at(own.x, own.y + 1u)] = block[1];
-            a_tile[tile_at(own.x, own.y + 2u)] = block[2];
-            a_tile[tile_at(own.x, own.y + 3u)] = block[3];
-        } else {
-            b_tile[tile_at(own.x, own.y)] = block[0];
-            b_tile[tile_at(own.x, own.y + 1u)] = block[1];
-            b_tile[tile_at(own.x, own.y + 2u)] = block[2];
-            b_tile[tile_at(own.x, own.y + 3u)] = block[3];
+            put(true, a_block, lane, k, end);
         }
         workgroupBarrier();
-        // After the last terms this reads nothing.
-        block = fetch(fetches_a, side, k + DEPTH + own.y, end);
-        for (var d = 0u; d < DEPTH; d++) {
-            let x = a_tile[tile_at(own_row, d)];
-            let y = a_tile[tile_at(own_row + LANES, d)];
-            let v = b_tile[tile_at(own_col, d)];
-            let w = b_tile[tile_at(own_col + LANES, d)];
-            s0 += x.x * v; s1 += x.y * v; s2 += x.z * v; s3 += x.w * v;
-            s4 += y.x * v; s5 += y.y * v; s6 += y.z * v; s7 += y.w * v;
-            t0 += x.x * w; t1 += x.y * w; t2 += x.z * w; t3 += x.w * w;
-            t4 += y.x * w; t5 += y.y * w; t6 += y.z * w; t7 += y.w * w;
+        b_block = fetch(false, group, lane, k + DEPTH, end);
+        if fetches_a {
+            a_block = fetch(true, group, lane, k + DEPTH, end);
         }
+        // Not every compiler unrolls a loop, and each index is a constant this way.
+        add_term(&s, own, 0u); add_term(&s, own, 1u); add_term(&s, own, 2u); add_term(&s, own, 3u);
+        add_term(&s, own, 4u); add_term(&s, own, 5u); add_term(&s, own, 6u); add_term(&s, own, 7u);
+        add_term(&s, own, 8u); add_term(&s, own, 9u); add_term(&s, own, 10u); add_term(&s, own, 11u);
+        add_term(&s, own, 12u); add_term(&s, own, 13u); add_term(&s, own, 14u); add_term(&s, own, 15u);
     }
-    return Tile(s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7);
+    return Tile(
+        s.xv[0], s.xv[1], s.xv[2], s.xv[3], s.yv[0], s.yv[1], s.yv[2], s.yv[3],
+        s.xw[0], s.xw[1], s.xw[2], s.xw[3], s.yw[0], s.yw[1], s.yw[2], s.yw[3],
+    );
 }
 
 // The cell of the i-th vec4 of a lane.
 fn cell(group: vec3<u32>, lane: u32, i: u32) -> vec2<u32> {
-    let row = 4u * (lane / LANES) + i % 4u + 64u * (i / 4u % 2u);
-    let col = 4u * (lane % LANES) + 64u * (i / 8u);
-    return vec2(group.y * GROUP_ROWS + row, group.x * GROUP_COLS + col);
-}
-
-// Writes the sums of a block other than the last to c, or adds them if the block `continues` the sum.
-fn put(group: vec3<u32>, lane: u32, tile: Tile, continues: bool) {
-    var sums = tile;
-    for (var i = 0u; i < SUMS; i++) {
-        let cell = cell(group, lane, i);
-        if is_inside(cell) {
-            let at = place(cell);
-            c[at] = so_far(sums[i], at, continues);
-        }
-    }
+    let first = vec2(group.y * GROUP_ROWS, group.x * GROUP_COLS) + 4u * lane_place(lane);
+    return first + vec2(i % 4u + GROUP_ROWS / 2u * (i / 4u % 2u), GROUP_COLS / 2u * (i / 8u));
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn product(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     var sums = Tile();
     for (var block = 0u; block < params.inner; block += INNER_BLOCK) {
-        if block > 0u {
-            put(group, lane, sums, block > INNER_BLOCK);
+        for (var i = 0u; i < SUMS && block > 0u; i++) {
+            store_part(cell(group, lane, i), sums[i], block > INNER_BLOCK);
         }
         sums = lane_sums(group, lane, block, min(block + INNER_BLOCK, params.inner));
     }

@@ -11,10 +11,10 @@ mod variants;
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::kernel::{Kernel, params, twin};
+use crate::kernel::{Kernel, Rate, Twin, params, twin};
 use crate::recording::{Cost, Grid, Recording};
 use crate::target::Precision;
-use crate::wgsl::parts;
+use crate::wgsl::{Part, parts};
 
 pub use cases::cases;
 use twin::{EXACT, ROUNDING, bias_twin, nn_gelu_twin, nn_twin, nt_gelu_twin, plain_twin};
@@ -46,61 +46,55 @@ params! {
     }
 }
 
-/// Declares a product with its variants. The text of each is the shared part, the variant's part and the
+/// Declares a product with its variants. The text of each is the shared part, the variant's parts and the
 /// epilogue.
 macro_rules! product {
-    ($(#[$doc:meta])* $name:ident, $entry:literal, $epilogue:literal, $twin:ident, $class:path
-     $(, split $split:ident)?) => {
+    ($(#[$doc:meta])* $name:ident, $entry:literal, $epilogue:literal, $twin:ident, $class:path) => {
         $(#[$doc])*
         pub static $name: Kernel = {
-            static DIRECT: Kernel = Kernel::new(
-                "linear",
-                $entry,
-                parts!["linear", "linear_direct", $epilogue],
-                twin!(Params, $twin::<EXACT>),
-            )
-            .with_entry_point("product")
-            .with_variant("direct")
-            .with_rate(variants::rate_direct);
-            static WIDE: Kernel = Kernel::new(
-                "linear",
-                $entry,
-                parts!["linear", "linear_wide", $epilogue],
-                twin!(Params, $twin::<EXACT>),
-            )
-            .with_entry_point("product")
-            .with_variant("wide")
-            .with_rate(variants::rate_wide);
-            static MATRIX8: Kernel = Kernel::new(
-                "linear",
-                $entry,
+            const EXACTLY: Twin = twin!(Params, $twin::<EXACT>);
+            const ROUNDED: Twin = twin!(Params, $twin::<ROUNDING>);
+            const fn variant(name: &'static str, parts: &'static [Part], twin: Twin, rate: Rate) -> Kernel {
+                Kernel::new("linear", $entry, parts, twin)
+                    .with_entry_point("product")
+                    .with_variant(name)
+                    .with_rate(rate)
+            }
+            static DIRECT: Kernel = variant(
+                "direct", parts!["linear", "linear_direct", $epilogue], EXACTLY, variants::rate_direct,
+            );
+            static WIDE: Kernel = variant(
+                "wide", parts!["linear", "linear_wide", $epilogue], EXACTLY, variants::rate_wide,
+            );
+            const SPLIT_PARTS: &[Part] =
+                parts!["linear", "linear_wide", $epilogue, "linear_split"];
+            static SPLIT: Kernel = Kernel::new("linear", concat!($entry, "_split"), SPLIT_PARTS, EXACTLY)
+                .with_entry_point("product_split")
+                .with_variant("split")
+                .with_rate(variants::rate_split)
+                .with_finish(&FINISH);
+            static FINISH: Kernel = Kernel::new("linear", concat!($entry, "_finish"), SPLIT_PARTS, EXACTLY)
+                .with_entry_point("finish_split")
+                .with_variant("split");
+            static MATRIX8: Kernel = variant(
+                "matrix8",
                 parts!["matrix8", "linear", "linear_matrix", "linear_matrix8", $epilogue],
-                twin!(Params, $twin::<ROUNDING>),
+                ROUNDED,
+                variants::rate_matrix8,
             )
-            .with_entry_point("product")
-            .with_variant("matrix8")
-            .with_rate(variants::rate_matrix8)
             .with_precision(Precision::Mixed);
-            static MATRIX16: Kernel = Kernel::new(
-                "linear",
-                $entry,
+            static MATRIX16: Kernel = variant(
+                "matrix16",
                 parts!["matrix16", "linear", "linear_matrix", "linear_matrix16", $epilogue],
-                twin!(Params, $twin::<ROUNDING>),
+                ROUNDED,
+                variants::rate_matrix16,
             )
-            .with_entry_point("product")
-            .with_variant("matrix16")
-            .with_rate(variants::rate_matrix16)
             .with_precision(Precision::Mixed);
-            Kernel::new(
-                "linear",
-                $entry,
-                parts!["linear", "linear_tiled", $epilogue],
-                twin!(Params, $twin::<EXACT>),
-            )
-            .with_entry_point("product")
-            .with_variant("tiled")
-            .with_others(&[&DIRECT, &WIDE, &MATRIX8, &MATRIX16 $(, &$split)?])
-            .with_class($class)
+            Kernel::new("linear", $entry, parts!["linear", "linear_tiled", $epilogue], EXACTLY)
+                .with_entry_point("product")
+                .with_variant("tiled")
+                .with_others(&[&DIRECT, &WIDE, &SPLIT, &MATRIX8, &MATRIX16])
+                .with_class($class)
         };
     };
 }
@@ -123,26 +117,8 @@ product!(
 );
 product!(
     /// See [`tn`].
-    TN, "tn", "linear_tn", plain_twin, variants::class_of_sum, split TN_SPLIT
+    TN, "tn", "linear_tn", plain_twin, variants::class_of_sum
 );
-
-static TN_SPLIT: Kernel = Kernel::new(
-    "linear",
-    "tn_split",
-    parts!["linear", "linear_wide", "linear_tn", "linear_split"],
-    twin!(Params, plain_twin::<EXACT>),
-)
-.with_variant("split")
-.with_rate(variants::rate_split)
-.with_finish(&FINISH_TN);
-
-static FINISH_TN: Kernel = Kernel::new(
-    "linear",
-    "finish_tn",
-    parts!["linear", "linear_wide", "linear_tn", "linear_split"],
-    twin!(Params, plain_twin::<EXACT>),
-)
-.with_variant("split");
 
 /// See [`bias`].
 pub static BIAS: Kernel = Kernel::new(
@@ -439,9 +415,12 @@ pub fn bias(rec: &mut Recording, op: &Bias, shape: Shape) {
     rec.push(&BIAS, &[op.dy, op.dbias], params, grid, work);
 }
 
+/// The most rows of a tile among the variants for GPUs.
+const TILE_ROWS: u32 = 64;
+
 /// Records a product. If it needs more operations than a step may have, it becomes several steps of about equal
-/// rows: the CPU would sum a single last row in another order, and so round it differently. `like_c` is the
-/// result, and after it the buffers that are laid out like the result.
+/// rows, and of whole tiles if they are as large as one. `like_c` is the result, and after it the buffers that are
+/// laid out like the result.
 fn push(
     rec: &mut Recording,
     kernel: &'static Kernel,
@@ -456,7 +435,11 @@ fn push(
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
     let parts = (row_flops * u64::from(params.rows)).div_ceil(rec.max_step_flops());
     let size = u64::from(params.rows).div_ceil(parts.max(1)) as u32;
-    let size = size.next_multiple_of(4).max(4); // a multiple of 4: see `is_in_fours`
+    let size = match size < TILE_ROWS {
+        true => size.next_multiple_of(4).max(4), // a multiple of 4: see `is_in_fours`
+        false if parts > 1 => size / TILE_ROWS * TILE_ROWS,
+        false => size,
+    };
     for first in (0..params.rows).step_by(size as usize) {
         let part = Params {
             rows: size.min(params.rows - first),

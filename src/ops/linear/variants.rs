@@ -6,36 +6,41 @@ use crate::buffer::Buffer;
 use crate::kernel::Class;
 use crate::target::Target;
 
-/// Rates the variant without workgroup memory, in vec4s: highest on software devices.
+/// Rates the variant without workgroup memory, in vec4s: highest on software devices. On a GPU it needs more
+/// registers than there are, so it is not even measured.
 pub(super) fn rate_direct(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
     let p = Params::of(params);
-    is_in_fours(&p, buffers).then_some(if target.software { 3 } else { 1 })
+    is_in_fours(&p, buffers).then_some(if target.software { 3 } else { 0 })
 }
 
 /// Rates the variant with the largest tiles, in vec4s: higher if the product has enough tiles to keep a GPU busy.
 pub(super) fn rate_wide(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
     let p = Params::of(params);
-    if !is_in_fours(&p, buffers) {
-        return None;
-    }
-    let result = buffers[buffers.len() - 1];
-    let tiles = result.words / p.c_row as usize / WIDE_TILE * (p.cols as usize / WIDE_TILE);
-    Some(match target.software {
+    is_in_fours(&p, buffers).then_some(match target.software {
         true => 0,
-        false if tiles < BUSY_TILES => 1,
-        false => 2,
+        false if tiles(&p, buffers) < BUSY_TILES => 1,
+        false => 3,
     })
 }
 
-/// Rates split-K for a weight gradient, which has few tiles and long sums. With sums longer than
-/// [`MAX_SPLIT_ROWS`] the parts would round more than the other variants do.
+/// Rates split-K, for products with few tiles and long sums.
 pub(super) fn rate_split(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
     let p = Params::of(params);
-    let rows = buffers[0].words / p.a_inner.max(1) as usize;
-    if !is_in_fours(&p, buffers) || rows > MAX_SPLIT_ROWS {
+    let sum = match p.a_row {
+        1 => buffers[0].words / p.a_inner.max(1) as usize, // a weight gradient sums over the rows of a micro-batch
+        _ => p.inner as usize,
+    };
+    if !is_in_fours(&p, buffers) || sum < MIN_SPLIT_SUM || tiles(&p, buffers) > MAX_SPLIT_TILES {
         return None;
     }
     Some(if target.software { 0 } else { 2 })
+}
+
+/// The tiles of the wide variant in the whole result.
+fn tiles(p: &Params, buffers: &[Buffer]) -> usize {
+    let result = buffers[buffers.len() - 1];
+    let rows = result.words / p.c_row as usize;
+    rows.div_ceil(WIDE_ROWS) * (p.cols as usize).div_ceil(WIDE_COLS)
 }
 
 /// Rates the variants on matrix units; larger matrices rate higher.
@@ -50,10 +55,14 @@ pub(super) fn rate_matrix16(params: &[u8], buffers: &[Buffer], target: &Target) 
 }
 
 /// Rows and columns of outputs that a workgroup of the wide variant owns.
-const WIDE_TILE: usize = 128;
+const WIDE_ROWS: usize = 64;
+const WIDE_COLS: usize = 128;
 /// The number of tiles that keeps a large GPU busy.
-const BUSY_TILES: usize = 96;
-const MAX_SPLIT_ROWS: usize = 8192;
+const BUSY_TILES: usize = 192;
+/// The most tiles with which split-K pays. It also bounds the partial sums.
+const MAX_SPLIT_TILES: usize = 320;
+/// The shortest sum with which split-K pays.
+const MIN_SPLIT_SUM: usize = 512;
 
 /// True if no vec4 of an operand or a result straddles the end of a row. A step may be a part of a product; the
 /// answer is about the whole product.
