@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::driver::Driver;
 use super::engine::GpuEngine;
+use super::pace::Pace;
 use super::tuner::Tuner;
 use super::variants::{Choices, Variant};
 use crate::error::{Error, Result};
@@ -275,6 +276,7 @@ impl Adapters {
             queue,
             options.checked,
             options.max_binding_bytes,
+            Pace::of(adapter.get_info().device_type),
         );
         let tuner = options.tuning.as_deref().map(Tuner::open);
         let max_words = driver.max_binding_bytes / 4;

@@ -88,6 +88,7 @@ impl Driver {
         queue: wgpu::Queue,
         checked: bool,
         max_binding_bytes: Option<usize>,
+        pace: Pace,
     ) -> Driver {
         let failure = Arc::new(Mutex::new(None));
         let keep_first = |failure: &Arc<Mutex<Option<Failure>>>| {
@@ -137,7 +138,7 @@ impl Driver {
             partials: None,
             readbacks: Readbacks::default(),
             in_flight: VecDeque::new(),
-            pace: Pace::new(),
+            pace,
             finished: channel(),
             opened: Instant::now(),
             unsubmitted_bytes: 0,

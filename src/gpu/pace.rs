@@ -12,6 +12,10 @@ const SECONDS: f64 = 0.1;
 /// The work of a submission before the first measurement: 0.1 s at 20 GFLOP/s.
 const FIRST: f64 = 2e9;
 
+/// The same on a discrete GPU: 0.1 s at 400 GFLOP/s, far below any of them. The first steps, on which the variants
+/// are measured, are whole products then.
+const FIRST_DISCRETE: f64 = 4e10;
+
 /// The bounds of the limit, however slow or fast a device seems.
 const RANGE: (f64, f64) = (1e8, 1e13);
 
@@ -50,9 +54,17 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub fn new() -> Pace {
+    /// The pace of a device about which only its kind is known.
+    pub fn of(kind: wgpu::DeviceType) -> Pace {
+        Pace::starting_at(match kind {
+            wgpu::DeviceType::DiscreteGpu => FIRST_DISCRETE,
+            _ => FIRST,
+        })
+    }
+
+    fn starting_at(limit: f64) -> Pace {
         Pace {
-            limit: FIRST,
+            limit,
             under_way: VecDeque::new(),
             began: 0.0,
             done: 0.0,
@@ -133,7 +145,7 @@ mod tests {
     fn a_host_that_waits_for_steps_changes_little() {
         for speed in SPEEDS {
             for seconds in [0.5, 2.0, 6.0, 20.0] {
-                let mut pace = Pace::new();
+                let mut pace = Pace::starting_at(FIRST);
                 let (mut now, mut free, mut last) = (0.0_f64, 0.0_f64, 0.0_f64);
                 let mut flights = VecDeque::new();
                 for _ in 0..30 {
@@ -169,7 +181,7 @@ mod tests {
     fn submissions_follow_measured_time() {
         for speed in SPEEDS {
             for (ahead, look) in [(1, 1e-4), (3, 1e-4), (64, 1e-3), (3, 0.02)] {
-                let mut pace = Pace::new();
+                let mut pace = Pace::starting_at(FIRST);
                 let took = simulate(&mut pace, 60.0 * speed, |_| speed, (ahead, look));
                 // The watchdog never fires, even before the first measurement.
                 let longest = took.iter().fold(0.0, |a: f64, &b| a.max(b));
@@ -186,8 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_discrete_gpu_is_not_taken_for_hung() {
+        for speed in [1e11, 1e12, 3e13] {
+            let mut pace = Pace::of(wgpu::DeviceType::DiscreteGpu);
+            let took = simulate(&mut pace, 60.0 * speed, |_| speed, (64, 1e-3));
+            let longest = took.iter().fold(0.0, |a: f64, &b| a.max(b));
+            assert!(longest < 1.0, "{speed:e}: {longest} s");
+        }
+    }
+
+    #[test]
     fn a_device_that_slows_down_gets_less() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::starting_at(FIRST);
         let slower = |t: f64| if t < 10.0 { 1e12 } else { 1e11 };
         let took = simulate(&mut pace, 1.3e13, slower, (2, 1e-3));
         let longest = took.iter().fold(0.0, |a: f64, &b| a.max(b));
@@ -197,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_host_that_is_late_changes_little() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::starting_at(FIRST);
         simulate(&mut pace, 3e13, |_| 1e12, (3, 1e-3));
         let before = pace.limit();
         pace.submitted(100.0, 1e9);

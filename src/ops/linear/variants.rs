@@ -23,17 +23,16 @@ pub(super) fn rate_wide(params: &[u8], buffers: &[Buffer], target: &Target) -> O
     })
 }
 
-/// Rates split-K, for products with few tiles and long sums.
+/// Rates split-K, for products with few tiles. With short sums it is not measured, because it does not pay.
 pub(super) fn rate_split(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
     let p = Params::of(params);
     let sum = match p.a_row {
         1 => buffers[0].words / p.a_inner.max(1) as usize, // a weight gradient sums over the rows of a micro-batch
         _ => p.inner as usize,
     };
-    if !is_in_fours(&p, buffers) || sum < MIN_SPLIT_SUM || tiles(&p, buffers) > MAX_SPLIT_TILES {
-        return None;
-    }
-    Some(if target.software { 0 } else { 2 })
+    let runs = is_in_fours(&p, buffers) && tiles(&p, buffers) <= MAX_SPLIT_TILES;
+    let pays = !target.software && sum >= MIN_SPLIT_SUM;
+    runs.then_some(if pays { 2 } else { 0 })
 }
 
 /// The tiles of the wide variant in the whole result.
