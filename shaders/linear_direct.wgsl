@@ -96,11 +96,21 @@ fn quad_col(first: u32, q: u32) -> u32 {
     return first + 4u * LANES * q;
 }
 
+// One condition for a row: SwiftShader's compiler takes minutes for a condition of both sides at each quad.
+fn put_quad(row: u32, col: u32, sum: vec4<f32>, continues: bool) {
+    if col < params.cols {
+        let at = place(vec2(row, col));
+        c[at] = so_far(sum, at, continues);
+    }
+}
+
 fn put_row(row: u32, col: u32, sums: mat4x4<f32>, continues: bool) {
-    store_part(vec2(row, quad_col(col, 0u)), sums[0], continues);
-    store_part(vec2(row, quad_col(col, 1u)), sums[1], continues);
-    store_part(vec2(row, quad_col(col, 2u)), sums[2], continues);
-    store_part(vec2(row, quad_col(col, 3u)), sums[3], continues);
+    if row < params.rows {
+        put_quad(row, quad_col(col, 0u), sums[0], continues);
+        put_quad(row, quad_col(col, 1u), sums[1], continues);
+        put_quad(row, quad_col(col, 2u), sums[2], continues);
+        put_quad(row, quad_col(col, 3u), sums[3], continues);
+    }
 }
 
 fn put(row: u32, col: u32, s: ptr<function, Sums>, continues: bool) {

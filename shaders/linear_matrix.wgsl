@@ -117,9 +117,7 @@ fn zero() -> Sum {
 // Adds up the matrices [s00 s01; s10 s11] of the region that the subgroup takes in this pass, over the terms of
 // the block that begins at `block`.
 fn multiply(
-    own: Own,
-    passed: u32,
-    block: u32,
+    own: Own, passed: u32, block: u32,
     s00: ptr<function, Sum>, s01: ptr<function, Sum>,
     s10: ptr<function, Sum>, s11: ptr<function, Sum>,
 ) {

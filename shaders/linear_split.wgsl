@@ -19,11 +19,8 @@ fn product_split(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
         for (var i = 0u; i < SUMS; i++) {
             let cell = cell(group, lane, i);
             let at = split_at(group.z, cell);
-            if is_inside(cell) && block > first {
-                sums[i] += split_sums[at];
-            }
             if is_inside(cell) {
-                split_sums[at] = sums[i];
+                split_sums[at] = sums[i] + select(vec4(0.0), split_sums[at], block > first);
             }
         }
     }
@@ -33,12 +30,10 @@ fn product_split(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
 fn finish_split(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     for (var i = 0u; i < SUMS; i++) {
         let cell = cell(group, lane, i);
-        if is_inside(cell) {
-            var sum = vec4(0.0);
-            for (var s = 0u; s < SPLITS; s++) {
-                sum += split_sums[split_at(s, cell)];
-            }
-            store(cell, sum, false);
+        var sum = vec4(0.0);
+        for (var s = 0u; s < SPLITS && is_inside(cell); s++) {
+            sum += split_sums[split_at(s, cell)];
         }
+        store(cell, sum, false);
     }
 }

@@ -1,7 +1,6 @@
 // The variant for every shape: a workgroup owns a tile of 64 × 64 outputs, an invocation 4 × 4 of them in
-// registers. Both operands pass through workgroup memory, DEPTH terms of the sum at a time. The kernel adds
-// each block of INNER_BLOCK terms to the whole sum, so that rounding grows with the block and not with the
-// inner length (50,257 in the head's backward pass).
+// registers. Both operands pass through workgroup memory, DEPTH terms of the sum at a time. The kernel adds each
+// block of INNER_BLOCK terms to the whole sum, so that rounding grows with the block and not with the sum.
 
 alias Value = f32;
 const WIDTH: u32 = 1u;

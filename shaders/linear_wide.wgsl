@@ -21,7 +21,6 @@ const SUMS: u32 = 16u;          // vec4s of a lane: two groups of four rows by t
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [DEPTH, ROW_QUADS]
 var<workgroup> b_tile: array<vec4<f32>, 512>;  // [DEPTH, COL_QUADS]
-
 alias Tile = array<vec4<f32>, SUMS>;
 
 // The row and column of a lane among [ROW_QUADS / 2, COL_QUADS / 2] lanes; 32 neighbours form 4 × 8.

@@ -16,7 +16,7 @@ macro_rules! train_options {
                 eval_data,
                 /// Output directory; the first free runs/NAME-N if not given
                 out,
-                /// Where the reference's log-probs and what autotune measured are kept; the user's cache
+                /// The folder that keeps the reference's log-probs and autotune's measurements; the user's cache
                 /// directory if not given
                 cache_dir,
             }
@@ -57,7 +57,7 @@ macro_rules! train_options {
                 profile,
             }
             values {
-                /// What is minimised
+                /// The loss to minimise
                 loss: $crate::config::LossName = $crate::config::LossName::Sigmoid,
                 /// Strength of the pull towards the reference
                 beta: f32 = 0.1,
@@ -85,14 +85,14 @@ macro_rules! train_options {
                 max_prompt_tokens: usize = 96,
                 /// A longer response keeps its beginning
                 max_response_tokens: usize = 64,
-                /// What a longer prompt keeps
+                /// The part of a longer prompt that is kept
                 truncation: $crate::data::Truncation = $crate::data::Truncation::KeepEnd,
-                /// How prompt and response are tokenized
+                /// The way to tokenize prompt and response: together or apart
                 boundary: $crate::data::Boundary = $crate::data::Boundary::Apart,
-                /// What a user's message is put into, if the model has no chat template or this is given; \n is a
+                /// The template of a user's message, if the model has no chat template or this is given; \n is a
                 /// newline
                 template: String = $crate::data::DEFAULT_TEMPLATE.to_owned(),
-                /// What conversations are put into: auto (the model's own chat template if it has one, else
+                /// The template of conversations: auto (the model's own chat template if it has one, else
                 /// `.template`), card (`.template`), model, or a file with a Jinja template
                 chat_template: String = $crate::config::TemplateChoice::AUTO.to_owned(),
                 /// AdamW's decoupled weight decay
@@ -101,7 +101,7 @@ macro_rules! train_options {
                 decay: $crate::config::DecayName = $crate::config::DecayName::All,
                 /// Clip the gradient to this norm; 0 = do not clip
                 max_grad_norm: f32 = 1.0,
-                /// How the learning rate moves after the warm-up
+                /// The learning rate's course after the warm-up
                 lr_scheduler: $crate::schedule::SchedulerName = $crate::schedule::SchedulerName::Constant,
                 /// Steps over which the learning rate rises from 0
                 warmup_steps: usize = 0,
@@ -109,7 +109,7 @@ macro_rules! train_options {
                 seed: u64 = 13,
                 /// Evaluate every so many steps too; 0 = before the first step and at the end only
                 eval_steps: usize = 0,
-                /// Where the reference's log-probs come from
+                /// The source of the reference's log-probs
                 reference: $crate::config::ReferenceMode = $crate::config::ReferenceMode::Cached,
                 /// auto, cpu, an index or a part of a name from `gpt2-dpo devices`
                 device: String = "auto".to_owned(),
