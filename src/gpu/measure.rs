@@ -20,7 +20,7 @@ const MAX_RUNS: usize = 100;
 const ROUNDS: usize = 3;
 
 /// The first variant runs for this many seconds before its time counts: a GPU that was idle while the host ran a
-/// twin needs that long to raise its clock.
+/// twin needs that long to raise its clock. A software device has none.
 const WARM_UP: f64 = 0.2;
 
 /// A variant is not run again if it took this many times as long as the best variant so far.
@@ -159,7 +159,8 @@ pub(super) fn tune(
             }
         }
     }
-    let times = race(driver, step, &right)?;
+    let warm_up = if choices.is_software() { 0.0 } else { WARM_UP };
+    let times = race(driver, step, &right, warm_up)?;
     expected.restore(driver)?;
     let fastest = times.iter().zip(&right).min_by(|a, b| a.0.total_cmp(b.0));
     let Some((_, &kernel)) = fastest else {
@@ -183,14 +184,19 @@ fn none_right(driver: &Driver, kernel: &str) -> Error {
 }
 
 /// The seconds of one run of each of these variants: the least of a few rounds. In a round the variants take
-/// turns, so that a clock that rises or falls meanwhile favours none.
-fn race(driver: &mut Driver, step: &Step, variants: &[&'static Kernel]) -> Result<Vec<f64>> {
+/// turns, so that a clock that rises or falls meanwhile favours none. The first runs for `warm_up` seconds before.
+fn race(
+    driver: &mut Driver,
+    step: &Step,
+    variants: &[&'static Kernel],
+    warm_up: f64,
+) -> Result<Vec<f64>> {
     let Some(first) = variants.first() else {
         return Ok(Vec::new());
     };
     let began = Instant::now();
     let mut warm = round(driver, step, first, 1)?;
-    while began.elapsed().as_secs_f64() < WARM_UP {
+    while began.elapsed().as_secs_f64() < warm_up {
         warm = round(driver, step, first, runs_in_a_round(warm))?;
     }
     let mut least = vec![warm];

@@ -50,6 +50,11 @@ impl Choices {
         }
     }
 
+    /// True if the device is a driver that computes on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.target.software
+    }
+
     fn key(step: &Step) -> Key {
         (step.kernel.op, step.kernel.entry, step.class())
     }
