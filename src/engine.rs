@@ -242,6 +242,10 @@ pub struct TimedRun {
     pub tickets: Vec<Ticket>,
 }
 
+/// The seconds for which a kernel runs before its time counts: a GPU that was idle while the host ran a twin needs
+/// that long to raise its clock.
+pub(crate) const WARM_UP: f64 = 0.2;
+
 /// The source of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

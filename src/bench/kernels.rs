@@ -8,7 +8,7 @@ use super::step::median;
 use super::{Options, Progress};
 use crate::buffer::Buffer;
 use crate::distance::{Distance, distance_of_changes};
-use crate::engine::{Device, EngineExt, Tap, Ticket};
+use crate::engine::{Device, EngineExt, Tap, Ticket, WARM_UP};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::profile::{Calls, Deviation, Label, Labelled};
@@ -17,10 +17,6 @@ use crate::recording::{Recording, Step};
 /// The runs of a kernel between two restorations of its written buffers. A GPU that stays busy does not lower
 /// its clock.
 const BURST: usize = 5;
-
-/// The seconds for which a kernel runs before its time counts: a GPU that was idle while the host ran the twin needs
-/// that long to raise its clock.
-const WARM_UP: f64 = 0.2;
 
 /// The most runs of a kernel.
 const MAX_RUNS: usize = 200;

@@ -261,8 +261,9 @@ impl Adapters {
                     "update its driver, choose another with `.device`, or use `.device` cpu",
                 )
             })?;
+        let kind = adapter.get_info().device_type;
         let target = Target {
-            software: adapter.get_info().device_type == wgpu::DeviceType::Cpu,
+            software: kind == wgpu::DeviceType::Cpu,
             precision: options.precision,
             matrix_units: report.matrix_units,
         };
@@ -276,7 +277,7 @@ impl Adapters {
             queue,
             options.checked,
             options.max_binding_bytes,
-            Pace::of(adapter.get_info().device_type),
+            Pace::of(kind),
         );
         let tuner = options.tuning.as_deref().map(Tuner::open);
         let max_words = driver.max_binding_bytes / 4;

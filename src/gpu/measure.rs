@@ -10,6 +10,7 @@ use super::tuner::Entry;
 use super::variants::Choices;
 use crate::buffer::Buffer;
 use crate::distance::{Distance, distance_of_changes};
+use crate::engine::WARM_UP;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::recording::Step;
@@ -18,10 +19,6 @@ use crate::recording::Step;
 const ROUND_SECONDS: f64 = 4e-3;
 const MAX_RUNS: usize = 100;
 const ROUNDS: usize = 3;
-
-/// The first variant runs for this many seconds before its time counts: a GPU that was idle while the host ran a
-/// twin needs that long to raise its clock. A software device has none.
-const WARM_UP: f64 = 0.2;
 
 /// A variant is not run again if it took this many times as long as the best variant so far.
 const HOPELESS: f64 = 1.5;

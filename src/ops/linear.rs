@@ -46,6 +46,20 @@ params! {
     }
 }
 
+/// A variant of a product in one pass.
+const fn variant(
+    entry: &'static str,
+    name: &'static str,
+    parts: &'static [Part],
+    twin: Twin,
+    rate: Rate,
+) -> Kernel {
+    Kernel::new("linear", entry, parts, twin)
+        .with_entry_point("product")
+        .with_variant(name)
+        .with_rate(rate)
+}
+
 /// Declares a product with its variants. The text of each is the shared part, the variant's parts and the
 /// epilogue.
 macro_rules! product {
@@ -54,17 +68,11 @@ macro_rules! product {
         pub static $name: Kernel = {
             const EXACTLY: Twin = twin!(Params, $twin::<EXACT>);
             const ROUNDED: Twin = twin!(Params, $twin::<ROUNDING>);
-            const fn variant(name: &'static str, parts: &'static [Part], twin: Twin, rate: Rate) -> Kernel {
-                Kernel::new("linear", $entry, parts, twin)
-                    .with_entry_point("product")
-                    .with_variant(name)
-                    .with_rate(rate)
-            }
             static DIRECT: Kernel = variant(
-                "direct", parts!["linear", "linear_direct", $epilogue], EXACTLY, variants::rate_direct,
+                $entry, "direct", parts!["linear", "linear_direct", $epilogue], EXACTLY, variants::rate_direct,
             );
             static WIDE: Kernel = variant(
-                "wide", parts!["linear", "linear_wide", $epilogue], EXACTLY, variants::rate_wide,
+                $entry, "wide", parts!["linear", "linear_wide", $epilogue], EXACTLY, variants::rate_wide,
             );
             const SPLIT_PARTS: &[Part] =
                 parts!["linear", "linear_wide", $epilogue, "linear_split"];
@@ -77,6 +85,7 @@ macro_rules! product {
                 .with_entry_point("finish_split")
                 .with_variant("split");
             static MATRIX8: Kernel = variant(
+                $entry,
                 "matrix8",
                 parts!["matrix8", "linear", "linear_matrix", "linear_matrix8", $epilogue],
                 ROUNDED,
@@ -84,6 +93,7 @@ macro_rules! product {
             )
             .with_precision(Precision::Mixed);
             static MATRIX16: Kernel = variant(
+                $entry,
                 "matrix16",
                 parts!["matrix16", "linear", "linear_matrix", "linear_matrix16", $epilogue],
                 ROUNDED,
@@ -415,9 +425,6 @@ pub fn bias(rec: &mut Recording, op: &Bias, shape: Shape) {
     rec.push(&BIAS, &[op.dy, op.dbias], params, grid, work);
 }
 
-/// The most rows of a tile among the variants for GPUs.
-const TILE_ROWS: u32 = 64;
-
 /// Records a product. If it needs more operations than a step may have, it becomes several steps of about equal
 /// rows, and of whole tiles if they are as large as one. `like_c` is the result, and after it the buffers that are
 /// laid out like the result.
@@ -435,9 +442,10 @@ fn push(
     let row_flops = 2 * u64::from(params.cols) * u64::from(params.inner);
     let parts = (row_flops * u64::from(params.rows)).div_ceil(rec.max_step_flops());
     let size = u64::from(params.rows).div_ceil(parts.max(1)) as u32;
-    let size = match size < TILE_ROWS {
+    let tile = kernel.constant("GROUP_ROWS");
+    let size = match size < tile {
         true => size.next_multiple_of(4).max(4), // a multiple of 4: see `is_in_fours`
-        false if parts > 1 => size / TILE_ROWS * TILE_ROWS,
+        false if parts > 1 => size / tile * tile,
         false => size,
     };
     for first in (0..params.rows).step_by(size as usize) {
