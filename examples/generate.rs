@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 
-use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::pretrained::Model;
 use gpt2_dpo::{Error, Result};
 
 fn main() -> Result<()> {

@@ -4,13 +4,14 @@
 //! model and pairs. It prints loss and accuracy of each optimizer step, and saves no weights.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Source};
-use gpt2_dpo::train::{Event, Inputs, Run};
+use gpt2_dpo::pretrained::Model;
+use gpt2_dpo::train::{Event, Host, Inputs, Run};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).map(PathBuf::from);
@@ -39,13 +40,15 @@ fn main() -> Result<()> {
             );
         }
     };
-    let inputs = Inputs {
-        dims: &model.outline.config.dims,
-        weights: model.weights,
-        train: &train,
-        eval: None,
-    };
-    let run = Run::new(&mut engine, &config, inputs, &out, &mut tell)?;
-    run.train().map_err(|stopped| stopped.error)?;
+    let inputs = Inputs::new(Arc::new(model.outline), model.weights, &train, None);
+    let run = Run::new(
+        &mut engine,
+        &config,
+        inputs,
+        &out,
+        Host::default(),
+        &mut tell,
+    )?;
+    run.train()?.finished()?;
     Ok(())
 }

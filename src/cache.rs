@@ -15,9 +15,18 @@ pub(crate) fn key() -> Sha256 {
     hash
 }
 
+/// A hash of the kernels and this crate's version, in hex.
+pub(crate) fn kernels() -> String {
+    hex(key())
+}
+
 /// Finishes a key and returns it as a file name.
 pub(crate) fn file_name(hash: Sha256, stem: &str, extension: &str) -> String {
+    format!("{stem}-{}.{extension}", hex(hash))
+}
+
+/// A SHA-256 in hex.
+pub(crate) fn hex(hash: Sha256) -> String {
     let digest = hash.finalize();
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{stem}-{hex}.{extension}")
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

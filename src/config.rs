@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use choices::{DecayName, LossName, ReferenceMode, TemplateChoice};
+pub use choices::{BestMetric, DecayName, LossName, ReferenceMode, TemplateChoice};
 
 use crate::batch::Sides;
 use crate::data::{self, Columns, Selection, Template};
@@ -199,6 +199,7 @@ impl TrainOptions {
             ("learning_rate", config.learning_rate),
             ("weight_decay", config.weight_decay),
             ("max_grad_norm", f64::from(config.max_grad_norm)),
+            ("save_minutes", config.save_minutes),
         ];
         for (option, value) in not_negative {
             if !value.is_finite() || value < 0.0 {
@@ -206,6 +207,7 @@ impl TrainOptions {
                 return Err(Error::option(option, what, "give a number of at least 0"));
             }
         }
+        config.check_best()?;
         if config.beta == 0.0 && config.objective().uses_beta() {
             return Err(Error::option(
                 "beta",
@@ -234,6 +236,7 @@ impl TrainOptions {
         let idle = [
             ("beta", self.beta.is_some() && !objective.uses_beta(), loss),
             ("reference", self.reference.is_some() && no_reference, loss),
+            ("ref_model", self.ref_model.is_some() && no_reference, loss),
             ("cache_dir", idle_cache && no_reference, loss),
             (
                 "cache_dir",
@@ -453,6 +456,35 @@ impl TrainConfig {
                 "data_weights",
                 format!("{} weights for {} `.data`", weights.len(), self.data.len()),
                 "give a weight for each `.data`, in the same order",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks the options about the best evaluation beside each other.
+    fn check_best(&self) -> Result<()> {
+        let Some(metric) = self.save_best else {
+            return match self.early_stopping_patience {
+                0 => Ok(()),
+                _ => Err(Error::option(
+                    "early_stopping_patience",
+                    "is given without `.save_best`",
+                    "name the metric with `.save_best`, for example eval_loss",
+                )),
+            };
+        };
+        if self.eval_steps == 0 {
+            return Err(Error::option(
+                "save_best",
+                "is given without `.eval_steps`: the last evaluation is the only one",
+                "give `.eval_steps`, and held-out pairs",
+            ));
+        }
+        if metric != BestMetric::Loss && !self.objective().needs_reference() {
+            return Err(Error::option(
+                "save_best",
+                format!("{metric} is no metric of `.loss` {}", self.loss),
+                "take eval_loss",
             ));
         }
         Ok(())

@@ -13,7 +13,7 @@
 //! log-probs of the rejected tokens with the same strength, β·σ(−margin). So a pair that the policy already
 //! tells apart counts less. The kernels are in `shaders/preference.wgsl`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ops;
 
@@ -39,7 +39,7 @@ pub struct PairMetrics {
 const _: () = assert!(size_of::<PairMetrics>() == size_of::<[f32; ops::preference::METRICS]>());
 
 /// Means over pairs, under TRL's names; NaN over no pairs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Mean of [`PairMetrics::loss`], in nats.
     pub loss: f64,
@@ -50,12 +50,16 @@ pub struct Summary {
     #[serde(rename = "logps/chosen")]
     pub chosen_logp: f64,
     /// Mean of [`PairMetrics::rejected_logp`]; `None` for the supervised loss.
-    #[serde(rename = "logps/rejected", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "logps/rejected",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
     pub rejected_logp: Option<f64>,
 }
 
 /// The part of a [`Summary`] that the supervised loss does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rewards {
     /// Mean of [`PairMetrics::chosen_reward`].
     #[serde(rename = "rewards/chosen")]

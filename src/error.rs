@@ -152,6 +152,10 @@ pub enum Error {
         what: String,
     },
 
+    /// The operation was asked to stop, and stopped where it can be gone on with.
+    #[error("stopped on request")]
+    Interrupted,
+
     /// A number that must be finite is NaN or infinite: a loss, a gradient, a weight, a log-prob or a
     /// logit. No parameter has been updated with a gradient that is not finite.
     #[error("step {step}: {what}\n  help: {help}")]

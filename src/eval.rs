@@ -1,13 +1,13 @@
 //! Evaluates held-out preference pairs under a policy and its reference.
 
 use crate::batch::{Extent, Stream};
-use crate::checkpoint::Weights;
 use crate::data::Dataset;
 use crate::dpo::Summary;
 use crate::engine::{Engine, Release};
 use crate::error::Result;
 use crate::model::{Dims, Layout, Limits};
 use crate::objective::Objective;
+use crate::pretrained::Weights;
 use crate::scorer::{Reference, Scorer, Share};
 
 /// The models and pairs of an evaluation.

@@ -7,11 +7,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::batch::{Extent, Span, Stream, Tile};
-use crate::checkpoint::Weights;
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Result};
 use crate::model::forward::{self, Rows};
 use crate::model::{Dims, Layout, Limits, Purpose, Tensors, Workspace};
+use crate::pretrained::Weights;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]

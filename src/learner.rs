@@ -1,7 +1,6 @@
 //! A model in training: from a micro-batch to a parameter update.
 
 use crate::batch::{Extent, Stream};
-use crate::checkpoint::Weights;
 use crate::dpo::PairMetrics;
 use crate::engine::{Engine, Release, Ticket};
 use crate::error::{Error, Result};
@@ -11,6 +10,7 @@ use crate::model::{Allocation, BufferKind, Gradients, Layout, Purpose, Tensors, 
 use crate::objective::Objective;
 use crate::ops::step_control::StepControl;
 use crate::optimizer::{Optimizer, OptimizerState};
+use crate::pretrained::Weights;
 use crate::recording::Recording;
 use crate::scorer::{Reference, Scorer, Share};
 use crate::state::{State, StateKind, StateTensor};
@@ -79,6 +79,8 @@ pub struct StepReport {
     pub broken: Option<Broken>,
     /// The loss scale after this step; `None` if it is fixed.
     pub loss_scale: Option<f32>,
+    /// The step control after this step.
+    pub control: StepControl,
 }
 
 /// The reason why the optimizer skipped a step: the norm of a gradient is NaN or infinite.
@@ -312,6 +314,7 @@ impl Learner {
             grad_norm: control.grad_norm,
             broken: (control.broken != 0.0).then_some(broken),
             loss_scale: moves.then_some(control.loss_scale),
+            control,
         })
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; [`reflect`] reads from the shader what it declares.
-//! [`checkpoint`] reads and writes Hugging Face directories, [`config`] holds every default,
+//! [`pretrained`] reads and writes Hugging Face directories, [`config`] holds every default,
 //! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs, [`ranking`] finds labels that may be
 //! swapped. [`twins`] holds a device to the CPU's results, and [`selftest`] tells from that and more whether
 //! to trust it. [`ceilings`] measures a device at its best, [`profile`] tells where the time of recordings
@@ -36,6 +36,7 @@ pub mod buffer;
 mod cache;
 pub mod ceilings;
 pub mod chat_template;
+
 pub mod checkpoint;
 pub mod choice;
 #[cfg(test)]
@@ -59,16 +60,19 @@ pub mod objective;
 pub mod ops;
 pub mod optimizer;
 pub mod plan;
+pub mod pretrained;
 pub mod profile;
 pub mod ranking;
 pub mod recording;
 pub mod reference;
 pub mod reflect;
+pub mod run_folder;
 pub mod schedule;
 pub mod scorer;
 pub mod selftest;
 mod stand_in;
 pub mod state;
+pub mod storage;
 pub mod target;
 pub mod tokenizer;
 pub mod train;

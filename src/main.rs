@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", cli::with_flags(&error.to_string()));
+            cli::tell!("error: {}", cli::with_flags(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use std::iter::successors;
 
 use crate::batch::Extent;
 use crate::buffer::Buffer;
+use crate::checkpoint::Snapshot;
 use crate::config::{ReferenceMode, TrainConfig};
 use crate::data::Dataset;
 use crate::engine::{Engine, EngineExt, Memory, Release, Ticket};
@@ -290,6 +291,8 @@ pub struct Plan {
     pub max_binding_bytes: usize,
     /// The device's memory; `None` if the device does not tell.
     pub memory: Option<Memory>,
+    /// The bytes of the copies in the machine's memory while a checkpoint is written, and of its tensors on disk.
+    pub checkpoint_bytes: u64,
     /// The bytes of this run with `checkpoint_activations`; `None` if the run already has it.
     pub recompute_bytes: Option<usize>,
 }
@@ -344,6 +347,7 @@ impl Plan {
             split_matrices: split - usize::from(vocabulary_shards > 1),
             max_binding_bytes,
             memory,
+            checkpoint_bytes: Snapshot::bytes(&resident.learner.state()),
             recompute_bytes,
         })
     }

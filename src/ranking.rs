@@ -2,12 +2,12 @@
 //! response, the labels of the pair may be swapped.
 
 use crate::batch::{Extent, Stream};
-use crate::checkpoint::Weights;
 use crate::data::Example;
 use crate::engine::{Engine, Release};
 use crate::error::Result;
 use crate::model::{Dims, Layout, Limits};
 use crate::objective::Objective;
+use crate::pretrained::Weights;
 use crate::scorer::Scorer;
 
 /// The model's preference for the chosen response: the mean log-prob of its tokens minus that of the rejected

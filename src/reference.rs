@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use sha2::Digest;
+use sha2::{Digest, Sha256};
 
 use crate::cache;
-use crate::checkpoint::write_atomically;
-use crate::data::Example;
+use crate::data::{Dataset, Example};
+use crate::storage::write_atomically;
 
 /// The log-probs of all response tokens of a data set under the reference, example by example,
 /// chosen before rejected.
@@ -68,34 +68,50 @@ impl Cache {
         hash.update(weights);
         hash.update([0]);
         hash.update(device);
-        for example in examples {
-            for ids in [&example.prompt, &example.chosen, &example.rejected] {
-                hash.update((ids.len() as u64).to_le_bytes());
-                for id in ids {
-                    hash.update(id.to_le_bytes());
-                }
-            }
-        }
+        add_ids(&mut hash, examples);
         Cache {
             path: dir.join(cache::file_name(hash, "reference", "safetensors")),
         }
     }
 
+    /// The name of the file.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// Loads the log-probs; `None` if there is no file, or if it is not whole and finite.
     pub fn load(&self, examples: &[Example]) -> Option<ReferenceLogProbs> {
-        let bytes = std::fs::read(&self.path).ok()?;
-        let file = SafeTensors::deserialize(&bytes).ok()?;
-        let tensor = file.tensor(TENSOR).ok()?;
-        let count: usize = examples
-            .iter()
-            .map(|e| e.chosen.len() + e.rejected.len())
-            .sum();
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != [count] {
-            return None;
+        let values = read(&self.path)?;
+        let count: usize = examples.iter().map(response_tokens).sum();
+        (values.len() == count).then(|| ReferenceLogProbs::new(examples, values))
+    }
+
+    /// Loads the part that an unfinished pass left, in whole micro-batches of so many pairs; `None` without one.
+    pub fn load_part(&self, examples: &[Example], micro_batch: usize) -> Option<Part> {
+        let mut values = read(&self.part())?;
+        let (mut pairs, mut count) = (0, 0);
+        for micro in examples.chunks_exact(micro_batch) {
+            let more = count + micro.iter().map(response_tokens).sum::<usize>();
+            if more > values.len() {
+                break;
+            }
+            (pairs, count) = (pairs + micro.len(), more);
         }
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-        let finite = values.iter().all(|v| v.is_finite());
-        finite.then(|| ReferenceLogProbs::new(examples, values))
+        values.truncate(count);
+        Some(Part { pairs, values })
+    }
+
+    /// Stores the log-probs of the first pairs, for a pass that goes on later.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn store_part(&self, values: &[f32]) -> crate::Result<()> {
+        write(&self.part(), values)
+    }
+
+    fn part(&self) -> PathBuf {
+        self.path.with_extension("part.safetensors")
     }
 
     /// Stores the log-probs. A run without a cache is slower but still correct, so the caller decides whether to
@@ -104,16 +120,67 @@ impl Cache {
     /// # Errors
     /// `Error::Io`.
     pub fn store(&self, logps: &ReferenceLogProbs) -> crate::Result<()> {
-        if let Some(dir) = self.path.parent() {
-            std::fs::create_dir_all(dir).map_err(|e| crate::Error::io("create", dir, e))?;
-        }
-        let bytes = bytemuck::cast_slice(&logps.values);
-        write_atomically(&self.path, |out| {
-            let view = TensorView::new(Dtype::F32, vec![logps.values.len()], bytes)
-                .map_err(std::io::Error::other)?;
-            let file =
-                safetensors::serialize([(TENSOR, view)], None).map_err(std::io::Error::other)?;
-            out.write_all(&file)
-        })
+        write(&self.path, &logps.values)?;
+        // It is of no use any more, and does no harm if it stays.
+        let _ = std::fs::remove_file(self.part());
+        Ok(())
     }
+}
+
+/// The log-probs of the first pairs of a data set.
+pub struct Part {
+    /// The number of pairs.
+    pub pairs: usize,
+    /// Their log-probs, pair by pair, chosen before rejected.
+    pub values: Vec<f32>,
+}
+
+/// A hash of all pairs: their ids, in order.
+pub fn hash_of<'a>(data: impl IntoIterator<Item = &'a Dataset>) -> String {
+    let mut hash = Sha256::new();
+    for data in data {
+        hash.update((data.examples.len() as u64).to_le_bytes());
+        add_ids(&mut hash, &data.examples);
+    }
+    cache::hex(hash)
+}
+
+fn add_ids(hash: &mut Sha256, examples: &[Example]) {
+    for example in examples {
+        for ids in [&example.prompt, &example.chosen, &example.rejected] {
+            hash.update((ids.len() as u64).to_le_bytes());
+            for id in ids {
+                hash.update(id.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn response_tokens(example: &Example) -> usize {
+    example.chosen.len() + example.rejected.len()
+}
+
+/// Reads the log-probs in a file; `None` if there is no such file, or if it is not whole and finite.
+fn read(path: &Path) -> Option<Vec<f32>> {
+    let bytes = std::fs::read(path).ok()?;
+    let file = SafeTensors::deserialize(&bytes).ok()?;
+    let tensor = file.tensor(TENSOR).ok()?;
+    if tensor.dtype() != Dtype::F32 || tensor.shape().len() != 1 {
+        return None;
+    }
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+    values.iter().all(|v| v.is_finite()).then_some(values)
+}
+
+fn write(path: &Path, values: &[f32]) -> crate::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| crate::Error::io("create", dir, e))?;
+    }
+    let bytes = bytemuck::cast_slice(values);
+    write_atomically(path, |out| {
+        let view = TensorView::new(Dtype::F32, vec![values.len()], bytes)
+            .map_err(std::io::Error::other)?;
+        let file = safetensors::serialize([(TENSOR, view)], None).map_err(std::io::Error::other)?;
+        out.write_all(&file)
+    })
 }

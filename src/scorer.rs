@@ -2,7 +2,6 @@
 
 use crate::batch::{Extent, Stream};
 use crate::buffer::Buffer;
-use crate::checkpoint::Weights;
 use crate::dpo::PairMetrics;
 use crate::engine::{Device, Engine, EngineExt, Release};
 use crate::error::{Error, Result};
@@ -10,6 +9,7 @@ use crate::model::forward::{self, Rows};
 use crate::model::{Dims, Gpt2, Layout, Purpose, Tensor, Tensors, Workspace};
 use crate::objective::Objective;
 use crate::ops::preference;
+use crate::pretrained::Weights;
 use crate::recording::Recording;
 
 /// The source of the reference's log-probs.

@@ -7,15 +7,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use gpt2_dpo::checkpoint::{self, Config, Weights};
 use gpt2_dpo::config::{LossName, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::pretrained::{self, Config, Outline, Weights};
 use gpt2_dpo::schedule::SchedulerName;
+use gpt2_dpo::storage::{self, Replacing};
 use gpt2_dpo::tokenizer::Tokenizer;
-use gpt2_dpo::train::{Event, Inputs, Run};
+use gpt2_dpo::train::{Event, Host, Inputs, Run};
 use gpt2_dpo::{Error, Result};
 
 mod corpus;
@@ -57,7 +59,11 @@ fn main() -> Result<()> {
     let tokenizer = Tokenizer::load(&dir)?;
 
     let weights = pretrain(&tokenizer, &exchanges)?;
-    checkpoint::save(&dir, &Config::new(&DIMS, tokenizer.eos()), &weights)
+    pretrained::save(
+        &mut Replacing::on_disk(&dir),
+        &Config::new(&DIMS, tokenizer.eos()),
+        &mut &weights,
+    )
 }
 
 /// The model trained on the exchanges' answers.
@@ -84,15 +90,18 @@ fn pretrain(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Wei
             println!("step {}/{total}: loss {:.4}", row.step, row.summary.loss);
         }
     };
-    let inputs = Inputs {
-        dims: &DIMS,
-        weights: checkpoint::initial(&DIMS, SEED),
-        train: &data,
-        eval: None,
-    };
-    let run = Run::new(&mut engine, &config, inputs, &scratch, &mut tell)?;
-    let outcome = run.train().map_err(|stopped| stopped.error)?;
-    Ok(outcome.weights)
+    let outline = Outline::new(Config::new(&DIMS, tokenizer.eos()), None);
+    let weights = pretrained::initial(&DIMS, SEED);
+    let inputs = Inputs::new(Arc::new(outline), weights, &data, None);
+    let run = Run::new(
+        &mut engine,
+        &config,
+        inputs,
+        &scratch,
+        Host::default(),
+        &mut tell,
+    )?;
+    Ok(run.train()?.finished()?.weights)
 }
 
 /// Each exchange as an example with a chosen answer alone, ended by the end-of-text token.
@@ -112,7 +121,7 @@ fn encode(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Vec<E
 }
 
 fn write_pairs(path: &Path, pairs: &[corpus::Pair]) -> Result<()> {
-    checkpoint::write_atomically(path, |out| {
+    storage::write_atomically(path, |out| {
         for pair in pairs {
             serde_json::to_writer(&mut *out, pair)?;
             out.write_all(b"\n")?;

@@ -7,7 +7,6 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::Options;
 use crate::batch::{Extent, Stream};
-use crate::checkpoint::{self, Config, Weights};
 use crate::config::TrainConfig;
 use crate::data::{self, Example};
 use crate::engine::Engine;
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::learner::{Learner, Recipe, Room, StepTicket};
 use crate::model::{Dims, Layout, Limits, params};
 use crate::objective::Objective;
+use crate::pretrained::{self, Config, Weights};
 use crate::scorer::{Reference, Share};
 
 /// A model that goes by a name.
@@ -213,7 +213,7 @@ fn examples(rng: &mut ChaCha8Rng, dims: &Dims, options: &Options) -> Vec<Example
 
 /// GPT-2's initial weights; biases, gains and shifts are moved off their initial 0 and 1.
 fn weights(rng: &mut ChaCha8Rng, dims: &Dims) -> Weights {
-    let mut weights = checkpoint::initial(dims, SEED);
+    let mut weights = pretrained::initial(dims, SEED);
     for (param, values) in params::table(dims).iter().zip(&mut weights.tensors) {
         if !param.role.is_matrix() {
             for value in values {

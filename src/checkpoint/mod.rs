@@ -1,89 +1,25 @@
-//! A model on disk in Hugging Face's layout: `config.json` and `model.safetensors`.
+//! Checkpoints: the whole state of a run between two optimizer steps, as a folder that is also a model.
 //!
-//! - [`Config`]: the contents of `config.json`; refuses models that are not implemented
-//! - [`GenerationConfig`]: the contents of `generation_config.json`
-//! - [`Weights`]: all parameters in f32, in the order of [`crate::model::params::table`]
-//! - [`initial`]: weights for training from scratch
-//! - [`save`]: writes a folder that transformers loads as a `GPT2LMHeadModel`; [`Outline::save`] adds the
-//!   tokenizer
-//! - [`fingerprint`]: a hash that is equal for equal weights
-//! - [`Model`]: config, weights and tokenizer together; [`Outline`]: a model without its weights
-//! - [`claim`] and [`write_atomically`]: reserve a run's output folder, and write files into it
+//! `OUT/checkpoints/step-N` holds the model as [`crate::pretrained`] saves it, `run.toml`, AdamW's moments
+//! ([`OPTIMIZER_FILE`]), counters and facts ([`Position`] in [`POSITION_FILE`]), a copy of `metrics.jsonl`, and the SHA-256
+//! of each of these files ([`MANIFEST_FILE`]). The manifest is written last, into a folder that then gets its name:
+//! at each instant there is a whole checkpoint, or none yet.
+//!
+//! - [`write`]: writes a checkpoint, from a [`Snapshot`] or tensor by tensor from a device
+//! - [`find`]: the newest checkpoint of a run, verified
+//! - [`Checkpoint::restore`]: puts the state back on a device
 
-mod config;
-mod foreign;
-mod generation;
-mod initial;
-mod model;
-mod output;
-mod save;
-mod source;
-mod weights;
+mod manifest;
+mod open;
+mod position;
+mod values;
+mod write;
 
-use std::path::Path;
+pub use manifest::MANIFEST_FILE;
+pub use open::{Checkpoint, Entry, find, folder, list};
+pub use position::{Best, Facts, POSITION_FILE, Position};
+pub use values::Snapshot;
+pub use write::{Contents, Metrics, Values, remove, tidy, write};
 
-use serde_json::{Map, Value};
-
-use crate::error::{Error, Result};
-use crate::stand_in;
-
-pub use config::Config;
-pub use generation::GenerationConfig;
-pub use initial::initial;
-pub use model::{Model, Outline};
-pub use output::{abandon, claim, run_files, write_atomically};
-pub use save::save;
-pub use weights::{Weights, fingerprint};
-
-/// The file of all weights. It is written last, so a folder with this file holds a complete model.
-pub const WEIGHTS_FILE: &str = "model.safetensors";
-
-/// The file of a run's metrics: one JSON object per line.
-pub const METRICS_FILE: &str = "metrics.jsonl";
-
-/// The file of the findings about a run's data.
-pub const DATA_FILE: &str = "data.json";
-
-/// A run's options, as the command line takes them in a file.
-pub const RUN_FILE: &str = "run.toml";
-
-/// When which kernel ran, of a run with `profile`.
-pub const TRACE_FILE: &str = "trace.json";
-
-/// The index of weights in several files: it maps each tensor to its shard.
-const INDEX_FILE: &str = "model.safetensors.index.json";
-
-/// The file that peft writes beside an adapter's weights.
-const ADAPTER_FILE: &str = "adapter_config.json";
-
-const CONFIG_FILE: &str = "config.json";
-const GENERATION_FILE: &str = "generation_config.json";
-
-/// The prefix of tensor names in a saved `GPT2LMHeadModel`. A saved `GPT2Model` has no prefix.
-const PREFIX: &str = "transformer.";
-
-/// The keys of a JSON file in the file's order. Errors name the file `origin`.
-fn json_object(bytes: &[u8], origin: &Path) -> Result<Map<String, Value>> {
-    stand_in::refuse(origin, bytes)?;
-    serde_json::from_slice(bytes).map_err(|e| {
-        Error::file(
-            origin,
-            format!("not a JSON object: {e}"),
-            "download the file again, or copy it from the model it belongs to",
-        )
-    })
-}
-
-/// A GPT-2 small enough for tests. Every dimension is a different number.
-#[cfg(test)]
-fn tiny_dims() -> crate::model::Dims {
-    crate::model::Dims {
-        vocab_size: 11,
-        n_positions: 7,
-        n_embd: 6,
-        n_layer: 2,
-        n_head: 3,
-        n_inner: 10,
-        epsilon: 1e-5,
-    }
-}
+/// The file of AdamW's moments: `exp_avg.NAME` and `exp_avg_sq.NAME` for each trained parameter, in F32.
+pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";

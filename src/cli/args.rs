@@ -1,15 +1,15 @@
 //! Options that several commands share.
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::Outline;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Truncation};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Device;
+use gpt2_dpo::pretrained::Outline;
 use gpt2_dpo::target::Precision;
 
 use super::values::Value;
-use super::{user, with_flags};
+use super::{tell, user, with_flags};
 
 /// Which device to use.
 #[derive(clap::Args)]
@@ -155,5 +155,5 @@ fn say_all(notes: impl IntoIterator<Item = String>) {
 }
 
 fn say_note(note: &str) {
-    eprintln!("note: {note}");
+    tell!("note: {note}");
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gpt2_dpo::checkpoint::Model;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data;
 use gpt2_dpo::eval::Evaluation;
+use gpt2_dpo::pretrained::Model;
 use gpt2_dpo::{Error, Result, Setting};
 
 use super::args::{self, DataArgs, DeviceArgs};

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::unescape;
 use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::pretrained::{Model, Outline};
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result};
 
 use super::args::{self, DeviceArgs, TextArgs};
-use super::{fetch, recorded, starter};
+use super::{fetch, recorded, starter, tell};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -94,7 +94,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let typed = args.message.as_ref().or(args.prompt.as_ref());
     let spelled = typed.map_or(0, |text| tokenizer.guard(text).tokens);
     if spelled > 0 && !allow {
-        eprintln!(
+        tell!(
             "note: {} spelled out in what is asked: read as text (--allow-special-tokens reads them as tokens)",
             counted(spelled, "special token")
         );
@@ -120,7 +120,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     show(text.flush()?)?;
     show(Some("\n".to_owned()))?;
     if count < args.max_new_tokens && prompt.len() + count >= dims.n_positions {
-        eprintln!(
+        tell!(
             "note: the text ends at the model's last position ({}), not where the model would end it",
             dims.n_positions
         );

@@ -13,7 +13,9 @@ mod pairs;
 mod plan;
 mod progress;
 mod recorded;
+mod resume;
 mod selftest;
+mod signals;
 mod starter;
 mod table;
 mod train;
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::{Result, checkpoint};
+use gpt2_dpo::{Result, storage};
 use serde::Serialize;
 
 pub use flags::with_flags;
@@ -39,6 +41,15 @@ macro_rules! say {
     }};
 }
 use say;
+
+/// Prints a line on standard error. A terminal that is gone does not end a run.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use tell;
 
 /// Fine-tunes GPT-2 with Direct Preference Optimization on whatever GPU there is.
 #[derive(Parser)]
@@ -91,7 +102,7 @@ pub fn run() -> Result<ExitCode> {
 
 /// Writes a command's report as JSON, for sharing.
 fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
-    checkpoint::write_atomically(path, |file| {
+    storage::write_atomically(path, |file| {
         serde_json::to_writer_pretty(&mut *file, report)?;
         writeln!(file)
     })

@@ -9,7 +9,7 @@ use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Seen, Source, 
 use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
-use super::{fetch, say, starter, with_flags};
+use super::{fetch, say, starter, tell, with_flags};
 
 /// The pairs for training and the held-out pairs.
 pub struct Pairs {
@@ -131,7 +131,7 @@ impl Report {
             && let Some(first) = shared.first.first()
         {
             let count = shared.count;
-            eprintln!(
+            tell!(
                 "note: {} {} a prompt that is trained on, and {} too kindly; the first: {first}",
                 counted(count, "held-out pair"),
                 either(count, "has", "have"),

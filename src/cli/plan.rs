@@ -52,6 +52,10 @@ pub fn show(plan: &Plan) {
         extent.heads
     );
     say!("memory   {}", fit(plan));
+    say!(
+        "saves    a checkpoint has {0:.1} MiB, on disk and, while it is written, in the machine's memory",
+        mib(plan.checkpoint_bytes as usize)
+    );
     if let Some(bytes) = plan.recompute_bytes {
         say!(
             "less     {:.1} MiB with --checkpoint-activations, for a tenth to a fifth more time",

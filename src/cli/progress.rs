@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::tell;
+
 /// One bar at a time; each phase has its own bar.
 #[derive(Default)]
 pub struct Progress {
@@ -53,8 +55,8 @@ impl Progress {
     /// Prints a line on stderr, above the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
-            Some((_, bar)) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some((_, bar)) => bar.suspend(|| tell!("{line}")),
+            None => tell!("{line}"),
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::checkpoint;
 use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
+use gpt2_dpo::run_folder;
 
-use super::with_flags;
+use super::{tell, with_flags};
 
 /// The flags, completed by the options of the run that made the model in `dir`, if a run did. Prints each option
 /// in which the run differs from the defaults, or a flag from the run.
 pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
-    let file = dir.join(checkpoint::RUN_FILE);
+    let file = dir.join(run_folder::RUN_FILE);
     if !file.exists() {
         return flags;
     }
@@ -19,7 +19,7 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
         // Another program or a later version may have written the file.
         Err(error) => {
             let error = with_flags(&error.to_string());
-            eprintln!("note: the run that made the model is not followed: {error}");
+            tell!("note: the run that made the model is not followed: {error}");
             return flags;
         }
     };
@@ -27,7 +27,7 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
         .loss
         .filter(|loss| !loss.objective(0.0).needs_reference());
     if let Some(loss) = other.filter(|_| flags.data.is_some()) {
-        eprintln!(
+        tell!(
             "note: {} says --loss {loss}; what is reported is DPO's loss and accuracy, against the reference",
             file.display()
         );
@@ -38,14 +38,14 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
         recorded.chat_template = None;
     }
     for note in differences(&flags, &recorded, &file) {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
     flags.or(recorded)
 }
 
 /// The model that the run in `dir` began with: `Some(None)` is the starter; `None` if `dir` has no run.toml.
 pub fn began_as(dir: &Path) -> Option<Option<PathBuf>> {
-    let run = TrainOptions::read(&dir.join(checkpoint::RUN_FILE)).ok()?;
+    let run = TrainOptions::read(&dir.join(run_folder::RUN_FILE)).ok()?;
     Some(run.model)
 }
 
@@ -108,7 +108,7 @@ fn differences(flags: &TrainOptions, recorded: &TrainOptions, file: &Path) -> Ve
 }
 
 /// The given options by name.
-fn table(options: &TrainOptions) -> toml::Table {
+pub(super) fn table(options: &TrainOptions) -> toml::Table {
     // A detour over text: it shortens an f32 to 0.2, not to the f64 nearest to it. Numbers, texts and names of
     // choices always have a form in TOML.
     let text = toml::to_string(options).unwrap_or_default();
@@ -116,7 +116,7 @@ fn table(options: &TrainOptions) -> toml::Table {
 }
 
 /// A value on one line; a newline appears as in flags, `\n`.
-fn show(value: &toml::Value) -> String {
+pub(super) fn show(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => format!("{text:?}"),
         value => value.to_string(),

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::{Config, Model, Outline, Weights};
 use gpt2_dpo::config::TrainOptions;
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::pretrained::{Config, Model, Outline, Weights};
 use gpt2_dpo::tokenizer::Tokenizer;
 
 macro_rules! file {

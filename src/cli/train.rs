@@ -2,36 +2,49 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use gpt2_dpo::ceilings::Ceilings;
-use gpt2_dpo::checkpoint::{self, Outline, Weights};
+use gpt2_dpo::checkpoint;
 use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Options, Template};
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
 use gpt2_dpo::engine::{Device, Release, Tap};
 use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::model::Dims;
 use gpt2_dpo::plan::{Datasets, Plan};
+use gpt2_dpo::pretrained::{Outline, Weights};
 use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
+use gpt2_dpo::run_folder::{self, RunFolder};
+use gpt2_dpo::storage::{self, Replacing};
 use gpt2_dpo::tokenizer::Tokenizer;
-use gpt2_dpo::train::{Event, Inputs, Outcome, Run, StepRow, Stopped};
+use gpt2_dpo::train::{Ending, Event, Host, Inputs, Resume, Run, StepRow};
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result, Setting};
 
 use super::options::OptionArgs;
 use super::pairs::Pairs;
 use super::progress::Progress;
-use super::{args, fetch, plan, say, starter, table, user, with_flags, write_json};
+use super::resume::{Earlier, how_to_go_on};
+use super::signals::Signals;
+use super::{args, fetch, plan, recorded, say, starter, table, tell, user, with_flags, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// TOML file of these options, under the same names; flags win
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     config: Option<PathBuf>,
     /// Print what the run would take on the device, and do no more
     #[arg(long)]
     plan: bool,
+    /// Go on with the run in this output directory from its newest checkpoint, or from this checkpoint
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Go on even where options, data or model are others than before, and say what changes
+    #[arg(long, requires = "resume")]
+    resume_anyway: bool,
     #[command(flatten)]
     options: OptionArgs,
 }
@@ -40,17 +53,30 @@ pub struct Args {
 const SHOWN_TOKENS: usize = 40;
 
 pub fn run(args: Args) -> Result<ExitCode> {
+    let signals = Signals::watch();
     let flags = TrainOptions::from(args.options);
+    let earlier = args
+        .resume
+        .map(|path| Earlier::new(&path, args.resume_anyway));
     let mut options = flags.clone();
     if let Some(file) = &args.config {
         options = options.or(TrainOptions::read(file)?);
     }
-    // The starter's recipe applies only to its own pairs; the user's pairs get the model card's defaults.
-    if options.model.is_none() && options.data.is_none() {
+    if let Some(earlier) = &earlier {
+        options = earlier.options(&flags)?;
+    } else if options.model.is_none() && options.data.is_none() {
+        // The starter's recipe applies only to its own pairs; the user's pairs get the model card's defaults.
         options = options.or(starter::recipe()?);
     }
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
+    if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.is_finished()) {
+        say!(
+            "{} holds the result of the whole run: nothing is left to do",
+            earlier.out.display()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
 
     let fetch_model = match args.plan {
         true => fetch::model_outline,
@@ -70,58 +96,265 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
     pairs.report.say_notes();
-    let (train, eval) = (&pairs.train, pairs.eval.as_ref());
     if args.plan {
         let engine = open(&config)?;
-        let data = Datasets { train, eval };
+        let data = Datasets {
+            train: &pairs.train,
+            eval: pairs.eval.as_ref(),
+        };
         let plan = Plan::new(engine.as_ref(), &config, &dims, data)?;
         introduce(engine.as_ref(), &config, &template, &pairs);
         plan::show(&plan);
         return Ok(ExitCode::SUCCESS);
     }
-    let weights = match &dir {
-        Some(dir) => Weights::load(dir, &dims)?,
-        None => starter::weights(&dims)?,
+    let models = Models {
+        reference: config.ref_model.as_deref().map(fetch::model).transpose()?,
+        start: dir,
     };
+    // Read before the output folder is emptied, which may hold them.
+    let mut weights = Some(models.read(&dims)?);
     let mut engine = open(&config)?;
-    let engine = engine.as_mut();
-    let out = claim_out(&config, dir.as_deref())?;
-    introduce(engine, &config, &template, &pairs);
-    say!("output  {}", out.display());
-    write_json(&out.join(checkpoint::DATA_FILE), &pairs.report)
-        .inspect_err(|_| checkpoint::abandon(&out))?;
+    let folder = match &earlier {
+        Some(earlier) => RunFolder::reopen(&earlier.out)?,
+        None => claim_out(&config, models.start.as_deref())?,
+    };
+    introduce(engine.as_ref(), &config, &template, &pairs);
+    models.say_reference(&config);
+    say!("output  {}", folder.path().display());
 
-    let inputs = Inputs {
-        dims: &dims,
-        weights,
-        train,
-        eval,
+    let outline = Arc::new(outline);
+    let session = Session {
+        config: &config,
+        outline: &outline,
+        pairs: &pairs,
+        signals: &signals,
     };
-    let (outcome, profile) = match config.profile {
-        true => {
-            let (outcome, profile) = profiled(engine, &config, &outline, inputs, &out)?;
-            (outcome, Some(profile))
+    let mut keeps = earlier.is_some();
+    let begun = session.begin(folder.path());
+    let mut checkpoint = begun.and_then(|()| match &earlier {
+        Some(earlier) => earlier.checkpoint(),
+        None => Ok(None),
+    });
+    let anyway = earlier.as_ref().is_some_and(|earlier| earlier.anyway());
+    let mut retries = config.retries;
+    let ended = loop {
+        let attempt = checkpoint.and_then(|checkpoint| {
+            let weights = weights.take().map_or_else(|| models.read(&dims), Ok)?;
+            let resume = checkpoint.map(|checkpoint| Resume { checkpoint, anyway });
+            session.train(engine.as_mut(), weights, resume, folder.path(), &mut keeps)
+        });
+        match attempt {
+            Err(error @ Error::Lost { .. }) if retries > 0 => {
+                retries -= 1;
+                tell!("note: {}", with_flags(&error.to_string()));
+                drop(engine);
+                engine = open(&config)?;
+                checkpoint = checkpoint::find(folder.path());
+                let from = match &checkpoint {
+                    Ok(Some(checkpoint)) => format!("step {}", checkpoint.position().step),
+                    _ => "the start".to_owned(),
+                };
+                tell!(
+                    "note: the device is opened anew, and the run goes on from {from}; {retries} retries are left"
+                );
+            }
+            ended => break ended,
         }
-        false => (learn(engine, &config, &outline, inputs, &out)?, None),
     };
-    write_run_file(&config, &out)?;
-    outline.save(&out, &outcome.weights)?;
+    let (ending, profile) = match ended {
+        Ok(ended) => ended,
+        Err(error) if keeps => {
+            let out = folder.path();
+            tell!(
+                "note: {} keeps the metrics and checkpoints; {}",
+                out.display(),
+                how_to_go_on(out)
+            );
+            return Err(error);
+        }
+        Err(error) => {
+            folder.abandon();
+            return Err(error);
+        }
+    };
+    let out = folder.path();
+    let outcome = match ending {
+        Ending::Finished(outcome) => outcome,
+        Ending::Interrupted { step, total } => {
+            say!(
+                "stopped after step {step} of {total}; {}",
+                how_to_go_on(out)
+            );
+            return Ok(signals.exit_code());
+        }
+    };
+    outline.save(&mut Replacing::on_disk(out), &mut &outcome.weights)?;
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
         show_change(before, after);
     }
     if config.model.is_none() && config.data.is_empty() {
-        show_answers(engine, &outline, (&template, &options[0]), &outcome.weights)?;
+        show_answers(
+            engine.as_mut(),
+            &outline,
+            (&template, &options[0]),
+            &outcome.weights,
+        )?;
     }
     if let Some((profile, ceilings)) = &profile {
-        write_trace(profile, &out)?;
-        show_profile(engine, profile, ceilings);
+        write_trace(profile, out)?;
+        show_profile(engine.as_ref(), profile, ceilings);
     }
     let steps = counted(outcome.steps, "step");
     say!("\nsaved   {} after {steps}", out.display());
+    if let (Some(best), Some(metric)) = (outcome.best, config.save_best) {
+        say!(
+            "        the weights of step {}, the best: {metric} {:.4}",
+            best.step,
+            best.value
+        );
+    }
     if outcome.skipped > 0 {
         say!("skipped {} of them: a gradient overflowed", outcome.skipped);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folders of the models that a run begins with; `None` = the starter, and for the reference the model before
+/// training.
+struct Models {
+    start: Option<PathBuf>,
+    reference: Option<PathBuf>,
+}
+
+/// The weights of [`Models`].
+struct StartWeights {
+    start: Weights,
+    reference: Option<Weights>,
+}
+
+impl Models {
+    fn read(&self, dims: &Dims) -> Result<StartWeights> {
+        let start = match &self.start {
+            Some(dir) => Weights::load(dir, dims)?,
+            None => starter::weights(dims)?,
+        };
+        let reference = self.reference.as_deref().map(|dir| {
+            let theirs = Outline::load(dir)?.config.dims;
+            if theirs != *dims {
+                return Err(Error::Option {
+                    option: Setting::Field("ref_model"),
+                    what: format!("{} is a model of other sizes than `.model`", dir.display()),
+                    help: "name a model of the same config.json".into(),
+                });
+            }
+            Weights::load(dir, dims)
+        });
+        Ok(StartWeights {
+            start,
+            reference: reference.transpose()?,
+        })
+    }
+
+    /// Says which model is the reference where it may not be the one that a user expects.
+    fn say_reference(&self, config: &TrainConfig) {
+        if let Some(named) = &config.ref_model {
+            say!("against {}, which stays as it is", named.display());
+        } else if let (Some(dir), Some(model)) = (&self.start, &config.model)
+            && config.objective().needs_reference()
+            && recorded::began_as(dir).is_some()
+        {
+            tell!(
+                "note: {} is the result of a run, and as it is now it is the reference of this run too; --ref-model \
+                 names another",
+                model.display()
+            );
+        }
+    }
+}
+
+/// What the attempts of a run have in common.
+struct Session<'a> {
+    config: &'a TrainConfig,
+    outline: &'a Arc<Outline>,
+    pairs: &'a Pairs,
+    signals: &'a Signals,
+}
+
+/// The end of a run, and the times of its kernels if they were asked for.
+type Ended = (Ending, Option<(Profile, Ceilings)>);
+
+impl Session<'_> {
+    /// Writes the files that tell what the run does.
+    fn begin(&self, out: &Path) -> Result<()> {
+        write_json(&out.join(run_folder::DATA_FILE), &self.pairs.report)?;
+        let text = self.config.to_toml();
+        storage::write_atomically(&out.join(run_folder::RUN_FILE), |file| {
+            file.write_all(text.as_bytes())
+        })
+    }
+
+    /// Trains to the end, or until a signal. Sets `keeps` after the first step: then the folder holds something.
+    fn train(
+        &self,
+        engine: &mut dyn Device,
+        weights: StartWeights,
+        resume: Option<Resume>,
+        out: &Path,
+        keeps: &mut bool,
+    ) -> Result<Ended> {
+        if !self.config.profile {
+            return Ok((self.learn(engine, weights, resume, out, keeps)?, None));
+        }
+        let ceilings = Ceilings::measure(engine)?;
+        let mut profile = Profile::new(engine);
+        let mut on_run = |engine: &mut dyn Device, rec: &Recording| profile.run(engine, rec);
+        let mut tap = Tap::new(engine, &mut on_run);
+        let ending = self.learn(&mut tap, weights, resume, out, keeps)?;
+        Ok((ending, Some((profile, ceilings))))
+    }
+
+    fn learn(
+        &self,
+        engine: &mut dyn Device,
+        weights: StartWeights,
+        resume: Option<Resume>,
+        out: &Path,
+        keeps: &mut bool,
+    ) -> Result<Ending> {
+        if let Some(Resume { checkpoint, .. }) = &resume {
+            let position = checkpoint.position();
+            let path = checkpoint.path().display();
+            say!(
+                "resume  after step {} of {}, from {path}",
+                position.step,
+                position.total
+            );
+        }
+        let inputs = Inputs {
+            outline: Arc::clone(self.outline),
+            weights: weights.start,
+            reference: weights.reference,
+            train: &self.pairs.train,
+            eval: self.pairs.eval.as_ref(),
+            resume,
+        };
+        let host = Host {
+            cache_dir: user::cache_dir(None),
+            stop: self.signals.stop.clone(),
+            free_memory: || user::memory().map(|memory| memory.free as u64),
+            ..Host::default()
+        };
+        let mut progress = Progress::default();
+        let mut tell = |event: Event| {
+            *keeps |= matches!(event, Event::Step { .. } | Event::Saved { .. });
+            show(&mut progress, event);
+        };
+        self.signals.running();
+        let run = Run::new(engine, self.config, inputs, out, host, &mut tell);
+        let ended = run.and_then(Run::train);
+        progress.clear();
+        ended
+    }
 }
 
 /// Saves the chat template of the training with the output, or notes that the output keeps another one.
@@ -133,7 +366,7 @@ fn leave_template(template: &Template, choice: TemplateChoice, tokenizer: &mut T
         Template::Chat { .. } => {}
         Template::Text(_) => {
             if let Ok(Some(own)) = tokenizer.chat_template(false) {
-                eprintln!(
+                tell!(
                     "note: the model is not trained with its own chat template, which {} of the output still \
                      has: whoever follows that asks otherwise than in training",
                     own.file
@@ -175,7 +408,7 @@ fn introduce(engine: &dyn Device, config: &TrainConfig, template: &Template, pai
 }
 
 /// Claims the output directory for this run.
-fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
+fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<RunFolder> {
     let out = config.out.clone().unwrap_or_else(|| {
         let model = config.model.as_deref();
         let stem = model.and_then(Path::file_name).map_or_else(
@@ -186,7 +419,7 @@ fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
         let mut free = free.skip_while(|path| path.exists());
         free.next().unwrap_or_default() // the counter never ends
     });
-    // A failed run deletes its output directory, which must not be the model that it began with.
+    // A run empties the directory that it overwrites, which must not be the model that it began with.
     if let Some(model) = dir
         && let (Ok(model), Ok(target)) = (model.canonicalize(), out.canonicalize())
         && model == target
@@ -197,40 +430,11 @@ fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<PathBuf> {
             help: "name another output directory".into(),
         });
     }
-    checkpoint::claim(&out, config.overwrite)?;
-    Ok(out)
-}
-
-fn write_run_file(config: &TrainConfig, out: &Path) -> Result<()> {
-    let text = config.to_toml();
-    checkpoint::write_atomically(&out.join(checkpoint::RUN_FILE), |file| {
-        file.write_all(text.as_bytes())
-    })
-}
-
-/// [`learn`] with a separate time for each kernel.
-fn profiled(
-    engine: &mut dyn Device,
-    config: &TrainConfig,
-    outline: &Outline,
-    inputs: Inputs,
-    out: &Path,
-) -> Result<(Outcome, (Profile, Ceilings))> {
-    let ceilings = Ceilings::measure(engine).inspect_err(|_| checkpoint::abandon(out))?;
-    let mut profile = Profile::new(engine);
-    let mut on_run = |engine: &mut dyn Device, rec: &Recording| profile.run(engine, rec);
-    let outcome = learn(
-        &mut Tap::new(engine, &mut on_run),
-        config,
-        outline,
-        inputs,
-        out,
-    )?;
-    Ok((outcome, (profile, ceilings)))
+    RunFolder::claim(&out, config.overwrite)
 }
 
 fn write_trace(profile: &Profile, out: &Path) -> Result<()> {
-    checkpoint::write_atomically(&out.join(checkpoint::TRACE_FILE), |file| {
+    storage::write_atomically(&out.join(run_folder::TRACE_FILE), |file| {
         profile.write_trace(file)
     })
 }
@@ -242,7 +446,7 @@ fn show_profile(engine: &dyn Device, profile: &Profile, ceilings: &Ceilings) {
     table::kernels(&profile.rows(ceilings), "mean");
     say!(
         "\ntrace   {}, for ui.perfetto.dev or chrome://tracing",
-        checkpoint::TRACE_FILE
+        run_folder::TRACE_FILE
     );
     if profile.is_cut() {
         say!("        which holds the first {MAX_TRACED} kernels");
@@ -250,47 +454,12 @@ fn show_profile(engine: &dyn Device, profile: &Profile, ceilings: &Ceilings) {
     say!("note    each kernel ran alone to be timed: the run was slower for it");
 }
 
-/// Trains. If the run breaks off after good steps, the weights are saved if they are finite; otherwise nothing
-/// is saved.
-fn learn(
-    engine: &mut dyn Device,
-    config: &TrainConfig,
-    outline: &Outline,
-    inputs: Inputs,
-    out: &Path,
-) -> Result<Outcome> {
-    let mut progress = Progress::default();
-    let mut tell = |event: Event| show(&mut progress, event);
-    // run.toml keeps what the user gave.
-    let keeping = TrainConfig {
-        cache_dir: user::cache_dir(config.cache_dir.as_deref()),
-        ..config.clone()
-    };
-    let result = match Run::new(engine, &keeping, inputs, out, &mut tell) {
-        Ok(run) => run.train(),
-        Err(error) => Err(Stopped { error, good: None }),
-    };
-    progress.clear();
-    let Stopped { error, good } = match result {
-        Ok(outcome) => return Ok(outcome),
-        Err(stopped) => stopped,
-    };
-    match good {
-        Some(weights) => {
-            write_run_file(config, out)?;
-            outline.save(out, &weights)?;
-            eprintln!("note: {} holds the last good weights", out.display());
-        }
-        None => checkpoint::abandon(out),
-    }
-    Err(error)
-}
-
 fn show(progress: &mut Progress, event: Event) {
     match event {
         Event::Note(note) => progress.say(&format!("note: {}", with_flags(&note))),
         Event::Reference { done, total } => progress.at("reference", done, total, String::new()),
         Event::Evaluating { done, total } => progress.at("evaluating", done, total, String::new()),
+        Event::Saved { checkpoint } => progress.say(&format!("saved   {}", checkpoint.display())),
         Event::Step { row, total } => progress.at("training", row.step, total, brief(row)),
         Event::Eval { step, summary } => {
             progress.clear();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
 use gpt2_dpo::choice::{Choice, Named};
-use gpt2_dpo::config::{DecayName, LossName, ReferenceMode};
+use gpt2_dpo::config::{BestMetric, DecayName, LossName, ReferenceMode};
 use gpt2_dpo::data::{Boundary, Truncation};
 use gpt2_dpo::device::BackendName;
 use gpt2_dpo::schedule::SchedulerName;
@@ -39,6 +39,7 @@ macro_rules! choices {
 plain!(PathBuf, String, bool, f32, f64, u64, usize);
 choices!(
     BackendName,
+    BestMetric,
     Boundary,
     DecayName,
     LossName,

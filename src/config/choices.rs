@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::choice::choices;
+use crate::dpo::Summary;
 use crate::objective::Objective;
 use crate::ops::preference::Kind;
 
@@ -24,6 +25,38 @@ impl LossName {
             LossName::Sft => Kind::Sft,
         };
         Objective::new(kind, beta)
+    }
+}
+
+choices! {
+    /// The metric by which the best evaluation is found, under TRL's names.
+    pub enum BestMetric {
+        /// the lowest
+        Loss = "eval_loss",
+        /// the highest
+        Accuracy = "eval_rewards/accuracies",
+        /// the highest
+        Margin = "eval_rewards/margins",
+    }
+}
+
+impl BestMetric {
+    /// The metric's value in a summary; NaN if the loss has no rewards.
+    pub fn of(self, summary: &Summary) -> f64 {
+        let rewards = summary.rewards.as_ref();
+        match self {
+            BestMetric::Loss => summary.loss,
+            BestMetric::Accuracy => rewards.map_or(f64::NAN, |rewards| rewards.accuracy),
+            BestMetric::Margin => rewards.map_or(f64::NAN, |rewards| rewards.margin),
+        }
+    }
+
+    /// True if a value is better than another one.
+    pub fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            BestMetric::Loss => value < other,
+            BestMetric::Accuracy | BestMetric::Margin => value > other,
+        }
     }
 }
 

@@ -12,6 +12,8 @@ macro_rules! train_options {
                 /// Model directory, or a model of the hub: NAME, ORG/NAME or ORG/NAME@REVISION; the built-in starter
                 /// if not given
                 model,
+                /// The reference: a model of the same sizes, as `.model`; the model before training if not given
+                ref_model,
                 /// Pairs to evaluate on: as `.data`
                 eval_data,
                 /// Output directory; the first free runs/NAME-N if not given
@@ -28,6 +30,8 @@ macro_rules! train_options {
                 data_weights: f64, "WEIGHTS", ',';
             }
             unset {
+                /// Save the weights of the evaluation that is best by this metric, not those of the last step
+                save_best: $crate::config::BestMetric,
                 /// Leave out pairs whose chosen score is not at least this much above the rejected one's
                 min_score_margin: f64,
             }
@@ -109,6 +113,16 @@ macro_rules! train_options {
                 seed: u64 = 13,
                 /// Evaluate every so many steps too; 0 = before the first step and at the end only
                 eval_steps: usize = 0,
+                /// Stop after so many evaluations without a better one, by the metric of `.save_best`; 0 = never
+                early_stopping_patience: usize = 0,
+                /// Save a checkpoint every so many steps; 0 = not by steps
+                save_steps: usize = 0,
+                /// Save a checkpoint when so many minutes have passed since the last; 0 = not by time
+                save_minutes: f64 = 10.0,
+                /// Keep so many checkpoints, the newest; 0 = all
+                save_total_limit: usize = 2,
+                /// Open the device anew so many times if it is lost, and go on from the last checkpoint
+                retries: usize = 0,
                 /// The source of the reference's log-probs
                 reference: $crate::config::ReferenceMode = $crate::config::ReferenceMode::Cached,
                 /// auto, cpu, an index or a part of a name from `gpt2-dpo devices`

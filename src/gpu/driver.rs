@@ -95,17 +95,20 @@ impl Driver {
             let failure = Arc::clone(failure);
             move |what: Failure| {
                 if let Ok(mut first) = failure.lock() {
-                    first.get_or_insert(what);
+                    match what {
+                        // What fails afterwards fails because of it, and what failed before may be its first sign.
+                        Failure::Lost(_) => *first = Some(what),
+                        _ => drop(first.get_or_insert(what)),
+                    }
                 }
             }
         };
         let on_error = keep_first(&failure);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.into())));
         let on_loss = keep_first(&failure);
+        // This program destroys no device while it uses it, so that any reason is a loss.
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                on_loss(Failure::Lost(message));
-            }
+            on_loss(Failure::Lost(format!("{reason:?}: {message}")));
         });
         let limits = device.limits();
         let slot_bytes =
@@ -146,10 +149,13 @@ impl Driver {
         }
     }
 
-    /// The first failure that the driver reported since the last call, as an error.
+    /// The first failure that the driver reported since the last call, as an error. A lost device stays lost.
     pub fn check(&self) -> Result<()> {
         let failure = match self.failure.lock() {
-            Ok(mut failure) => failure.take(),
+            Ok(mut failure) => match &*failure {
+                Some(Failure::Lost(message)) => Some(Failure::Lost(message.clone())),
+                _ => failure.take(),
+            },
             Err(_) => Some(Failure::Refused("the error handler panicked".into())),
         };
         let what = |message: &str| format!("{}: {message}", self.name);

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::HELP;
 use crate::error::{Error, Result};
 use crate::stand_in;
+use crate::storage::Folder;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const VOCAB: &str = "vocab.json";
@@ -73,16 +74,10 @@ impl Files {
         }
     }
 
-    /// Writes every file into `dir`.
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        for file in &self.files {
-            let path = dir.join(&file.name);
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
-            }
-            write(&path, &file.bytes)?;
-        }
-        Ok(())
+    /// Writes every file into a folder.
+    pub(super) fn write(&self, folder: &mut dyn Folder) -> Result<()> {
+        let mut files = self.files.iter();
+        files.try_for_each(|file| folder.write_bytes(&file.name, &file.bytes))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -137,10 +132,6 @@ impl Files {
             Some((name.strip_suffix(TEMPLATE_SUFFIX)?, file.name.as_str()))
         })
     }
-}
-
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|error| Error::io("write", path, error))
 }
 
 /// The files of [`TEMPLATES`] in `dir`, sorted by name, relative to `dir`.

@@ -1,16 +1,15 @@
 //! Writes the tokenizer's files into the model folder that training produces.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::Tokenizer;
 use super::class::{Class, GPT2_CLASS, GPT2_ROLES, PLAIN_CLASS};
-use super::files::{self, write};
+use super::files;
 use crate::error::Result;
+use crate::storage::Folder;
 
 impl Tokenizer {
-    /// Writes the tokenizer into the model folder `dir`. transformers' `AutoTokenizer` then computes the same
+    /// Writes the tokenizer into a model folder. transformers' `AutoTokenizer` then computes the same
     /// ids from that folder. Writes all files that were read, chat templates included, and adds a
     /// `tokenizer.json` and a minimal `tokenizer_config.json` if they are missing. `max_length` is the model's
     /// longest sequence in tokens.
@@ -19,16 +18,16 @@ impl Tokenizer {
     ///
     /// [`crate::Error::Io`] if a file cannot be written; [`crate::Error::File`] if the tokenizer cannot be
     /// serialized.
-    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        self.files.write(dir)?;
+    pub fn save(&self, folder: &mut dyn Folder, max_length: usize) -> Result<()> {
+        self.files.write(folder)?;
         if !self.files.has(files::TOKENIZER) {
             let json = self.inner.to_string(true);
             let json = json.map_err(|error| self.broken("serialize", &error))?;
-            write(&dir.join(files::TOKENIZER), json.as_bytes())?;
+            folder.write_bytes(files::TOKENIZER, json.as_bytes())?;
         }
         if !self.files.has(files::CONFIG) {
             let config = format!("{:#}\n", self.minimal_config(max_length));
-            write(&dir.join(files::CONFIG), config.as_bytes())?;
+            folder.write_bytes(files::CONFIG, config.as_bytes())?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod guard;
 mod rows;
 
 use super::*;
+use crate::storage::Replacing;
 use std::collections::HashMap;
 use std::fs;
 use tempfile::TempDir;
@@ -148,7 +149,9 @@ fn saving_keeps_the_files_and_adds_what_is_missing() {
     fs::write(from.path().join("special_tokens_map.json"), "{ }").unwrap();
     fs::write(from.path().join("generation_config.json"), "{}").unwrap();
     let tokenizer = Tokenizer::load(from.path()).unwrap();
-    tokenizer.save(to.path(), 64).unwrap();
+    tokenizer
+        .save(&mut Replacing::on_disk(to.path()), 64)
+        .unwrap();
 
     let bytes = |dir: &TempDir, name: &str| fs::read(dir.path().join(name)).unwrap();
     for name in ["vocab.json", "merges.txt", "special_tokens_map.json"] {
@@ -169,7 +172,9 @@ fn saving_keeps_the_files_and_adds_what_is_missing() {
 
     // The second save copies every file unchanged.
     let last = tempfile::tempdir().unwrap();
-    again.save(last.path(), 128).unwrap();
+    again
+        .save(&mut Replacing::on_disk(last.path()), 128)
+        .unwrap();
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         assert_eq!(bytes(&to, name), bytes(&last, name), "{name}");
     }
@@ -180,7 +185,9 @@ fn a_tokenizer_json_from_memory_is_saved_as_given() {
     let json = tiny_json().to_string();
     let tokenizer = Tokenizer::from_json(json.as_bytes(), Path::new("starter")).unwrap();
     let to = tempfile::tempdir().unwrap();
-    tokenizer.save(to.path(), 64).unwrap();
+    tokenizer
+        .save(&mut Replacing::on_disk(to.path()), 64)
+        .unwrap();
     let saved = fs::read_to_string(to.path().join("tokenizer.json")).unwrap();
     assert_eq!(saved, json);
     let config = fs::read(to.path().join("tokenizer_config.json")).unwrap();

@@ -1,14 +1,18 @@
 //! metrics.jsonl: one row for each optimizer step and one for each evaluation.
 
-use std::fs::File;
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::checkpoint;
+use crate::checkpoint::Metrics;
 use crate::dpo::Summary;
 use crate::error::{Error, Result};
+use crate::run_folder::METRICS_FILE;
+use crate::storage::{Folder, Replacing, Storage, StoredFile};
 
 /// One row of metrics.jsonl for an optimizer step, under TRL's names.
 #[derive(Clone, Debug, Serialize)]
@@ -49,29 +53,106 @@ pub struct EvalRow {
     pub summary: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The file metrics.jsonl; each row is written at once, without a buffer.
+/// The file metrics.jsonl. Each row is written at once; a row that cannot be written waits for the next.
 pub(super) struct MetricsFile {
     path: PathBuf,
-    file: File,
-    /// Optimizer steps that the optimizer took and whose loss is finite.
-    pub good_steps: usize,
+    storage: Arc<dyn Storage>,
+    file: Box<dyn StoredFile>,
+    /// The bytes of whole rows in the file.
+    bytes: u64,
+    /// Rows that could not be written.
+    pending: Vec<u8>,
+    /// True if a part of a row may stand at the end of the file.
+    is_torn: bool,
 }
 
 impl MetricsFile {
-    pub fn create(out: &Path) -> Result<MetricsFile> {
-        let path = out.join(checkpoint::METRICS_FILE);
-        let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+    /// Makes the file in the output folder; it begins with a copy of the rows in `earlier`.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        out: &Path,
+        earlier: Option<&Path>,
+    ) -> Result<MetricsFile> {
+        let path = out.join(METRICS_FILE);
+        let rows = match earlier {
+            Some(file) => fs::read(file).map_err(|e| Error::io("read", file, e))?,
+            None => Vec::new(),
+        };
+        let mut folder = Replacing {
+            storage: storage.as_ref(),
+            dir: out,
+        };
+        folder.write_bytes(METRICS_FILE, &rows)?;
+        let file = storage.append(&path);
         Ok(MetricsFile {
+            file: file.map_err(|e| Error::io("open", &path, e))?,
             path,
-            file,
-            good_steps: 0,
+            storage,
+            bytes: rows.len() as u64,
+            pending: Vec::new(),
+            is_torn: false,
         })
     }
 
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// `Error::Io` if it cannot be written now. It is kept, and written before the next.
     pub fn write(&mut self, row: &impl Serialize) -> Result<()> {
-        let written = serde_json::to_string(row)
-            .map_err(std::io::Error::other)
-            .and_then(|line| writeln!(self.file, "{line}"));
-        written.map_err(|e| Error::io("write", &self.path, e))
+        // A row is a struct of numbers and names, which always has a form in JSON.
+        serde_json::to_writer(&mut self.pending, row)
+            .map_err(|e| Error::io("write", &self.path, e.into()))?;
+        self.pending.push(b'\n');
+        self.flush()
+    }
+
+    /// Writes the rows that wait.
+    ///
+    /// # Errors
+    /// `Error::Io`, and then they wait again.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.append()
+            .map_err(|e| Error::io("write", &self.path, e))?;
+        self.bytes += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn append(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            // The old handle may be broken for good.
+            self.file = self.storage.append(&self.path)?;
+            self.file.cut(self.bytes)?;
+            self.is_torn = false;
+        }
+        let written = self.file.write_all(&self.pending);
+        self.is_torn = written.is_err();
+        written
+    }
+
+    /// The loss of each optimizer step whose row is in the file.
+    pub fn losses(&self) -> BTreeMap<usize, f64> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            step: usize,
+            loss: f64,
+        }
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        let rows = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Row>(line).ok());
+        rows.map(|row| (row.step, row.loss)).collect()
+    }
+
+    /// The metrics so far, for a checkpoint.
+    pub fn so_far(&self) -> Metrics {
+        Metrics {
+            file: self.path.clone(),
+            bytes: self.bytes,
+            pending: self.pending.clone(),
+        }
     }
 }

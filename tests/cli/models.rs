@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use gpt2_dpo::checkpoint::{self, Config};
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::pretrained::{self, Config};
+use gpt2_dpo::storage::Replacing;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde_json::{Map, Value};
@@ -35,8 +36,9 @@ pub fn untrained_with_positions(
         epsilon: 1e-5,
     };
     let dir = sandbox.starter(name);
-    let weights = checkpoint::initial(&dims, 5);
-    checkpoint::save(&dir, &Config::new(&dims, Some(0)), &weights).unwrap();
+    let weights = pretrained::initial(&dims, 5);
+    let mut folder = Replacing::on_disk(&dir);
+    pretrained::save(&mut folder, &Config::new(&dims, Some(0)), &mut &weights).unwrap();
 }
 
 /// A tensor as it is stored in a file.

@@ -1,9 +1,6 @@
 //! The output folder: which folders a run may use, and what a failed run leaves.
 
-use gpt2_dpo::checkpoint::Model;
-
-use crate::models::tensors;
-use crate::sandbox::{GPU, Sandbox, number, steps};
+use crate::sandbox::{GPU, Sandbox, numbers, steps};
 
 /// All files of a folder with their bytes.
 fn contents(sandbox: &Sandbox, dir: &str) -> Vec<(String, Vec<u8>)> {
@@ -154,39 +151,58 @@ fn nan_before_the_first_good_step_leaves_nothing() {
     let sandbox = Sandbox::new();
     for (options, step) in [
         ("--beta 1e38", "step 1"),
-        // Here the update overflows.
-        ("--learning-rate 1e39", "step 1"),
-        ("--learning-rate 1e30 --weight-decay 1e30", "step 1"),
+        ("--beta 1e38 --max-steps 1", "step 1"),
     ] {
         for data in ["--data d.jsonl", "--data d.jsonl --eval-data e.jsonl"] {
-            sandbox.refuses(&format!("{data} {options}"), &[step]);
-            sandbox.refuses(&format!("{data} {options} --max-steps 1"), &[step]);
+            sandbox.refuses(
+                &format!("{data} {options}"),
+                &[step, "d.jsonl:1", "d.jsonl:6"],
+            );
         }
     }
 }
 
 #[test]
-fn nan_in_training_leaves_the_last_good_step() {
+fn an_update_that_overflows_leaves_the_metrics_alone() {
+    let sandbox = Sandbox::new();
+    for options in [
+        "--learning-rate 1e39",
+        "--learning-rate 1e30 --weight-decay 1e30",
+    ] {
+        for data in ["--data d.jsonl", "--data d.jsonl --eval-data e.jsonl"] {
+            let ran = sandbox.train(&format!("--out out --overwrite {data} {options}"));
+            ran.refused(&["step 1"]);
+            assert_eq!(
+                sandbox.list("out"),
+                ["data.json", "metrics.jsonl", "run.toml"]
+            );
+            assert_eq!(steps(&sandbox.metrics("out")).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn nan_in_training_names_what_broke_and_keeps_what_is_good() {
     let sandbox = Sandbox::new();
     for device in ["cpu", GPU] {
-        let (out, short) = (format!("{device}-out"), format!("{device}-short"));
+        let out = format!("{device}-out");
         let options = format!(
-            "--data d.jsonl --device {device} --batch-size 1 --gradient-accumulation-steps 1 \
-             --learning-rate 1e30"
+            "--data d.jsonl --device {device} --batch-size 1 --gradient-accumulation-steps 1 --no-shuffle \
+             --save-steps 1"
         );
-        let ran = sandbox.train(&format!("{options} --out {out}"));
-        ran.refused(&["step 2", "--learning-rate"]);
-
-        let model = Model::load(&sandbox.path(&out)).expect("finite weights"); // it refuses others
-        assert!(model.outline.tokenizer.is_some());
-        sandbox
-            .train(&format!("{options} --out {short} --max-steps 1"))
-            .ok();
-        let bytes = |out: &str| tensors(&sandbox.path(out)).into_values().map(|t| t.bytes);
-        assert!(bytes(&out).eq(bytes(&short)), "those of step 1");
+        // The update of step 1 breaks the weights, and step 2 shows it.
+        let ran = sandbox.train(&format!("{options} --learning-rate 1e30 --out {out}"));
+        ran.refused(&[
+            "step 2",
+            "--learning-rate",
+            "d.jsonl:2",
+            "the first such gradient is that of `",
+        ]);
+        let text = &ran.stderr;
+        assert!(text.contains("there is no earlier checkpoint"), "{ran:?}");
         let rows = steps(&sandbox.metrics(&out));
-        assert_eq!(rows.len(), 1);
-        assert_eq!(number(&rows[0], "step"), 1.0);
+        assert_eq!(numbers(&rows, "step"), [1.0]);
+        assert!(!sandbox.exists(&format!("{out}/model.safetensors")));
     }
 }
 

@@ -3,7 +3,6 @@
 
 use crate::common::{self, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
-use gpt2_dpo::checkpoint::{Weights, initial};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
@@ -14,6 +13,7 @@ use gpt2_dpo::model::{Dims, Gpt2, Layout};
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::pretrained::{Weights, initial};
 use gpt2_dpo::scorer::{Reference, Share};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use gpt2_dpo::checkpoint::{Model, Outline};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Dataset, Source, Template};
 use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::model::Limits;
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
+use gpt2_dpo::pretrained::{Model, Outline};
 use gpt2_dpo::target::{MatrixUnits, Precision};
 
 /// Every runtime check, and WebGPU's default limits.

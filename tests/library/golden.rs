@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{self, max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
-use gpt2_dpo::checkpoint::{Config, Outline, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Example, Source, Template};
@@ -17,6 +16,7 @@ use gpt2_dpo::model::{Layout, params};
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::pretrained::{Config, Outline, Weights};
 use gpt2_dpo::scorer::{Reference, Scorer, Share};
 use safetensors::SafeTensors;
 

@@ -3,10 +3,10 @@
 //! with matrix units, if there is one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::common::{self, model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Stream};
-use gpt2_dpo::checkpoint::Weights;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Device, Engine, EngineExt};
@@ -19,9 +19,10 @@ use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::ops::linear::{self, Shape};
 use gpt2_dpo::ops::step_control::{ADVANCE, Scaling};
 use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::pretrained::Weights;
 use gpt2_dpo::scorer::{Reference, Share};
 use gpt2_dpo::target::Precision;
-use gpt2_dpo::train::{Event, Inputs, Run};
+use gpt2_dpo::train::{Event, Host, Inputs, Run};
 use half::f16;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -271,15 +272,17 @@ fn train(
 ) -> Result<(Weights, Vec<serde_json::Value>), Error> {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
-    let inputs = Inputs {
-        dims: &model.outline.config.dims,
-        weights: model.weights,
-        train: &pairs,
-        eval: Some(&pairs),
-    };
+    let inputs = Inputs::new(Arc::new(model.outline), model.weights, &pairs, Some(&pairs));
     let mut silent = |_: Event| {};
-    let run = Run::new(engine, config, inputs, out.path(), &mut silent)?;
-    let outcome = run.train().map_err(|stopped| stopped.error)?;
+    let run = Run::new(
+        engine,
+        config,
+        inputs,
+        out.path(),
+        Host::default(),
+        &mut silent,
+    )?;
+    let outcome = run.train()?.finished()?;
     assert_eq!(outcome.skipped, 0);
     let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
     let rows = metrics.lines().map(|line| {

@@ -11,8 +11,9 @@ use gpt2_dpo::engine::{
 use gpt2_dpo::model::{BufferKind, Dims};
 use gpt2_dpo::plan::{Datasets, Plan, Planner, Share};
 use gpt2_dpo::recording::{Recording, Step};
-use gpt2_dpo::train::{Event, Inputs, Run};
+use gpt2_dpo::train::{Event, Host, Inputs, Run};
 use gpt2_dpo::{Error, Result};
+use std::sync::Arc;
 
 /// The CPU engine with memory for `room` bytes; it counts the bytes and buffers that it holds.
 struct Scale {
@@ -152,20 +153,22 @@ fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
 fn train(engine: &mut dyn Device, config: &TrainConfig) -> Result<(Vec<f32>, Vec<String>)> {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
-    let inputs = Inputs {
-        dims: &model.outline.config.dims,
-        weights: model.weights,
-        train: &pairs,
-        eval: Some(&pairs),
-    };
+    let inputs = Inputs::new(Arc::new(model.outline), model.weights, &pairs, Some(&pairs));
     let (mut losses, mut notes) = (Vec::new(), Vec::new());
     let mut tell = |event: Event| match event {
         Event::Step { row, .. } => losses.push(row.summary.loss as f32),
         Event::Note(note) => notes.push(note),
         _ => {}
     };
-    let run = Run::new(engine, config, inputs, out.path(), &mut tell)?;
-    run.train().map_err(|stopped| stopped.error)?;
+    let run = Run::new(
+        engine,
+        config,
+        inputs,
+        out.path(),
+        Host::default(),
+        &mut tell,
+    )?;
+    run.train()?.finished()?;
     Ok((losses, notes))
 }
 

@@ -3,7 +3,6 @@
 
 use crate::common::{self, max_abs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
-use gpt2_dpo::checkpoint::{Weights, initial};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
@@ -12,6 +11,7 @@ use gpt2_dpo::model::{Dims, Layout, params};
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::optimizer::{Decay, Optimizer};
+use gpt2_dpo::pretrained::{Weights, initial};
 use gpt2_dpo::scorer::{Reference, Share};
 
 const DIMS: Dims = Dims {

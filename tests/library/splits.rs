@@ -2,16 +2,17 @@
 //! training gives the results of whole tensors on the CPU.
 
 use crate::common::{self, relative_l2};
-use gpt2_dpo::checkpoint::{self, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::Device;
 use gpt2_dpo::gpu::OpenOptions;
 use gpt2_dpo::model::{Dims, Layout, params};
-use gpt2_dpo::train::{Event, Inputs, Run};
+use gpt2_dpo::pretrained::{self, Config, Outline, Weights};
+use gpt2_dpo::train::{Event, Host, Inputs, Run};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::sync::Arc;
 
 const MAX_BINDING_BYTES: usize = 16 << 20;
 
@@ -55,20 +56,23 @@ fn train(engine: &mut dyn Device) -> (Vec<f32>, Weights) {
         ..TrainConfig::default()
     };
     let data = pairs();
-    let inputs = Inputs {
-        dims: &DIMS,
-        weights: checkpoint::initial(&DIMS, 13),
-        train: &data,
-        eval: None,
-    };
+    let outline = Arc::new(Outline::new(Config::new(&DIMS, None), None));
+    let inputs = Inputs::new(outline, pretrained::initial(&DIMS, 13), &data, None);
     let mut losses = Vec::new();
     let mut tell = |event: Event| {
         if let Event::Step { row, .. } = event {
             losses.push(row.summary.loss as f32);
         }
     };
-    let run = Run::new(engine, &config, inputs, out.path(), &mut tell);
-    let outcome = run.unwrap().train().unwrap();
+    let run = Run::new(
+        engine,
+        &config,
+        inputs,
+        out.path(),
+        Host::default(),
+        &mut tell,
+    );
+    let outcome = run.unwrap().train().unwrap().finished().unwrap();
     (losses, outcome.weights)
 }
 
@@ -94,7 +98,7 @@ fn sixteen_mib_bindings_split_most_and_change_nothing() {
     let cpu = train(&mut CpuEngine::new());
     let error = relative_l2(&gpu.0, &cpu.0);
     assert!(error <= 1e-5, "losses: {error}");
-    let start = checkpoint::initial(&DIMS, 13);
+    let start = pretrained::initial(&DIMS, 13);
     let tensors = gpu.1.tensors.iter().zip(&cpu.1.tensors);
     let table = params::table(&DIMS);
     for (param, ((ours, theirs), start)) in table.iter().zip(tensors.zip(&start.tensors)) {

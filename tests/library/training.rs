@@ -2,11 +2,11 @@
 //! changes that must.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::common::{self, model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::buffer::Buffer;
-use gpt2_dpo::checkpoint::{Model, Weights};
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data;
@@ -16,12 +16,13 @@ use gpt2_dpo::engine::{
 };
 use gpt2_dpo::error::Result;
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::pretrained::{Model, Weights};
 
 use gpt2_dpo::model::Layout;
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::recording::{Recording, Step};
 use gpt2_dpo::scorer::{Reference, Scorer, Share};
-use gpt2_dpo::train::{Inputs, Run};
+use gpt2_dpo::train::{Host, Inputs, Run};
 
 /// Two epochs of steps of 2 × 2 pairs; the last step of each epoch is shorter.
 fn config(cache: &Path) -> TrainConfig {
@@ -39,15 +40,17 @@ fn config(cache: &Path) -> TrainConfig {
 fn train(engine: &mut dyn Device, config: &TrainConfig) -> (Weights, Vec<serde_json::Value>) {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
-    let inputs = Inputs {
-        dims: &model.outline.config.dims,
-        weights: model.weights,
-        train: &pairs,
-        eval: Some(&pairs),
-    };
+    let inputs = Inputs::new(Arc::new(model.outline), model.weights, &pairs, Some(&pairs));
     let mut silent = |_: gpt2_dpo::train::Event| {};
-    let run = Run::new(engine, config, inputs, out.path(), &mut silent);
-    let outcome = run.unwrap().train().unwrap();
+    let run = Run::new(
+        engine,
+        config,
+        inputs,
+        out.path(),
+        Host::default(),
+        &mut silent,
+    );
+    let outcome = run.unwrap().train().unwrap().finished().unwrap();
     let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
     let rows = metrics.lines().map(|line| {
         let mut row: serde_json::Value = serde_json::from_str(line).unwrap();

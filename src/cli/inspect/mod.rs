@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gpt2_dpo::batch::Sides;
-use gpt2_dpo::checkpoint::{Config, Outline, write_atomically};
 use gpt2_dpo::config::{LossName, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::pretrained::{Config, Outline};
+use gpt2_dpo::storage::write_atomically;
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::{Error, Result, Setting};
 use serde::Serialize;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::checkpoint::{Outline, Weights};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::Dataset;
+use gpt2_dpo::pretrained::{Outline, Weights};
 use gpt2_dpo::ranking;
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::words::counted;

@@ -191,7 +191,9 @@ fn what_is_saved_is_read_as_the_source_was() {
     let expected = Expected::read();
     expected.each(|folder, tokenizer| {
         let to = tempfile::tempdir().unwrap();
-        tokenizer.save(to.path(), 64).unwrap();
+        tokenizer
+            .save(&mut crate::storage::Replacing::on_disk(to.path()), 64)
+            .unwrap();
         for (name, key) in folder
             .files
             .iter()

@@ -2,63 +2,97 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::Value;
 
-use super::{CONFIG_FILE, Config, GENERATION_FILE, PREFIX, WEIGHTS_FILE, Weights};
-use crate::checkpoint::output::write_atomically;
+use super::{CONFIG_FILE, Config, GENERATION_FILE, PREFIX, WEIGHTS_FILE};
 use crate::error::Result;
 use crate::model::{Dims, params};
+use crate::storage::Folder;
 
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` (F32) into the existing folder `dir`,
-/// and replaces files with these names. `generation_config.json` is the file that was read; without one, it is
-/// written only if an end-of-text token is known.
-///
-/// Each file is written atomically, the weights last.
+/// The values of tensors, given one after another, so that they need not all be in memory.
+pub trait TensorSource {
+    /// Writes the values of a tensor as little-endian f32.
+    ///
+    /// # Errors
+    /// Every error of `out` and of the source.
+    fn write(&mut self, tensor: usize, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` (F32) into a folder, the weights last, and
+/// replaces files with these names. `weights` gives the parameters in the order of [`params::table`].
+/// `generation_config.json` is the file that was read; without one, it is written only if an end-of-text token is
+/// known.
 ///
 /// # Errors
 /// `Error::Io` if a file cannot be written.
-///
-/// # Panics
-/// If `weights` do not have the shapes of `config.dims`.
-pub fn save(dir: &Path, config: &Config, weights: &Weights) -> Result<()> {
-    write_json(&dir.join(CONFIG_FILE), &config.to_json())?;
+pub fn save(
+    folder: &mut dyn Folder,
+    config: &Config,
+    weights: &mut dyn TensorSource,
+) -> Result<()> {
+    write_json(folder, CONFIG_FILE, &config.to_json())?;
     if let Some(generation) = config.generation_json() {
-        write_json(&dir.join(GENERATION_FILE), &generation)?;
+        write_json(folder, GENERATION_FILE, &generation)?;
     }
-    write_atomically(&dir.join(WEIGHTS_FILE), |out| {
+    folder.write(WEIGHTS_FILE, &mut |out| {
         write_weights(out, &config.dims, weights)
     })
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<()> {
-    write_atomically(path, |out| {
+fn write_json(folder: &mut dyn Folder, name: &str, value: &Value) -> Result<()> {
+    folder.write(name, &mut |out| {
         serde_json::to_writer_pretty(&mut *out, value)?;
         out.write_all(b"\n")
     })
 }
 
-/// Streams a safetensors file (header length, JSON header, data). The weights are never copied in memory.
-fn write_weights(out: &mut dyn Write, dims: &Dims, weights: &Weights) -> io::Result<()> {
+fn write_weights(
+    out: &mut dyn Write,
+    dims: &Dims,
+    weights: &mut dyn TensorSource,
+) -> io::Result<()> {
     let table = params::table(dims);
-    assert_eq!(table.len(), weights.tensors.len(), "parameters");
+    let tensors: Vec<NamedShape> = table
+        .iter()
+        .map(|param| NamedShape {
+            name: format!("{PREFIX}{}", param.name),
+            shape: param.shape(),
+        })
+        .collect();
+    write_tensors(out, &tensors, weights)
+}
 
+/// A tensor of a safetensors file.
+pub(crate) struct NamedShape {
+    pub name: String,
+    pub shape: Vec<usize>,
+}
+
+/// Streams a safetensors file of f32 tensors (header length, JSON header, data). The values are never copied.
+///
+/// # Errors
+/// Every error of `out` and of the source; an error if the source gives more or fewer bytes than a shape says.
+pub(crate) fn write_tensors(
+    out: &mut dyn Write,
+    tensors: &[NamedShape],
+    values: &mut dyn TensorSource,
+) -> io::Result<()> {
     let mut end = 0;
-    let mut infos = Vec::with_capacity(table.len());
-    for (param, values) in table.iter().zip(&weights.tensors) {
-        assert_eq!(param.len(), values.len(), "elements of {}", param.name);
+    let mut infos = Vec::with_capacity(tensors.len());
+    for NamedShape { name, shape } in tensors {
         let start = end;
-        end += size_of_val(values.as_slice());
+        end += shape.iter().product::<usize>() * size_of::<f32>();
         let info = TensorInfo {
             dtype: Dtype::F32,
-            shape: param.shape(),
+            shape: shape.clone(),
             data_offsets: (start, end),
         };
-        infos.push((format!("{PREFIX}{}", param.name), info));
+        infos.push((name.clone(), info));
     }
+    let offsets: Vec<usize> = infos.iter().map(|(_, info)| info.data_offsets.1).collect();
     // transformers refuses a file without this entry.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let metadata = Metadata::new(Some(format), infos).map_err(io::Error::other)?;
@@ -67,10 +101,33 @@ fn write_weights(out: &mut dyn Write, dims: &Dims, weights: &Weights) -> io::Res
     header.resize(header.len().next_multiple_of(8), b' '); // aligns the data
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
-    for values in &weights.tensors {
-        out.write_all(bytemuck::cast_slice(values))?;
+    let mut data = Counted { out, bytes: 0 };
+    for (i, (tensor, end)) in tensors.iter().zip(offsets).enumerate() {
+        values.write(i, &mut data)?;
+        if data.bytes != end {
+            let what = format!("{} has not the size of its shape", tensor.name);
+            return Err(io::Error::other(what));
+        }
     }
     Ok(())
+}
+
+/// Counts the bytes that pass through.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 #[cfg(test)]
@@ -80,8 +137,9 @@ mod tests {
     use safetensors::SafeTensors;
 
     use super::*;
-    use crate::checkpoint::{initial, tiny_dims};
     use crate::error::Error;
+    use crate::pretrained::{Weights, initial, tiny_dims};
+    use crate::storage::Replacing;
 
     #[test]
     fn a_saved_model_reads_back_equal() {
@@ -90,7 +148,7 @@ mod tests {
         for seed in [1, 2] {
             // The second save replaces the files of the first.
             let weights = initial(&config.dims, seed);
-            save(dir.path(), &config, &weights).unwrap();
+            save(&mut Replacing::on_disk(dir.path()), &config, &mut &weights).unwrap();
             let read = Config::load(dir.path()).unwrap();
             assert_eq!(read.dims, config.dims);
             assert_eq!(read.to_json(), config.to_json());
@@ -111,7 +169,7 @@ mod tests {
     fn the_file_is_as_transformers_writes_it() {
         let dims = tiny_dims();
         let mut bytes = Vec::new();
-        write_weights(&mut bytes, &dims, &initial(&dims, 1)).unwrap();
+        write_weights(&mut bytes, &dims, &mut &initial(&dims, 1)).unwrap();
 
         let (header_len, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(header_len % 8, 0);
@@ -128,12 +186,13 @@ mod tests {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let made = Config::new(&tiny_dims(), Some(10));
         let weights = initial(&made.dims, 1);
-        save(from.path(), &made, &weights).unwrap();
+        save(&mut Replacing::on_disk(from.path()), &made, &mut &weights).unwrap();
         let published = serde_json::json!({
             "do_sample": true, "temperature": 0.7, "eos_token_id": [10, 3], "pad_token_id": 10
         });
         fs::write(from.path().join(GENERATION_FILE), published.to_string()).unwrap();
-        save(to.path(), &Config::load(from.path()).unwrap(), &weights).unwrap();
+        let config = Config::load(from.path()).unwrap();
+        save(&mut Replacing::on_disk(to.path()), &config, &mut &weights).unwrap();
         let saved = fs::read(to.path().join(GENERATION_FILE)).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&saved).unwrap(), published);
     }
@@ -142,7 +201,12 @@ mod tests {
     fn without_an_end_of_text_there_is_no_generation_config() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(&tiny_dims(), None);
-        save(dir.path(), &config, &initial(&config.dims, 1)).unwrap();
+        save(
+            &mut Replacing::on_disk(dir.path()),
+            &config,
+            &mut &initial(&config.dims, 1),
+        )
+        .unwrap();
         assert!(!dir.path().join(GENERATION_FILE).exists());
     }
 
@@ -151,7 +215,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(&tiny_dims(), None);
         let weights = initial(&config.dims, 1);
-        let error = save(&dir.path().join("absent"), &config, &weights).unwrap_err();
+        let error = save(
+            &mut Replacing::on_disk(&dir.path().join("absent")),
+            &config,
+            &mut &weights,
+        )
+        .unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! All parameters of a model, read from safetensors into f32.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -9,6 +10,7 @@ use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
 use super::foreign::{self, Foreign};
+use super::save::{NamedShape, TensorSource};
 use super::source::{self, Shard, Stored};
 use crate::error::{Error, Result};
 use crate::model::Dims;
@@ -61,6 +63,12 @@ impl Weights {
     }
 }
 
+impl TensorSource for &Weights {
+    fn write(&mut self, tensor: usize, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(bytemuck::cast_slice(&self.tensors[tensor]))
+    }
+}
+
 /// SHA-256 in hex of the dims and all values. Equal models have equal fingerprints, whatever file and number
 /// type they were read from.
 pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
@@ -83,6 +91,35 @@ pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
     }
     let digest = hash.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads the f32 tensors of a safetensors file that this crate wrote, one after another, and gives `take` the values
+/// of each with its index.
+///
+/// # Errors
+/// `Error::Tensor` for a tensor that is missing or of another type or shape; `Error::File` for a file that is damaged;
+/// `Error::Io`; every error of `take`.
+pub(crate) fn read_tensors(
+    path: &Path,
+    tensors: &[NamedShape],
+    take: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let shards = [Shard::open(path)?];
+    let stored = source::tensors(&shards)?;
+    let mut values = Vec::new();
+    for (i, NamedShape { name, shape }) in tensors.iter().enumerate() {
+        let found = stored
+            .get(name)
+            .filter(|tensor| tensor.dtype == Dtype::F32 && tensor.shape == *shape);
+        let Some(tensor) = found else {
+            let what = format!("missing, or not F32 of the shape {shape:?}");
+            return Err(Error::tensor(path, name, what, "take another checkpoint"));
+        };
+        values.resize(shape.iter().product(), 0.0);
+        tensor.read_at(0, bytemuck::cast_slice_mut(&mut values))?;
+        take(i, &values)?;
+    }
+    Ok(())
 }
 
 fn read(main: &Path, mut stored: BTreeMap<String, Stored>, dims: &Dims) -> Result<Weights> {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Config, Weights};
+use super::{Config, TensorSource, Weights};
 use crate::data::{Codec, Template};
 use crate::error::Result;
+use crate::storage::Folder;
 use crate::tokenizer::{EndOfText, Tokenizer};
 
 /// A model folder without its weights.
@@ -73,22 +74,20 @@ impl Outline {
         tokenizer.chain(&self.end.notes).map(String::as_str)
     }
 
-    /// Writes a complete model folder that transformers loads. The weights are written last.
+    /// Writes a complete model into a folder, as transformers loads it. The weights, in the order of
+    /// [`params::table`](crate::model::params::table), are written last.
     ///
     /// # Errors
     /// `Error::Io` if a file cannot be written; `Error::File` if the tokenizer cannot be serialized.
-    ///
-    /// # Panics
-    /// If `weights` do not have the shapes of the config's dims.
-    pub fn save(&self, dir: &Path, weights: &Weights) -> Result<()> {
+    pub fn save(&self, folder: &mut dyn Folder, weights: &mut dyn TensorSource) -> Result<()> {
         if let Some(tokenizer) = &self.tokenizer {
-            tokenizer.save(dir, self.config.dims.n_positions)?;
+            tokenizer.save(folder, self.config.dims.n_positions)?;
         }
         let mut config = self.config.clone();
         if let Some(end) = self.end.id {
             config.end_in(end);
         }
-        super::save(dir, &config, weights)
+        super::save(folder, &config, weights)
     }
 }
 

@@ -1,15 +1,14 @@
-//! The output folder of a run: reserves it, and writes files into it atomically.
+//! Which folders a run may take for its output, and what it removes there.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
-use super::{
-    CONFIG_FILE, DATA_FILE, GENERATION_FILE, METRICS_FILE, RUN_FILE, TRACE_FILE, WEIGHTS_FILE,
-};
+use super::lock::{LOCK_FILE, Lock};
+use super::{CHECKPOINTS, DATA_FILE, METRICS_FILE, RUN_FILE, RunFolder, TRACE_FILE, is_checkpoint};
 use crate::error::{Error, Result};
+use crate::pretrained::{CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE};
+use crate::storage::{PARTIAL, partial};
 use crate::tokenizer;
 
 /// Every file that a run writes into its output folder, beside [`tokenizer::FILES`]. Overwriting removes these
@@ -29,10 +28,7 @@ pub fn run_files() -> impl Iterator<Item = &'static str> {
     RUN_FILES.iter().copied().chain(tokenizer::FILES)
 }
 
-/// The end of a temporary file's name. A killed run leaves such a file behind.
-const PARTIAL: &str = ".partial";
-
-/// The name of the file that [`claim`] writes to learn whether it may.
+/// The name of the file that [`RunFolder::claim`] writes to learn whether it may.
 const PROBE: &str = "claim";
 
 /// Options that [`RUN_FILE`] always has, whichever version of this program wrote it.
@@ -54,52 +50,115 @@ const MAX_TELLING: u64 = 16 << 20;
 /// Entries by which a folder is recognized as a repository.
 const REPOSITORIES: [&str; 3] = [".git", ".hg", ".svn"];
 
-/// Takes `target` as the output folder of a run, and creates it and its parents where absent.
-///
-/// Refuses a folder that holds anything, unless `overwrite` and it holds a run of this program, whole
-/// or broken off: a [`DATA_FILE`] or [`RUN_FILE`] as a run writes them, or nothing but partial files.
-/// Then the [`run_files`] of the earlier run are removed, partial ones included; all other files stay.
-/// (So a run that overwrites the folder of its own model has to load it first.) A repository, the home
-/// folder, the current folder and those above it are never overwritten.
-///
-/// # Errors
-/// `Error::File` if `target` is a file, holds anything and `overwrite` is false, or is no folder to
-/// overwrite; `Error::Io` if it may not be created or written to. Nothing is removed before both are
-/// known.
-pub fn claim(target: &Path, overwrite: bool) -> Result<()> {
-    if target.is_file() {
-        return Err(Error::file(
-            target,
-            "the output is to be a folder, and this is a file",
-            "name another output folder",
-        ));
-    }
-    fs::create_dir_all(target).map_err(|e| Error::io("create", target, e))?;
-    partial(target, PROBE).map_err(|e| Error::io("write into", target, e))?;
+impl RunFolder {
+    /// Takes `target` as the output folder of a run, locks it, and creates it and its parents where absent.
+    ///
+    /// Refuses a folder that holds anything, unless `overwrite` and it holds a run of this program, whole
+    /// or broken off: a [`DATA_FILE`] or [`RUN_FILE`] as a run writes them, or nothing but partial files.
+    /// Then the [`run_files`] and checkpoints of the earlier run are removed, partial ones included; all other
+    /// files stay. (So a run that overwrites the folder of its own model has to load it first.) A repository, the
+    /// home folder, the current folder and those above it are never overwritten.
+    ///
+    /// # Errors
+    /// `Error::File` if `target` is a file, holds anything and `overwrite` is false, is no folder to
+    /// overwrite, or if another run holds it; `Error::Io` if it may not be created or written to. Nothing is
+    /// removed before all this is known.
+    pub fn claim(target: &Path, overwrite: bool) -> Result<RunFolder> {
+        if target.is_file() {
+            return Err(Error::file(
+                target,
+                "the output is to be a folder, and this is a file",
+                "name another output folder",
+            ));
+        }
+        fs::create_dir_all(target).map_err(|e| Error::io("create", target, e))?;
+        partial(target, PROBE).map_err(|e| Error::io("write into", target, e))?;
+        let lock = Lock::take(target)?;
 
-    let names = names(target).map_err(|e| Error::io("list", target, e))?;
-    let Some(first) = names.first() else {
-        return Ok(());
-    };
-    if !overwrite {
-        return Err(Error::file(
-            target,
-            format!("the output folder is not empty: it holds {first}"),
-            "name another output folder, or pass `.overwrite` to replace the files of the earlier run",
-        ));
+        let names = names(target).map_err(|e| Error::io("list", target, e))?;
+        if let Some(first) = names.first() {
+            if !overwrite {
+                return Err(Error::file(
+                    target,
+                    format!("the output folder is not empty: it holds {first}"),
+                    "name another output folder, or pass `.overwrite` to replace the files of the earlier run",
+                ));
+            }
+            refuse_other_folders(target, &names)?;
+            empty(target, &names)?;
+        }
+        Ok(RunFolder {
+            path: target.to_owned(),
+            _lock: lock,
+        })
     }
-    refuse_other_folders(target, &names)?;
-    let leftovers = names.into_iter().filter(|name| is_partial(name));
+
+    /// Takes the folder of an earlier run again, as it is, and locks it.
+    ///
+    /// # Errors
+    /// `Error::File` if it holds no [`RUN_FILE`], or if another run holds it; `Error::Io` if it may not be written
+    /// to.
+    pub fn reopen(target: &Path) -> Result<RunFolder> {
+        if !target.join(RUN_FILE).is_file() {
+            return Err(Error::file(
+                target,
+                format!("no run to go on with: there is no {RUN_FILE}"),
+                "name the output folder of a run that was broken off",
+            ));
+        }
+        partial(target, PROBE).map_err(|e| Error::io("write into", target, e))?;
+        Ok(RunFolder {
+            path: target.to_owned(),
+            _lock: Lock::take(target)?,
+        })
+    }
+
+    /// Cleans up after a run that failed without a result: removes the [`run_files`], and the folder if it is
+    /// empty afterwards.
+    pub fn abandon(self) {
+        // Errors are ignored here: the user should see the run's own error.
+        for name in run_files() {
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        let _ = remove_templates(&self.path);
+        let _ = fs::remove_dir(self.path.join(CHECKPOINTS));
+        let path = self.path.clone();
+        drop(self);
+        let _ = fs::remove_dir(path);
+    }
+}
+
+/// Removes the files of an earlier run from a folder, which holds these `names`.
+fn empty(target: &Path, names: &[String]) -> Result<()> {
+    let leftovers = names.iter().filter(|name| is_partial(name)).cloned();
     // The two that tell a run's folder go last: if this is cut short, the folder is still known.
     let tells = |name: &&str| [RUN_FILE, DATA_FILE].contains(name);
     let others = run_files().filter(|name| !tells(name));
     let files = others.chain(run_files().filter(tells)).map(str::to_owned);
     remove_templates(target)
         .map_err(|e| Error::io("empty", target.join(tokenizer::TEMPLATES), e))?;
+    remove_checkpoints(target).map_err(|e| Error::io("empty", target.join(CHECKPOINTS), e))?;
     for name in leftovers.chain(files) {
         let path = target.join(name);
         gone(fs::remove_file(&path)).map_err(|e| Error::io("remove", path, e))?;
     }
+    Ok(())
+}
+
+/// Removes the checkpoints of an earlier run, and their folder if it is then empty.
+fn remove_checkpoints(target: &Path) -> io::Result<()> {
+    let folder = target.join(CHECKPOINTS);
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if is_checkpoint(&entry.file_name().to_string_lossy()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    let _ = fs::remove_dir(folder);
     Ok(())
 }
 
@@ -195,62 +254,6 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Cleans up a claimed folder after a run that failed without a result: removes the [`run_files`], and the
-/// folder if it is empty afterwards.
-pub fn abandon(target: &Path) {
-    // Errors are ignored here: the user should see the run's own error.
-    for name in run_files() {
-        let _ = fs::remove_file(target.join(name));
-    }
-    let _ = remove_templates(target);
-    let _ = fs::remove_dir(target);
-}
-
-/// Writes a file atomically: `path` holds either the old or the complete new contents, even after a crash.
-///
-/// `write` fills a buffered temporary file in the same folder. The file is then synced to disk and renamed to
-/// `path`.
-///
-/// # Errors
-/// `Error::Io` with the name `path`. The temporary file is then removed, and `path` is unchanged.
-pub fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<()> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let filled = || {
-        let file = partial(dir, &name)?;
-        let mut buffer = BufWriter::new(&file);
-        write(&mut buffer)?;
-        buffer.flush()?;
-        drop(buffer);
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        // Syncs the folder so that the rename is durable. A failure is harmless: the file itself is complete.
-        let _ = File::open(dir).and_then(|dir| dir.sync_all());
-        io::Result::Ok(())
-    };
-    filled().map_err(|e| Error::io("write", path, e))
-}
-
-/// A temporary file that is removed when dropped. It has the permissions of an ordinary new file; with
-/// `tempfile`'s default, only the owner could read it.
-fn partial(dir: &Path, name: &str) -> io::Result<NamedTempFile> {
-    let prefix = format!(".{name}.");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(PARTIAL);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
-    }
-    builder.tempfile_in(dir)
-}
-
 /// True for the names that [`partial`] gives to a run's files.
 fn is_partial(name: &str) -> bool {
     let mut known = run_files().chain([PROBE]);
@@ -258,11 +261,12 @@ fn is_partial(name: &str) -> bool {
     name.ends_with(PARTIAL) && name.strip_prefix('.').is_some_and(of_a_run)
 }
 
-/// The names of all entries in a folder, sorted.
+/// The names of all entries in a folder but the lock, sorted.
 fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<Vec<_>>>()?;
+    names.retain(|name| name != LOCK_FILE);
     names.sort();
     Ok(names)
 }
@@ -275,8 +279,8 @@ mod tests {
     fn claim_creates_parents_and_takes_an_empty_folder() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a/b");
-        claim(&target, false).unwrap();
-        claim(&target, false).unwrap();
+        drop(RunFolder::claim(&target, false).unwrap());
+        drop(RunFolder::claim(&target, false).unwrap());
         assert!(names(&target).unwrap().is_empty());
     }
 
@@ -304,12 +308,12 @@ mod tests {
             ("data.json", OURS),
             (partial, "x"),
         ]);
-        let text = claim(dir.path(), false).unwrap_err().to_string();
+        let text = RunFolder::claim(dir.path(), false).unwrap_err().to_string();
         assert!(text.contains("not empty"), "{text}");
         assert!(text.contains("`.overwrite`"), "{text}");
         assert_eq!(names(dir.path()).unwrap().len(), 5, "nothing removed");
 
-        claim(dir.path(), true).unwrap();
+        RunFolder::claim(dir.path(), true).unwrap();
         assert_eq!(names(dir.path()).unwrap(), ["notes.md"]);
     }
 
@@ -341,7 +345,7 @@ mod tests {
         ];
         for files in left {
             let dir = folder(files);
-            claim(dir.path(), true).unwrap();
+            RunFolder::claim(dir.path(), true).unwrap();
             let left = names(dir.path()).unwrap();
             assert!(left.is_empty(), "{files:?}: {left:?}");
         }
@@ -386,7 +390,7 @@ mod tests {
         for (files, expected) in others {
             let dir = folder(files);
             let before = names(dir.path()).unwrap();
-            let error = claim(dir.path(), true).unwrap_err();
+            let error = RunFolder::claim(dir.path(), true).unwrap_err();
             assert!(matches!(error, Error::File { .. }), "{error:?}");
             let text = error.to_string();
             assert!(text.contains(expected), "{text}");
@@ -416,48 +420,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "mine").unwrap();
-        let text = claim(&file, true).unwrap_err().to_string();
+        let text = RunFolder::claim(&file, true).unwrap_err().to_string();
         assert!(text.contains("this is a file"), "{text}");
-        let text = claim(&file.join("out"), true).unwrap_err().to_string();
+        let text = RunFolder::claim(&file.join("out"), true)
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("cannot create"), "{text}");
         assert_eq!(fs::read(&file).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("run.toml");
-        write_atomically(&path, |w| w.write_all(b"old")).unwrap();
-        let result = write_atomically(&path, |w| {
-            w.write_all(b"half of the ne")?;
-            Err(io::Error::other("the disk is full"))
-        });
-        let text = result.unwrap_err().to_string();
-        assert!(text.contains("run.toml: the disk is full"), "{text}");
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(names(dir.path()).unwrap(), ["run.toml"]);
-
-        write_atomically(&path, |w| w.write_all(b"new")).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-    }
-
-    #[test]
-    fn a_missing_folder_is_a_clear_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("absent/run.toml");
-        let text = write_atomically(&path, |_| Ok(())).unwrap_err().to_string();
-        assert!(text.contains("cannot write"), "{text}");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_written_file_has_the_permissions_of_an_ordinary_one() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let (ours, plain) = (dir.path().join("ours"), dir.path().join("plain"));
-        write_atomically(&ours, |w| w.write_all(b"x")).unwrap();
-        fs::write(&plain, "x").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&ours), mode(&plain));
     }
 }

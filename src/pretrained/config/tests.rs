@@ -1,5 +1,5 @@
 use super::*;
-use crate::checkpoint::tiny_dims;
+use crate::pretrained::tiny_dims;
 
 fn published() -> Value {
     json!({

@@ -4,7 +4,7 @@ use std::fs;
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::checkpoint::{INDEX_FILE, WEIGHTS_FILE, initial, tiny_dims};
+use crate::pretrained::{INDEX_FILE, WEIGHTS_FILE, initial, tiny_dims};
 
 /// A tensor to store: name, type, shape, bytes.
 type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
