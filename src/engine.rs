@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::recording::{Recording, Step};
 
-pub use tap::Tap;
+pub use tap::{OnRun, Tap};
 
 /// An engine holds buffers, runs recordings and returns results. One engine is a GPU through wgpu. The other is the
 /// CPU, which runs the kernels' twins.

@@ -292,6 +292,13 @@ impl Error {
         }
     }
 
+    /// The message without the help, for a note.
+    pub fn brief(&self) -> String {
+        let text = self.to_string();
+        text.split_once("\n  help: ")
+            .map_or(text.clone(), |(what, _)| what.to_owned())
+    }
+
     /// True if a smaller micro-batch may fit.
     pub(crate) fn is_memory(&self) -> bool {
         matches!(self, Error::OutOfMemory { .. })

@@ -21,7 +21,7 @@ pub(super) const HELP: &str =
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Bytes that are hashed at once.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 16;
 
 /// The SHA-256 of each file, in hex, by the file's name.
 #[derive(Debug, Default, PartialEq)]

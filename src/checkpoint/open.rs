@@ -65,30 +65,30 @@ pub fn list(out: &Path) -> Result<Vec<Entry>> {
 /// The newest checkpoint in a run's output folder; `None` if there is none.
 ///
 /// # Errors
-/// `Error::File` if it is damaged; the message names the newest whole one before it. `Error::Io`.
+/// `Error::File` if it is damaged or cannot be read; the message names the newest whole one before it. `Error::Io` if
+/// the folder cannot be listed.
 pub fn find(out: &Path) -> Result<Option<Checkpoint>> {
     let entries = list(out)?;
     let Some((newest, earlier)) = entries.split_first() else {
         return Ok(None);
     };
-    Checkpoint::open(&newest.path)
-        .map(Some)
-        .map_err(|error| match error {
-            Error::File { path, what, .. } => {
-                let mut earlier = earlier
-                    .iter()
-                    .filter_map(|e| Checkpoint::open(&e.path).ok());
-                let help = match earlier.next() {
-                    Some(whole) => format!(
-                        "`.resume` {} goes on from the one before",
-                        whole.path.display()
-                    ),
-                    None => "no whole checkpoint is left: begin the run anew".to_owned(),
-                };
-                Error::File { path, what, help }
-            }
-            other => other,
-        })
+    let (path, what) = match Checkpoint::open(&newest.path) {
+        Ok(checkpoint) => return Ok(Some(checkpoint)),
+        Err(Error::File { path, what, .. }) => (path, what),
+        Err(Error::Io { path, source, .. }) => (path, source.to_string()),
+        Err(other) => return Err(other),
+    };
+    let mut earlier = earlier
+        .iter()
+        .filter_map(|e| Checkpoint::open(&e.path).ok());
+    let help = match earlier.next() {
+        Some(whole) => {
+            let path = whole.path.display();
+            format!("`.resume` {path} goes on from the one before")
+        }
+        None => "no whole checkpoint is left: begin the run anew".to_owned(),
+    };
+    Err(Error::File { path, what, help })
 }
 
 /// The folder of the checkpoint after this optimizer step.

@@ -81,6 +81,11 @@ pub struct Facts {
 }
 
 impl Position {
+    /// The step of the best evaluation so far.
+    pub fn best_step(&self) -> Option<usize> {
+        self.best.map(|best| best.step)
+    }
+
     /// The position before the first step.
     pub fn start(total: usize, facts: Facts) -> Position {
         Position {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{MANIFEST_FILE, Manifest};
+use super::open::list;
 use super::values::{Snapshot, Source, Tensors};
 use super::{OPTIMIZER_FILE, POSITION_FILE, Position};
 use crate::cache::hex;
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pretrained::{Outline, write_tensors};
 use crate::run_folder::{
-    CHECKPOINTS, METRICS_FILE, RUN_FILE, checkpoint_name, is_unfinished, unfinished_name,
+    CHECKPOINTS, METRICS_FILE, RUN_FILE, checkpoint_name, name_of_unfinished, unfinished_name,
 };
 use crate::state::State;
 use crate::storage::{Fill, Folder, Storage, StoredFile};
@@ -107,7 +108,8 @@ pub fn remove(storage: &dyn Storage, checkpoint: &Path) -> Result<()> {
     removed.map_err(|e| Error::io("remove", checkpoint, e))
 }
 
-/// Removes what killed runs left of checkpoints in an output folder.
+/// Mends the folder of checkpoints after a run that was killed: a checkpoint that is whole but for its name gets it, and
+/// other leftovers are removed.
 ///
 /// # Errors
 /// `Error::Io`.
@@ -117,13 +119,35 @@ pub fn tidy(storage: &dyn Storage, out: &Path) -> Result<()> {
         return Ok(());
     };
     for entry in entries.flatten() {
-        if is_unfinished(&entry.file_name().to_string_lossy()) {
-            let path = entry.path();
-            let removed = storage.remove_dir(&path);
-            removed.map_err(|e| Error::io("remove", path, e))?;
-        }
+        let Some(name) =
+            name_of_unfinished(&entry.file_name().to_string_lossy()).map(str::to_owned)
+        else {
+            continue;
+        };
+        let (path, target) = (entry.path(), folder.join(name));
+        let mended = match !target.exists() && Manifest::verify(&path).is_ok() {
+            true => storage.rename(&path, &target),
+            false => storage.remove_dir(&path),
+        };
+        mended.map_err(|e| Error::io("mend", path, e))?;
     }
     Ok(())
+}
+
+/// Removes all checkpoints of a run but the newest `keep` (0 = all) and that of step `best`.
+///
+/// # Errors
+/// `Error::Io`.
+pub fn prune(storage: &dyn Storage, out: &Path, keep: usize, best: Option<usize>) -> Result<()> {
+    if keep == 0 {
+        return Ok(());
+    }
+    let checkpoints = list(out)?;
+    let mut old = checkpoints.iter().skip(keep);
+    old.try_for_each(|old| match Some(old.step) == best {
+        true => Ok(()),
+        false => remove(storage, &old.path),
+    })
 }
 
 /// Removes what a killed run left of a checkpoint, if it left anything.

@@ -1,10 +1,12 @@
 //! `train --resume`: the options of the run that goes on, and the checkpoint to go on from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::checkpoint::{self, Checkpoint};
+use gpt2_dpo::checkpoint::{self, Checkpoint, MANIFEST_FILE};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
-use gpt2_dpo::run_folder::{CHECKPOINTS, RUN_FILE, checkpoint_step};
+use gpt2_dpo::pretrained::WEIGHTS_FILE;
+use gpt2_dpo::run_folder::{CHECKPOINTS, RUN_FILE, RunFolder, checkpoint_step};
 use gpt2_dpo::storage::Disk;
 use gpt2_dpo::{Error, Result, Setting};
 
@@ -32,57 +34,46 @@ const ROUNDING: [&str; 6] = [
     "precision",
 ];
 
-/// An earlier run.
+/// An earlier run, which goes on.
 pub struct Earlier {
-    /// Its output folder.
-    pub out: PathBuf,
-    /// The checkpoint that the user named; `None` = the newest.
-    named: Option<PathBuf>,
-    anyway: bool,
+    /// Its output folder, locked.
+    pub folder: RunFolder,
+    /// The checkpoint to go on from; `None` if the run has none yet.
+    checkpoint: Option<Checkpoint>,
+    /// True if the user named the checkpoint.
+    is_named: bool,
+    /// Go on whatever differs.
+    pub anyway: bool,
 }
 
 impl Earlier {
-    /// The run in the output folder `path`, or that of the checkpoint `path`.
-    pub fn new(path: &Path, anyway: bool) -> Earlier {
-        let is_checkpoint = path
-            .file_name()
-            .is_some_and(|name| checkpoint_step(&name.to_string_lossy()).is_some());
-        let out = path
-            .parent()
-            .filter(|folder| is_checkpoint && folder.ends_with(CHECKPOINTS))
-            .and_then(Path::parent);
-        match out {
-            Some(out) => Earlier {
-                out: match out.as_os_str().is_empty() {
-                    true => PathBuf::from("."),
-                    false => out.to_owned(),
-                },
-                named: Some(path.to_owned()),
-                anyway,
-            },
-            None => Earlier {
-                out: path.to_owned(),
-                named: None,
-                anyway,
-            },
-        }
+    /// Locks the run in the output folder `path`, or that of the checkpoint `path`, and finds the checkpoint to go on
+    /// from.
+    ///
+    /// # Errors
+    /// `Error::File` if there is no run, if it is under way, or if the checkpoint is damaged; `Error::Io`.
+    pub fn open(path: &Path, anyway: bool) -> Result<Earlier> {
+        let named = Named::of(path)?;
+        let folder = RunFolder::reopen(&named.out)?;
+        checkpoint::tidy(&Disk, folder.path())?;
+        let checkpoint = match &named.checkpoint {
+            Some(checkpoint) => Some(Checkpoint::open(checkpoint)?),
+            None => checkpoint::find(folder.path())?,
+        };
+        Ok(Earlier {
+            folder,
+            checkpoint,
+            is_named: named.checkpoint.is_some(),
+            anyway,
+        })
     }
 
     /// The options of the run, with those flags that may be others.
     ///
     /// # Errors
-    /// `Error::Option` naming a flag that would change the result, unless the user wants that; `Error::File` and
-    /// `Error::Io` for the run's file of options.
+    /// `Error::Option` naming an option that would change the result, unless the user wants that; `Error::File` and
+    /// `Error::Io` for the files of options.
     pub fn options(&self, flags: &TrainOptions) -> Result<TrainOptions> {
-        let file = self.out.join(RUN_FILE);
-        if !file.is_file() {
-            return Err(Error::File {
-                path: self.out.clone(),
-                what: format!("no run to go on with: there is no {RUN_FILE}"),
-                help: "name the output folder of a run that was broken off".into(),
-            });
-        }
-        let begun = TrainOptions::read(&file)?;
         for idle in ["out", "overwrite"] {
             if table(flags).contains_key(idle) {
                 return Err(Error::Option {
@@ -92,65 +83,99 @@ impl Earlier {
                 });
             }
         }
-        let (given, recorded) = (table(flags), table(&begun));
-        let defaults = table_of_defaults();
-        for (option, value) in &given {
-            let then = recorded.get(option).or(defaults.get(option));
-            if then == Some(value) || FREE.contains(&option.as_str()) {
+        let options = flags
+            .clone()
+            .or(TrainOptions::read(&self.folder.path().join(RUN_FILE))?);
+        // The checkpoint's file is the one that its weights were made with.
+        let begun = match &self.checkpoint {
+            Some(checkpoint) => TrainOptions::read(&checkpoint.path().join(RUN_FILE))?,
+            None => TrainOptions::read(&self.folder.path().join(RUN_FILE))?,
+        };
+        let (now, then, defaults) = (table(&options), table(&begun), table_of_defaults());
+        let names = now.keys().chain(then.keys()).collect::<BTreeSet<_>>();
+        for option in names {
+            let (now, then) = [&now, &then]
+                .map(|table| table.get(option).or(defaults.get(option)))
+                .into();
+            if now == then || FREE.contains(&option.as_str()) {
                 continue;
             }
-            let then = then.map_or("not given".to_owned(), show);
-            let change = format!("was {then}, and is {} now", show(value));
-            let Setting::Field(name) = field(option) else {
-                continue;
-            };
+            let said = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), show);
+            let change = format!("was {}, and is {} now", said(then), said(now));
             if ROUNDING.contains(&option.as_str()) {
                 tell!("note: --{option} {change}: the numbers are not to the bit those of one run");
             } else if self.anyway {
                 tell!("note: --{option} {change}: the result is another");
             } else {
                 return Err(Error::Option {
-                    option: Setting::Field(name),
+                    option: field(option),
                     what: format!("{change}, which would change the result"),
-                    help: "leave it out, or give `.resume_anyway`".into(),
+                    help: "leave it as it was, or give `.resume_anyway`".into(),
                 });
             }
         }
-        Ok(flags.clone().or(begun))
+        Ok(options)
     }
 
     /// True if the folder holds the result of the whole run, and the user does not want to go on from before.
     pub fn is_finished(&self) -> bool {
-        self.named.is_none() && !self.anyway && self.out.join(WEIGHTS).is_file()
+        !self.is_named && !self.anyway && self.folder.path().join(WEIGHTS_FILE).is_file()
     }
 
-    /// True if the run goes on whatever differs.
-    pub fn anyway(&self) -> bool {
-        self.anyway
-    }
-
-    /// The checkpoint to go on from; `None` if the run has none yet. Removes later checkpoints than one that the user
-    /// named.
-    ///
-    /// # Errors
-    /// `Error::File` for a damaged checkpoint; `Error::Io`.
-    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        let Some(named) = &self.named else {
-            return checkpoint::find(&self.out);
-        };
-        let checkpoint = Checkpoint::open(named)?;
-        for later in checkpoint::list(&self.out)? {
-            if later.step > checkpoint.position().step {
-                checkpoint::remove(&Disk, &later.path)?;
-                let path = later.path.display();
-                tell!("note: {path}, which comes later, is removed");
-            }
-        }
-        Ok(Some(checkpoint))
+    /// The checkpoint to go on from, and the folder.
+    pub fn take(self) -> (RunFolder, Option<Checkpoint>) {
+        (self.folder, self.checkpoint)
     }
 }
 
-const WEIGHTS: &str = gpt2_dpo::pretrained::WEIGHTS_FILE;
+/// What `--resume` names.
+#[derive(Debug, PartialEq)]
+struct Named {
+    /// The output folder of a run.
+    out: PathBuf,
+    /// The checkpoint in it; `None` = the newest.
+    checkpoint: Option<PathBuf>,
+}
+
+impl Named {
+    /// The run in the output folder `path`, or that of the checkpoint `path`.
+    ///
+    /// # Errors
+    /// `Error::File` for a checkpoint outside a run's folder.
+    fn of(path: &Path) -> Result<Named> {
+        if let Some(named) = Named::by_name(path) {
+            return Ok(named);
+        }
+        // Such as `.`, or a link.
+        if path.join(MANIFEST_FILE).exists() {
+            let real = path.canonicalize().ok();
+            return real.as_deref().and_then(Named::by_name).ok_or_else(|| Error::File {
+                path: path.to_owned(),
+                what: format!("a checkpoint that lies in no run's {CHECKPOINTS}"),
+                help: "name the output folder of the run; `.model` takes any checkpoint as a model".into(),
+            });
+        }
+        Ok(Named {
+            out: path.to_owned(),
+            checkpoint: None,
+        })
+    }
+
+    fn by_name(path: &Path) -> Option<Named> {
+        let step = checkpoint_step(&path.file_name()?.to_string_lossy());
+        let folder = path
+            .parent()
+            .filter(|folder| folder.ends_with(CHECKPOINTS))?;
+        let out = folder.parent()?;
+        step.map(|_| Named {
+            out: match out.as_os_str().is_empty() {
+                true => PathBuf::from("."),
+                false => out.to_owned(),
+            },
+            checkpoint: Some(path.to_owned()),
+        })
+    }
+}
 
 /// The defaults of options that a run's file of an earlier version does not have.
 fn table_of_defaults() -> toml::Table {
@@ -167,14 +192,40 @@ fn field(option: &str) -> Setting {
     }
 }
 
-/// How to go on with a run, in one line.
+/// How to go on with a run, in one line: a command that a shell takes as it is.
 pub fn how_to_go_on(out: &Path) -> String {
-    let shown = out.display().to_string();
-    let quoted = match shown.contains(|c: char| c.is_whitespace() || "'\"\\$&;()*?".contains(c)) {
-        true => format!("'{}'", shown.replace('\'', "'\\''")),
-        false => shown,
+    let path = match out.to_string_lossy().starts_with('-') {
+        true => Path::new(".").join(out),
+        false => out.to_owned(),
     };
-    with_flags(&format!("go on with: gpt2-dpo train `.resume` {quoted}"))
+    with_flags(&format!(
+        "go on with: gpt2-dpo train `.resume` {}",
+        quoted(&path)
+    ))
+}
+
+/// A path as an argument in a shell.
+fn quoted(path: &Path) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./\\-+=:,@%".contains(c);
+    match path.to_str() {
+        Some(text)
+            if text
+                .chars()
+                .all(|c| is_plain(c) && (c != '\\' || cfg!(windows))) =>
+        {
+            text.to_owned()
+        }
+        Some(text) if cfg!(windows) => format!("\"{text}\""),
+        Some(text) => format!("'{}'", text.replace('\'', "'\\''")),
+        // Bash, zsh and others read bytes so.
+        None => {
+            let bytes = path.as_os_str().as_encoded_bytes().iter();
+            let escaped = bytes
+                .map(|byte| format!("\\x{byte:02x}"))
+                .collect::<String>();
+            format!("$'{escaped}'")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -184,8 +235,8 @@ mod tests {
     #[test]
     fn a_run_is_found_by_its_folder_or_by_a_checkpoint() {
         let of = |path: &str| {
-            let earlier = Earlier::new(Path::new(path), false);
-            (earlier.out, earlier.named)
+            let named = Named::of(Path::new(path)).unwrap();
+            (named.out, named.checkpoint)
         };
         assert_eq!(of("runs/a"), ("runs/a".into(), None));
         let named = "runs/a/checkpoints/step-40";
@@ -193,6 +244,51 @@ mod tests {
         let named = "checkpoints/step-40/";
         assert_eq!(of(named), (".".into(), Some(named.into())));
         assert_eq!(of("other/step-40"), ("other/step-40".into(), None));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_checkpoint_is_found_by_a_link_and_refused_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let checkpoint = dir.join("run/checkpoints/step-4");
+        for folder in [&checkpoint, &dir.join("copy")] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join(MANIFEST_FILE), "").unwrap();
+        }
+        std::os::unix::fs::symlink(&checkpoint, dir.join("latest")).unwrap();
+        let named = Named::of(&dir.join("latest")).unwrap();
+        assert_eq!(
+            (named.out, named.checkpoint),
+            (dir.join("run"), Some(checkpoint))
+        );
+        let text = Named::of(&dir.join("copy")).unwrap_err().to_string();
+        assert!(text.contains("no run's checkpoints"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_reads_the_path_back() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        for name in [
+            &b"runs/a-1"[..],
+            b"a b",
+            b"a`b",
+            b"a|b>c{d,e}",
+            b"it's",
+            b"~user!",
+            b"back\\slash",
+            b"N\xff",
+        ] {
+            let path = Path::new(OsStr::from_bytes(name));
+            let script = format!("printf %s {}", quoted(path));
+            let shell = std::process::Command::new("bash")
+                .args(["-c", &script])
+                .output();
+            assert_eq!(shell.unwrap().stdout, name, "{script}");
+        }
+        assert!(how_to_go_on(Path::new("-d")).ends_with(" ./-d"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ctrl-C and its kin: the first one asks a run to stop, a second one ends the process at once.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use gpt2_dpo::train::Stop;
 
@@ -16,14 +16,18 @@ pub struct Signals {
 /// The first signal; 0 = none so far.
 static FIRST: AtomicI32 = AtomicI32::new(0);
 
-/// True while there is a run that saves what it has when it is asked to stop.
-static IS_RUNNING: AtomicBool = AtomicBool::new(false);
+/// What the process does now.
+static PHASE: AtomicU8 = AtomicU8::new(IDLE);
 
-/// True when the process has nothing left to save.
-static IS_DONE: AtomicBool = AtomicBool::new(false);
+/// Nothing that a signal could spoil: the first one ends the process.
+const IDLE: u8 = 0;
+/// A run, which saves what it has when it is asked to stop.
+const RUNNING: u8 = 1;
+/// The result of a run is written.
+const SAVING: u8 = 2;
 
 impl Signals {
-    /// Watches the signals. Before [`Signals::running`] the first one ends the process.
+    /// Watches the signals.
     pub fn watch() -> Signals {
         let stop = Stop::default();
         system::watch(stop.clone());
@@ -32,7 +36,17 @@ impl Signals {
 
     /// From now on the first signal is a request to the run.
     pub fn running(&self) {
-        IS_RUNNING.store(true, Ordering::SeqCst);
+        PHASE.store(RUNNING, Ordering::SeqCst);
+    }
+
+    /// The run has ended: what it did is saved, whatever the first signal asks.
+    pub fn saving(&self) {
+        PHASE.store(SAVING, Ordering::SeqCst);
+    }
+
+    /// Everything is saved: the first signal ends the process.
+    pub fn nothing_to_save(&self) {
+        PHASE.store(IDLE, Ordering::SeqCst);
     }
 
     /// The exit code of a process that a signal asked to stop: 128 and the signal's number.
@@ -43,8 +57,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        IS_RUNNING.store(false, Ordering::SeqCst);
-        IS_DONE.store(true, Ordering::SeqCst);
+        self.nothing_to_save();
     }
 }
 
@@ -52,18 +65,22 @@ fn code(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Asks the run to stop at the first signal, and ends the process at the second, or if there is no run.
+/// Asks the run to stop at the first signal, and ends the process at the second, or if there is nothing to save.
 fn take(signal: i32, stop: &Stop) {
-    let is_first = FIRST
-        .compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst)
-        .is_ok();
-    if is_first && IS_RUNNING.load(Ordering::SeqCst) {
-        stop.request();
-        tell!(
-            "note: the run stops after this step and saves a checkpoint; a second signal ends it at once"
-        );
-    } else {
-        std::process::exit(code(signal));
+    let first = FIRST.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+    match (first, PHASE.load(Ordering::SeqCst)) {
+        (Ok(_), RUNNING) => {
+            stop.request();
+            tell!(
+                "note: the run stops after this step and saves a checkpoint; a second signal ends it at once"
+            );
+        }
+        (Ok(_), SAVING) => {
+            tell!(
+                "note: the run has ended and its result is being saved; a second signal ends it at once"
+            );
+        }
+        _ => std::process::exit(code(signal)),
     }
 }
 
@@ -114,7 +131,7 @@ mod system {
     };
     use windows_sys::core::BOOL;
 
-    use super::{IS_DONE, Stop, take};
+    use super::{IDLE, PHASE, Stop, take};
 
     /// The numbers that POSIX gives to an interrupt and to a request to end.
     const INTERRUPT: i32 = 2;
@@ -140,7 +157,7 @@ mod system {
             _ => {
                 take(TERMINATE, stop);
                 // When this returns, Windows ends the process: a closed console leaves it some seconds.
-                while !IS_DONE.load(Ordering::SeqCst) {
+                while PHASE.load(Ordering::SeqCst) != IDLE {
                     thread::sleep(Duration::from_millis(10));
                 }
             }

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use gpt2_dpo::ceilings::Ceilings;
-use gpt2_dpo::checkpoint;
 use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Options, Template};
 use gpt2_dpo::device::DeviceChoice;
@@ -20,7 +19,7 @@ use gpt2_dpo::recording::Recording;
 use gpt2_dpo::run_folder::{self, RunFolder};
 use gpt2_dpo::storage::{self, Replacing};
 use gpt2_dpo::tokenizer::Tokenizer;
-use gpt2_dpo::train::{Ending, Event, Host, Inputs, Resume, Run, StepRow};
+use gpt2_dpo::train::{Ending, Event, Host, Inputs, OnDevice, Resume, Retry, Run, StepRow};
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result, Setting};
 
@@ -57,7 +56,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let flags = TrainOptions::from(args.options);
     let earlier = args
         .resume
-        .map(|path| Earlier::new(&path, args.resume_anyway));
+        .map(|path| Earlier::open(&path, args.resume_anyway));
+    let earlier = earlier.transpose()?;
     let mut options = flags.clone();
     if let Some(file) = &args.config {
         options = options.or(TrainOptions::read(file)?);
@@ -71,10 +71,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = options.resolve()?;
     flags.refuse_idle(&config)?;
     if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.is_finished()) {
-        say!(
-            "{} holds the result of the whole run: nothing is left to do",
-            earlier.out.display()
-        );
+        let out = earlier.folder.path().display();
+        say!("{out} holds the result of the whole run: nothing is left to do");
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -113,14 +111,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     // Read before the output folder is emptied, which may hold them.
     let mut weights = Some(models.read(&dims)?);
-    let mut engine = open(&config)?;
-    let folder = match &earlier {
-        Some(earlier) => RunFolder::reopen(&earlier.out)?,
-        None => claim_out(&config, models.start.as_deref())?,
+    let engine = open(&config)?;
+    let anyway = earlier.as_ref().is_some_and(|earlier| earlier.anyway);
+    let (mut folder, from) = match earlier {
+        Some(earlier) => earlier.take(),
+        None => (claim_out(&config, &models)?, None),
     };
     introduce(engine.as_ref(), &config, &template, &pairs);
     models.say_reference(&config);
-    say!("output  {}", folder.path().display());
+    let out = folder.path().to_owned();
+    say!("output  {}", out.display());
 
     let outline = Arc::new(outline);
     let session = Session {
@@ -129,66 +129,50 @@ pub fn run(args: Args) -> Result<ExitCode> {
         pairs: &pairs,
         signals: &signals,
     };
-    let mut keeps = earlier.is_some();
-    let begun = session.begin(folder.path());
-    let mut checkpoint = begun.and_then(|()| match &earlier {
-        Some(earlier) => earlier.checkpoint(),
-        None => Ok(None),
+    let mut has_stepped = false;
+    let retry = Retry {
+        retries: config.retries,
+        out: &out,
+        open: &mut || open(&config),
+        tell: &mut |note| tell!("note: {}", with_flags(&note)),
+    };
+    let ended = retry.run(engine, from, |engine, checkpoint| {
+        let weights = weights.take().map_or_else(|| models.read(&dims), Ok)?;
+        let resume = checkpoint.map(|checkpoint| Resume { checkpoint, anyway });
+        session.train(engine, weights, resume, &mut folder, &mut has_stepped)
     });
-    let anyway = earlier.as_ref().is_some_and(|earlier| earlier.anyway());
-    let mut retries = config.retries;
-    let ended = loop {
-        let attempt = checkpoint.and_then(|checkpoint| {
-            let weights = weights.take().map_or_else(|| models.read(&dims), Ok)?;
-            let resume = checkpoint.map(|checkpoint| Resume { checkpoint, anyway });
-            session.train(engine.as_mut(), weights, resume, folder.path(), &mut keeps)
-        });
-        match attempt {
-            Err(error @ Error::Lost { .. }) if retries > 0 => {
-                retries -= 1;
-                tell!("note: {}", with_flags(&error.to_string()));
-                drop(engine);
-                engine = open(&config)?;
-                checkpoint = checkpoint::find(folder.path());
-                let from = match &checkpoint {
-                    Ok(Some(checkpoint)) => format!("step {}", checkpoint.position().step),
-                    _ => "the start".to_owned(),
-                };
-                tell!(
-                    "note: the device is opened anew, and the run goes on from {from}; {retries} retries are left"
-                );
-            }
-            ended => break ended,
-        }
-    };
-    let (ending, profile) = match ended {
+    let OnDevice { mut engine, result } = match ended {
         Ok(ended) => ended,
-        Err(error) if keeps => {
-            let out = folder.path();
-            tell!(
-                "note: {} keeps the metrics and checkpoints; {}",
-                out.display(),
-                how_to_go_on(out)
-            );
-            return Err(error);
-        }
         Err(error) => {
-            folder.abandon();
+            match has_stepped {
+                true => tell!("note: what was done is kept; {}", how_to_go_on(&out)),
+                false => folder.abandon(),
+            }
             return Err(error);
         }
     };
-    let out = folder.path();
+    let (ending, profile) = result;
     let outcome = match ending {
         Ending::Finished(outcome) => outcome,
-        Ending::Interrupted { step, total } => {
+        Ending::Interrupted { step, total, saved } => {
+            let from = match saved {
+                Some(saved) if saved == step => String::new(),
+                Some(saved) => format!(", with a checkpoint of step {saved}"),
+                None => ", without a checkpoint".to_owned(),
+            };
             say!(
-                "stopped after step {step} of {total}; {}",
-                how_to_go_on(out)
+                "stopped after step {step} of {total}{from}; {}",
+                how_to_go_on(&out)
             );
             return Ok(signals.exit_code());
         }
     };
-    outline.save(&mut Replacing::on_disk(out), &mut &outcome.weights)?;
+    outline.save(&mut Replacing::on_disk(&out), &mut &outcome.weights)?;
+    signals.nothing_to_save();
+    if let Some(unwritten) = outcome.unwritten {
+        tell!("note: {} holds the trained model", out.display());
+        return Err(unwritten);
+    }
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
         show_change(before, after);
     }
@@ -201,7 +185,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         )?;
     }
     if let Some((profile, ceilings)) = &profile {
-        write_trace(profile, out)?;
+        write_trace(profile, &out)?;
         show_profile(engine.as_ref(), profile, ceilings);
     }
     let steps = counted(outcome.steps, "step");
@@ -293,23 +277,24 @@ impl Session<'_> {
         })
     }
 
-    /// Trains to the end, or until a signal. Sets `keeps` after the first step: then the folder holds something.
+    /// Trains to the end, or until a signal. Sets `has_stepped` after the first step: then the folder holds something.
     fn train(
         &self,
         engine: &mut dyn Device,
         weights: StartWeights,
         resume: Option<Resume>,
-        out: &Path,
-        keeps: &mut bool,
+        folder: &mut RunFolder,
+        has_stepped: &mut bool,
     ) -> Result<Ended> {
         if !self.config.profile {
-            return Ok((self.learn(engine, weights, resume, out, keeps)?, None));
+            let ending = self.learn(engine, weights, resume, folder, has_stepped)?;
+            return Ok((ending, None));
         }
         let ceilings = Ceilings::measure(engine)?;
         let mut profile = Profile::new(engine);
         let mut on_run = |engine: &mut dyn Device, rec: &Recording| profile.run(engine, rec);
         let mut tap = Tap::new(engine, &mut on_run);
-        let ending = self.learn(&mut tap, weights, resume, out, keeps)?;
+        let ending = self.learn(&mut tap, weights, resume, folder, has_stepped)?;
         Ok((ending, Some((profile, ceilings))))
     }
 
@@ -318,8 +303,8 @@ impl Session<'_> {
         engine: &mut dyn Device,
         weights: StartWeights,
         resume: Option<Resume>,
-        out: &Path,
-        keeps: &mut bool,
+        folder: &mut RunFolder,
+        has_stepped: &mut bool,
     ) -> Result<Ending> {
         if let Some(Resume { checkpoint, .. }) = &resume {
             let position = checkpoint.position();
@@ -346,12 +331,17 @@ impl Session<'_> {
         };
         let mut progress = Progress::default();
         let mut tell = |event: Event| {
-            *keeps |= matches!(event, Event::Step { .. } | Event::Saved { .. });
+            *has_stepped |= matches!(event, Event::Step { .. } | Event::Saved { .. });
             show(&mut progress, event);
         };
+        let out = folder.path().to_owned();
+        let run = Run::new(engine, self.config, inputs, &out, host, &mut tell)?;
+        // From here on a signal is a request to the run. Nothing of an earlier run was touched before.
         self.signals.running();
-        let run = Run::new(engine, self.config, inputs, out, host, &mut tell);
-        let ended = run.and_then(Run::train);
+        folder.begin()?;
+        self.begin(&out)?;
+        let ended = run.train();
+        self.signals.saving();
         progress.clear();
         ended
     }
@@ -408,7 +398,7 @@ fn introduce(engine: &dyn Device, config: &TrainConfig, template: &Template, pai
 }
 
 /// Claims the output directory for this run.
-fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<RunFolder> {
+fn claim_out(config: &TrainConfig, models: &Models) -> Result<RunFolder> {
     let out = config.out.clone().unwrap_or_else(|| {
         let model = config.model.as_deref();
         let stem = model.and_then(Path::file_name).map_or_else(
@@ -419,16 +409,22 @@ fn claim_out(config: &TrainConfig, dir: Option<&Path>) -> Result<RunFolder> {
         let mut free = free.skip_while(|path| path.exists());
         free.next().unwrap_or_default() // the counter never ends
     });
-    // A run empties the directory that it overwrites, which must not be the model that it began with.
-    if let Some(model) = dir
-        && let (Ok(model), Ok(target)) = (model.canonicalize(), out.canonicalize())
-        && model == target
-    {
-        return Err(Error::Option {
-            option: Setting::Field("out"),
-            what: format!("{} is the directory of the model", out.display()),
-            help: "name another output directory".into(),
-        });
+    // A run empties the directory that it overwrites, which must not hold the models that it takes.
+    let real = |path: &Path| path.canonicalize().ok();
+    let folders = models.start.iter().chain(&models.reference);
+    for model in folders.filter_map(|model| real(model)) {
+        if let Some(target) = real(&out)
+            && model.starts_with(&target)
+        {
+            return Err(Error::Option {
+                option: Setting::Field("out"),
+                what: match model == target {
+                    true => format!("{} is the directory of a model of this run", out.display()),
+                    false => format!("{} holds a model of this run", out.display()),
+                },
+                help: "name another output directory".into(),
+            });
+        }
     }
     RunFolder::claim(&out, config.overwrite)
 }

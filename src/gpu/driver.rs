@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pace::{self, Pace};
 use super::pipeline::Pipeline;
@@ -24,6 +24,9 @@ const MAX_IN_FLIGHT: usize = 64;
 /// After this many bytes of writes the driver submits them, so that the upload of a model does not keep a second
 /// copy of the whole model on the host.
 const MAX_UNSUBMITTED_BYTES: usize = 64 << 20;
+
+/// The longest wait for the news that a failed call failed because the device is lost.
+const LOSS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A step, and the chosen variant of its kernel.
 #[derive(Clone, Copy)]
@@ -151,6 +154,14 @@ impl Driver {
 
     /// The first failure that the driver reported since the last call, as an error. A lost device stays lost.
     pub fn check(&self) -> Result<()> {
+        let has_failed = self.failure.lock().is_ok_and(|failure| failure.is_some());
+        if has_failed {
+            // A call may fail because the device is lost. wgpu tells that when the work under way has ended.
+            let _ = self.device.poll(wgpu::PollType::Wait {
+                submission_index: None,
+                timeout: Some(LOSS_TIMEOUT),
+            });
+        }
         let failure = match self.failure.lock() {
             Ok(mut failure) => match &*failure {
                 Some(Failure::Lost(message)) => Some(Failure::Lost(message.clone())),

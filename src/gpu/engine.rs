@@ -34,9 +34,11 @@ impl GpuEngine {
         }
     }
 
-    /// Destroys the device, so that it is lost to this engine as after a reset of the driver. Tests see what follows.
-    pub fn lose(&mut self) {
-        self.driver.device.destroy();
+    /// A function that destroys the device, so that it is lost to this engine as after a reset of the driver. Tests
+    /// see what follows.
+    pub fn destroyer(&self) -> impl Fn() + use<> {
+        let device = self.driver.device.clone();
+        move || device.destroy()
     }
 
     /// The name of every kernel with several variants, and the variant chosen, for all choices so far.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use super::lock::{LOCK_FILE, Lock};
+use super::lock::{self, LOCK_FILE, Lock};
 use super::{CHECKPOINTS, DATA_FILE, METRICS_FILE, RUN_FILE, RunFolder, TRACE_FILE, is_checkpoint};
 use crate::error::{Error, Result};
 use crate::pretrained::{CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE};
@@ -51,18 +51,16 @@ const MAX_TELLING: u64 = 16 << 20;
 const REPOSITORIES: [&str; 3] = [".git", ".hg", ".svn"];
 
 impl RunFolder {
-    /// Takes `target` as the output folder of a run, locks it, and creates it and its parents where absent.
+    /// Takes `target` as the output folder of a run, locks it, and creates it and its parents where absent. The files
+    /// of an earlier run stay until [`RunFolder::begin`].
     ///
     /// Refuses a folder that holds anything, unless `overwrite` and it holds a run of this program, whole
-    /// or broken off: a [`DATA_FILE`] or [`RUN_FILE`] as a run writes them, or nothing but partial files.
-    /// Then the [`run_files`] and checkpoints of the earlier run are removed, partial ones included; all other
-    /// files stay. (So a run that overwrites the folder of its own model has to load it first.) A repository, the
-    /// home folder, the current folder and those above it are never overwritten.
+    /// or broken off: a [`DATA_FILE`] or [`RUN_FILE`] as a run writes them, or nothing but partial files. A
+    /// repository, the home folder, the current folder and those above it are never overwritten.
     ///
     /// # Errors
     /// `Error::File` if `target` is a file, holds anything and `overwrite` is false, is no folder to
-    /// overwrite, or if another run holds it; `Error::Io` if it may not be created or written to. Nothing is
-    /// removed before all this is known.
+    /// overwrite, or if another run holds it; `Error::Io` if it may not be created or written to.
     pub fn claim(target: &Path, overwrite: bool) -> Result<RunFolder> {
         if target.is_file() {
             return Err(Error::file(
@@ -72,23 +70,21 @@ impl RunFolder {
             ));
         }
         fs::create_dir_all(target).map_err(|e| Error::io("create", target, e))?;
+        // A run that is under way is a better reason than its files.
+        let lock = match lock::is_ours(&target.join(LOCK_FILE)) {
+            true => Some(Lock::take(target)?),
+            false => None,
+        };
+        // Before the lock is made, so that nothing is written into a folder of others; and after it, because another
+        // run may have begun meanwhile.
+        refuse_what_is_there(target, overwrite)?;
         partial(target, PROBE).map_err(|e| Error::io("write into", target, e))?;
-        let lock = Lock::take(target)?;
-
-        let names = names(target).map_err(|e| Error::io("list", target, e))?;
-        if let Some(first) = names.first() {
-            if !overwrite {
-                return Err(Error::file(
-                    target,
-                    format!("the output folder is not empty: it holds {first}"),
-                    "name another output folder, or pass `.overwrite` to replace the files of the earlier run",
-                ));
-            }
-            refuse_other_folders(target, &names)?;
-            empty(target, &names)?;
-        }
+        let lock = lock.map_or_else(|| Lock::take(target), Ok)?;
+        refuse_what_is_there(target, overwrite)?;
         Ok(RunFolder {
             path: target.to_owned(),
+            is_resumed: false,
+            has_begun: false,
             _lock: lock,
         })
     }
@@ -109,23 +105,66 @@ impl RunFolder {
         partial(target, PROBE).map_err(|e| Error::io("write into", target, e))?;
         Ok(RunFolder {
             path: target.to_owned(),
+            is_resumed: true,
+            has_begun: false,
             _lock: Lock::take(target)?,
         })
     }
 
-    /// Cleans up after a run that failed without a result: removes the [`run_files`], and the folder if it is
-    /// empty afterwards.
-    pub fn abandon(self) {
-        // Errors are ignored here: the user should see the run's own error.
-        for name in run_files() {
-            let _ = fs::remove_file(self.path.join(name));
+    /// Makes way for the run's own files: removes the [`run_files`] and checkpoints of an earlier run, partial ones
+    /// included, or, of a run that goes on, its partial files and the weights of its former end. All other files stay.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn begin(&mut self) -> Result<()> {
+        if self.has_begun {
+            return Ok(());
         }
-        let _ = remove_templates(&self.path);
-        let _ = fs::remove_dir(self.path.join(CHECKPOINTS));
+        self.has_begun = true;
+        let names = names(&self.path).map_err(|e| Error::io("list", &self.path, e))?;
+        if !self.is_resumed {
+            return empty(&self.path, &names);
+        }
+        let leftovers = names.iter().map(String::as_str);
+        let leftovers = leftovers.filter(|name| is_partial(name));
+        for name in leftovers.chain([WEIGHTS_FILE]) {
+            let path = self.path.join(name);
+            gone(fs::remove_file(&path)).map_err(|e| Error::io("remove", path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Cleans up after a run that failed before its first step: removes its [`run_files`], unless they are those of
+    /// an earlier run, and the folder if it is empty afterwards.
+    pub fn abandon(self) {
         let path = self.path.clone();
+        // Errors are ignored here: the user should see the run's own error.
+        if self.has_begun && !self.is_resumed {
+            for name in run_files() {
+                let _ = fs::remove_file(path.join(name));
+            }
+            let _ = remove_templates(&path);
+            let _ = fs::remove_dir(path.join(CHECKPOINTS));
+        }
         drop(self);
         let _ = fs::remove_dir(path);
     }
+}
+
+/// Refuses a folder that holds anything, unless it may be overwritten.
+fn refuse_what_is_there(target: &Path, overwrite: bool) -> Result<()> {
+    let names = names(target).map_err(|e| Error::io("list", target, e))?;
+    let Some(first) = names.first() else {
+        return Ok(());
+    };
+    if overwrite {
+        return refuse_other_folders(target, &names);
+    }
+    Err(Error::file(
+        target,
+        format!("the output folder is not empty: it holds {first}"),
+        "name another output folder, or pass `.overwrite` to replace the files of the earlier run",
+    ))
 }
 
 /// Removes the files of an earlier run from a folder, which holds these `names`.
@@ -154,7 +193,7 @@ fn remove_checkpoints(target: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        if is_checkpoint(&entry.file_name().to_string_lossy()) {
+        if is_checkpoint(&entry.file_name().to_string_lossy()) && entry.path().is_dir() {
             fs::remove_dir_all(entry.path())?;
         }
     }
@@ -266,7 +305,7 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<Vec<_>>>()?;
-    names.retain(|name| name != LOCK_FILE);
+    names.retain(|name| name != LOCK_FILE || !lock::is_ours(&dir.join(LOCK_FILE)));
     names.sort();
     Ok(names)
 }
@@ -313,7 +352,9 @@ mod tests {
         assert!(text.contains("`.overwrite`"), "{text}");
         assert_eq!(names(dir.path()).unwrap().len(), 5, "nothing removed");
 
-        RunFolder::claim(dir.path(), true).unwrap();
+        let mut claimed = RunFolder::claim(dir.path(), true).unwrap();
+        assert_eq!(names(dir.path()).unwrap().len(), 5, "nothing removed yet");
+        claimed.begin().unwrap();
         assert_eq!(names(dir.path()).unwrap(), ["notes.md"]);
     }
 
@@ -345,7 +386,7 @@ mod tests {
         ];
         for files in left {
             let dir = folder(files);
-            RunFolder::claim(dir.path(), true).unwrap();
+            RunFolder::claim(dir.path(), true).unwrap().begin().unwrap();
             let left = names(dir.path()).unwrap();
             assert!(left.is_empty(), "{files:?}: {left:?}");
         }

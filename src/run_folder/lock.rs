@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The file that is locked. It names the process that holds the lock.
-pub(super) const LOCK_FILE: &str = "run.lock";
+pub(super) const LOCK_FILE: &str = ".gpt2-dpo.lock";
+
+/// The beginning of its text.
+const PROCESS: &str = "process ";
 
 /// The most bytes of a lock file that are shown.
 const MAX_HOLDER: u64 = 200;
@@ -26,6 +29,13 @@ impl Lock {
     /// `Error::File` if another process holds the lock; `Error::Io` if the file cannot be made.
     pub fn take(folder: &Path) -> Result<Lock> {
         let path = folder.join(LOCK_FILE);
+        if path.symlink_metadata().is_ok() && !is_ours(&path) {
+            return Err(Error::file(
+                &path,
+                "the lock of a run has this name, and this is something else",
+                "move it away, or name another output folder",
+            ));
+        }
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
@@ -57,7 +67,15 @@ impl Drop for Lock {
 
 fn holder() -> String {
     let now = chrono::Local::now().format("%Y-%m-%d %H:%M:%S");
-    format!("process {}, since {now}", std::process::id())
+    format!("{PROCESS}{}, since {now}", std::process::id())
+}
+
+/// True for a file that a lock of this program may have left; a file that cannot be read is locked.
+pub(super) fn is_ours(path: &Path) -> bool {
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_HOLDER).read_to_end(&mut text));
+    is_file && (read.is_err() || text.is_empty() || text.starts_with(PROCESS.as_bytes()))
 }
 
 fn held(folder: &Path, file: File) -> Error {
@@ -106,6 +124,23 @@ mod tests {
         drop(first);
         drop(Lock::take(dir.path()).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn another_file_of_that_name_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        fs::write(&path, "mine").unwrap();
+        let text = Lock::take(dir.path()).err().unwrap().to_string();
+        assert!(text.contains("something else"), "{text}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        #[cfg(unix)]
+        {
+            fs::remove_file(&path).unwrap();
+            fs::write(dir.path().join("precious"), "").unwrap();
+            std::os::unix::fs::symlink(dir.path().join("precious"), &path).unwrap();
+            assert!(Lock::take(dir.path()).is_err());
+        }
     }
 
     #[test]

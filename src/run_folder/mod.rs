@@ -32,6 +32,10 @@ const STEP: &str = "step-";
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// True for the folder of a run that goes on.
+    is_resumed: bool,
+    /// True when the run has written its own files.
+    has_begun: bool,
     _lock: Lock,
 }
 
@@ -58,17 +62,15 @@ pub fn unfinished_name(name: &str) -> String {
     format!(".{name}{}", PARTIAL)
 }
 
-/// True for the names of checkpoints while they are written or removed.
-pub(crate) fn is_unfinished(name: &str) -> bool {
-    let inner = name
-        .strip_prefix('.')
-        .and_then(|name| name.strip_suffix(PARTIAL));
-    inner.is_some_and(|name| checkpoint_step(name).is_some())
+/// The whole name of a checkpoint, given its name while it is written or removed; `None` for another name.
+pub(crate) fn name_of_unfinished(name: &str) -> Option<&str> {
+    let inner = name.strip_prefix('.')?.strip_suffix(PARTIAL)?;
+    checkpoint_step(inner).map(|_| inner)
 }
 
 /// True for the names of checkpoints, whole or not.
 fn is_checkpoint(name: &str) -> bool {
-    checkpoint_step(name).is_some() || is_unfinished(name)
+    checkpoint_step(name).is_some() || name_of_unfinished(name).is_some()
 }
 
 #[cfg(test)]

@@ -57,41 +57,42 @@ pub struct EvalRow {
 pub(super) struct MetricsFile {
     path: PathBuf,
     storage: Arc<dyn Storage>,
-    file: Box<dyn StoredFile>,
+    /// `None` until there is a file, and if it has to be opened anew.
+    file: Option<Box<dyn StoredFile>>,
     /// The bytes of whole rows in the file.
     bytes: u64,
     /// Rows that could not be written.
     pending: Vec<u8>,
-    /// True if a part of a row may stand at the end of the file.
-    is_torn: bool,
 }
 
 impl MetricsFile {
-    /// Makes the file in the output folder; it begins with a copy of the rows in `earlier`.
-    pub fn create(
-        storage: Arc<dyn Storage>,
-        out: &Path,
-        earlier: Option<&Path>,
-    ) -> Result<MetricsFile> {
-        let path = out.join(METRICS_FILE);
+    /// The file in the output folder; nothing is written yet.
+    pub fn new(storage: Arc<dyn Storage>, out: &Path) -> MetricsFile {
+        MetricsFile {
+            path: out.join(METRICS_FILE),
+            storage,
+            file: None,
+            bytes: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Makes the file anew; it begins with a copy of the rows in `earlier`.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn begin(&mut self, earlier: Option<&Path>) -> Result<()> {
         let rows = match earlier {
             Some(file) => fs::read(file).map_err(|e| Error::io("read", file, e))?,
             None => Vec::new(),
         };
         let mut folder = Replacing {
-            storage: storage.as_ref(),
-            dir: out,
+            storage: self.storage.as_ref(),
+            dir: self.path.parent().unwrap_or(Path::new(".")),
         };
         folder.write_bytes(METRICS_FILE, &rows)?;
-        let file = storage.append(&path);
-        Ok(MetricsFile {
-            file: file.map_err(|e| Error::io("open", &path, e))?,
-            path,
-            storage,
-            bytes: rows.len() as u64,
-            pending: Vec::new(),
-            is_torn: false,
-        })
+        self.bytes = rows.len() as u64;
+        Ok(())
     }
 
     /// Adds a row.
@@ -122,14 +123,20 @@ impl MetricsFile {
     }
 
     fn append(&mut self) -> io::Result<()> {
-        if self.is_torn {
-            // The old handle may be broken for good.
-            self.file = self.storage.append(&self.path)?;
-            self.file.cut(self.bytes)?;
-            self.is_torn = false;
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                // A part of a row may stand at the end.
+                let mut file = self.storage.append(&self.path)?;
+                file.cut(self.bytes)?;
+                file
+            }
+        };
+        let written = file.write_all(&self.pending);
+        // A full disk lets a file be cut. Else it is opened anew, because this handle may be broken for good.
+        if written.is_ok() || file.cut(self.bytes).is_ok() {
+            self.file = Some(file);
         }
-        let written = self.file.write_all(&self.pending);
-        self.is_torn = written.is_err();
         written
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::{Event, Run};
 use crate::checkpoint::{self, Contents, Metrics, Position, Snapshot, Values};
 use crate::config::TrainConfig;
 use crate::engine::Engine;
@@ -44,8 +45,10 @@ pub(super) struct Saver {
     limit: usize,
     free_memory: fn() -> Option<u64>,
     last: Instant,
-    /// The optimizer step of the last checkpoint that was begun or found whole.
+    /// The optimizer step of the last checkpoint that was begun or found whole, unless the run has more to add to it.
     last_step: Option<usize>,
+    /// The optimizer step of the newest whole checkpoint.
+    whole: Option<usize>,
     job: Option<(usize, JoinHandle<Result<PathBuf>>)>,
 }
 
@@ -68,6 +71,7 @@ impl Saver {
             free_memory: host.free_memory,
             last: Instant::now(),
             last_step: None,
+            whole: None,
             job: None,
         }
     }
@@ -76,6 +80,12 @@ impl Saver {
     pub fn begin(&mut self, step: Option<usize>) {
         self.last = Instant::now();
         self.last_step = step;
+        self.whole = step;
+    }
+
+    /// The optimizer step of the newest whole checkpoint.
+    pub fn whole(&self) -> Option<usize> {
+        self.whole
     }
 
     /// True if a checkpoint is due after this step.
@@ -84,6 +94,11 @@ impl Saver {
         let by_time =
             step < total && !self.interval.is_zero() && self.last.elapsed() >= self.interval;
         step > 0 && self.last_step != Some(step) && (by_steps || by_time)
+    }
+
+    /// Forgets the last checkpoint, because the run has something to add to it.
+    pub fn forget(&mut self) {
+        self.last_step = None;
     }
 
     /// True if the last checkpoint is that of this step.
@@ -113,10 +128,15 @@ impl Saver {
             let what = std::io::Error::other("the thread that writes checkpoints panicked");
             Err(Error::io("write", self.folder(), what))
         });
-        if result.is_err() {
-            self.last_step = None;
+        Some(self.note(step, result))
+    }
+
+    fn note(&mut self, step: usize, result: Result<PathBuf>) -> Saved {
+        match result {
+            Ok(_) => self.whole = Some(step),
+            Err(_) => self.last_step = None,
         }
-        Some(Saved { step, result })
+        Saved { step, result }
     }
 
     fn folder(&self) -> PathBuf {
@@ -143,11 +163,8 @@ impl Saver {
             },
             false => self.task(parts).write(Values::OnDevice(engine)),
         };
-        if result.is_err() {
-            self.last_step = None;
-        }
         self.last = Instant::now();
-        Some(Saved { step, result })
+        Some(self.note(step, result))
     }
 
     fn task(&self, parts: Parts) -> Task {
@@ -189,14 +206,86 @@ impl Task {
         };
         let storage = self.storage.as_ref();
         let path = checkpoint::write(storage, &folder, &contents, values)?;
-        if self.limit > 0 {
-            let best = position.best.map(|best| best.step);
-            let others = checkpoint::list(&self.out)?;
-            let old = others.iter().skip(self.limit);
-            for old in old.filter(|old| Some(old.step) != best) {
-                checkpoint::remove(storage, &old.path)?;
+        checkpoint::prune(storage, &self.out, self.limit, position.best_step())?;
+        Ok(path)
+    }
+}
+
+impl Run<'_> {
+    /// Refuses a disk without room for the model and, if they are asked for by steps, the checkpoints.
+    pub(super) fn refuse_full_disk(&self) -> Result<()> {
+        // A file system that does not tell is left to fail when it is full.
+        let Ok(free) = self.host.storage.free_bytes(&self.out) else {
+            return Ok(());
+        };
+        let checkpoint = Snapshot::bytes(&self.learner.state());
+        let model: usize = self
+            .learner
+            .policy
+            .weights
+            .arenas
+            .iter()
+            .map(|a| a.bytes())
+            .sum();
+        let checkpoints = self.saver.most(self.position.total) as u64;
+        let needed = model as u64 + checkpoints * checkpoint;
+        if free >= needed {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        Err(Error::File {
+            path: self.out.clone(),
+            what: format!(
+                "the disk has {} MiB free, and the run will write {}: {} for the model, {checkpoints} checkpoints of {}",
+                mib(free),
+                mib(needed),
+                mib(model as u64),
+                mib(checkpoint),
+            ),
+            help: "make room, name an output folder on another disk, or lower `.save_total_limit`"
+                .into(),
+        })
+    }
+
+    pub(super) fn parts(&self) -> Parts {
+        Parts {
+            position: self.position.clone(),
+            state: self.learner.state(),
+            metrics: self.metrics.so_far(),
+        }
+    }
+
+    /// Saves a checkpoint of the present state; no step may be in flight.
+    pub(super) fn save(&mut self) {
+        let earlier = self.saver.wait();
+        self.tell_saved(earlier);
+        let parts = self.parts();
+        let saved = self.saver.save(self.engine, parts);
+        self.tell_saved(saved);
+    }
+
+    /// Saves a checkpoint before the run ends early, unless there is one of this step.
+    pub(super) fn leave(&mut self) {
+        if self.position.step > 0 && !self.saver.has(self.position.step) {
+            self.save();
+        }
+    }
+
+    pub(super) fn tell_saved(&mut self, saved: Option<Saved>) {
+        match saved {
+            None => {}
+            Some(Saved {
+                result: Ok(path), ..
+            }) => {
+                (self.observe)(Event::Saved { checkpoint: &path });
+            }
+            Some(Saved {
+                step,
+                result: Err(e),
+            }) => {
+                let note = format!("the checkpoint of step {step} is not saved: {}", e.brief());
+                (self.observe)(Event::Note(note));
             }
         }
-        Ok(path)
     }
 }

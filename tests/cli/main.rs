@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod profile;
 mod repeat;
+mod resume;
 mod sandbox;
 mod train;
 mod trained;

@@ -104,7 +104,8 @@ impl Sandbox {
         Ran::of(&args, child.wait_with_output().unwrap())
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program with these arguments, in this sandbox.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gpt2-dpo"));
         command
             .args(args)

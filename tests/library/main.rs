@@ -20,6 +20,7 @@ mod plan;
 mod prefix;
 mod recording;
 mod registry;
+mod resume;
 mod splits;
 mod state;
 mod stream;

@@ -1,0 +1,52 @@
+//! The inputs of a run.
+
+use std::sync::Arc;
+
+use crate::checkpoint::Checkpoint;
+use crate::data::Dataset;
+use crate::pretrained::{Outline, Weights};
+
+/// The inputs of a run: a model and its pairs.
+pub struct Inputs<'a> {
+    /// The model without its weights: its sizes, and the files that a saved model has beside its weights.
+    pub outline: Arc<Outline>,
+    /// The weights at the start of training. The run frees them after the upload, because a GPU that shares the
+    /// host's memory would hold them twice.
+    pub weights: Weights,
+    /// The weights of the reference, of a model of the same sizes; `None` = the weights at the start.
+    pub reference: Option<Weights>,
+    /// The pairs to learn from.
+    pub train: &'a Dataset,
+    /// Held-out pairs, if any.
+    pub eval: Option<&'a Dataset>,
+    /// The checkpoint of an earlier run that this run goes on from.
+    pub resume: Option<Resume>,
+}
+
+impl<'a> Inputs<'a> {
+    /// The inputs of a run that begins with these weights, which are also the reference's.
+    pub fn new(
+        outline: Arc<Outline>,
+        weights: Weights,
+        train: &'a Dataset,
+        eval: Option<&'a Dataset>,
+    ) -> Inputs<'a> {
+        Inputs {
+            outline,
+            weights,
+            reference: None,
+            train,
+            eval,
+            resume: None,
+        }
+    }
+}
+
+/// A run that goes on.
+pub struct Resume {
+    /// The place to go on from. Options and pairs are to be those of the earlier run, and `weights` those that it
+    /// began with.
+    pub checkpoint: Checkpoint,
+    /// Go on even if pairs or weights at the start are others.
+    pub anyway: bool,
+}
