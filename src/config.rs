@@ -254,6 +254,11 @@ impl TrainOptions {
                 "`.max_steps`",
             ),
             (
+                "audit_steps",
+                resolved.audit_steps > 0 && resolved.device == DeviceChoice::CPU,
+                "`.device` cpu",
+            ),
+            (
                 "template",
                 self.template.is_some() && !resolved.template_choice().takes_text(),
                 "`.chat_template` of the model or a file",
@@ -508,8 +513,16 @@ impl TrainConfig {
     /// The options as a TOML file that [`TrainOptions::read`] takes; a comment saying so where a path is not UTF-8.
     pub fn to_toml(&self) -> String {
         // Plain numbers, strings and paths: the one thing that TOML could refuse is a path that is
-        // not UTF-8, and then the file says so.
-        toml::to_string(self).unwrap_or_else(|e| format!("# not written: {e}\n"))
+        // not UTF-8. The output's is left out then, and of another one the file says so.
+        let without_out = |_| {
+            toml::to_string(&TrainConfig {
+                out: None,
+                ..self.clone()
+            })
+        };
+        toml::to_string(self)
+            .or_else(without_out)
+            .unwrap_or_else(|e| format!("# not written: {e}\n"))
     }
 }
 

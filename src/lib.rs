@@ -20,7 +20,7 @@
 //!
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; [`reflect`] reads from the shader what it declares.
-//! [`pretrained`] reads and writes Hugging Face directories, [`config`] holds every default,
+//! [`pretrained`] reads and writes Hugging Face directories, [`checkpoint`] the whole state of a run, [`config`] holds every default,
 //! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs, [`ranking`] finds labels that may be
 //! swapped. [`twins`] holds a device to the CPU's results, and [`selftest`] tells from that and more whether
 //! to trust it. [`ceilings`] measures a device at its best, [`profile`] tells where the time of recordings
@@ -28,6 +28,7 @@
 //!
 //! docs/architecture.md draws the modules and who imports whom.
 
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod batch;
@@ -52,6 +53,7 @@ pub mod error;
 pub mod eval;
 pub mod generate;
 pub mod gpu;
+pub mod guard;
 pub mod hub;
 pub mod kernel;
 pub mod learner;
@@ -70,6 +72,7 @@ pub mod run_folder;
 pub mod schedule;
 pub mod scorer;
 pub mod selftest;
+pub mod shadow;
 mod stand_in;
 pub mod state;
 pub mod storage;

@@ -33,6 +33,15 @@ impl Step {
         &self.buffers[..self.buffer_count as usize]
     }
 
+    /// The same step over other buffers: each range becomes `copy` of it, of the same length.
+    pub(crate) fn over(&self, copy: impl Fn(Buffer) -> Buffer) -> Step {
+        let mut step = *self;
+        for buffer in &mut step.buffers[..self.buffer_count as usize] {
+            *buffer = copy(*buffer);
+        }
+        step
+    }
+
     /// The workgroups in x, y, z of `kernel`: the step's kernel or a variant of it.
     pub fn groups(&self, kernel: &Kernel) -> [u32; 3] {
         self.grid.groups(kernel)

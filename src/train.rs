@@ -1,5 +1,6 @@
 //! A training run: epochs, gradient accumulation, schedule, evaluation, metrics, checkpoints.
 
+mod audit;
 mod broken;
 mod evaluation;
 mod host;
@@ -75,6 +76,8 @@ pub struct Run<'a> {
     /// The steps whose metrics are under way.
     flights: VecDeque<Flight>,
     clock: Instant,
+    /// Optimizer steps before the last audit that found nothing.
+    audited: usize,
     /// The step that ended the run because a number is not finite.
     broken: Option<BrokenStep>,
     observe: &'a mut dyn FnMut(Event),
@@ -193,6 +196,7 @@ impl<'a> Run<'a> {
             position,
             flights: VecDeque::new(),
             clock: Instant::now(),
+            audited: 0,
             broken: None,
             observe,
         };
@@ -257,13 +261,15 @@ impl<'a> Run<'a> {
             true => STEPS_IN_FLIGHT,
             false => 0,
         };
+        self.say_idle_audits();
         let mut order = Order::default();
         self.clock = Instant::now();
         loop {
             let step = self.position.step + self.flights.len();
             let evaluates = self.evaluates_at(step);
+            let audits = self.audits_before(step) && step < total;
             let stops = self.host.stop.is_requested();
-            if evaluates || stops || step >= total || self.saver.is_due(step, total) {
+            if evaluates || audits || stops || step >= total || self.saver.is_due(step, total) {
                 self.land_all_but(0)?;
                 if evaluates && !self.position.evaluated && !stops {
                     match self.evaluate() {
@@ -286,6 +292,10 @@ impl<'a> Run<'a> {
                 }
             }
             let pairs = order.of_step(self, step);
+            if audits {
+                self.audit(&pairs)?;
+                self.clock = Instant::now();
+            }
             self.step(pairs, schedule.at(step))?;
             self.land_all_but(in_flight)?;
             let saved = self.saver.poll();

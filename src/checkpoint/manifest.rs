@@ -1,4 +1,4 @@
-//! The manifest of a checkpoint: the SHA-256 of each file, in the form that `sha256sum --check` reads.
+//! The manifest of a checkpoint: the SHA-256 of each file, in the form that `sha256sum -c` reads.
 
 use std::collections::BTreeMap;
 use std::fs::File;

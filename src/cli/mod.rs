@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use gpt2_dpo::config::TrainConfig;
-use gpt2_dpo::{Result, storage};
+use gpt2_dpo::{Result, guard, storage};
 use serde::Serialize;
 
 pub use flags::with_flags;
@@ -75,6 +75,32 @@ enum Command {
     Selftest(selftest::Args),
     /// Measure a device: its ceilings, every kernel at a model's shapes, an optimizer step
     Bench(bench::Args),
+}
+
+/// Says of a panic that it is a bug, and what to send. The process then ends with exit status 101. A run's checkpoints
+/// are whole at each instant, so it can go on.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        if guard::is_guarded() {
+            return;
+        }
+        tell!("{}", bug(panic));
+        let backtrace = std::backtrace::Backtrace::capture();
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            tell!("{backtrace}");
+        }
+    }));
+}
+
+fn bug(panic: &dyn std::fmt::Display) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let command: Vec<_> = std::env::args_os().skip(1).collect();
+    format!(
+        "error: this is a bug in gpt2-dpo {version} ({os}, {arch}): {panic}\n  help: please report it with this text and \
+         the command, {command:?}; RUST_BACKTRACE=1 shows where it came from. A run goes on with `train --resume` and its \
+         folder"
+    )
 }
 
 /// Runs the command line of this process.
@@ -146,4 +172,20 @@ fn with_defaults(mut command: clap::Command) -> clap::Command {
 
 fn shows_default(value: &toml::Value) -> bool {
     !value.is_bool() && value.as_str() != Some("")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_panic_is_called_a_bug() {
+        let text = super::bug(&"panicked at src/x.rs:1:2:\nno such thing");
+        for said in [
+            "this is a bug",
+            "src/x.rs:1:2",
+            "please report it",
+            "--resume",
+        ] {
+            assert!(text.contains(said), "{text}");
+        }
+    }
 }

@@ -14,7 +14,8 @@ use super::recorded::{show, table};
 use super::{tell, with_flags};
 
 /// Options that change no number of a run.
-const FREE: [&str; 7] = [
+const FREE: [&str; 8] = [
+    "audit-steps",
     "cache-dir",
     "checkpoint-activations",
     "profile",

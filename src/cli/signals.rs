@@ -111,6 +111,7 @@ mod system {
 
     fn is_ignored(signal: i32) -> bool {
         // SAFETY: the action of a signal is only read, into a struct for which all zeros are a valid value.
+        #[allow(unsafe_code)]
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             libc::sigaction(signal, std::ptr::null(), &mut action) == 0
@@ -142,12 +143,14 @@ mod system {
     pub fn watch(stop: Stop) {
         let _ = STOP.set(stop);
         // SAFETY: the handler is a function of this program, which lives as long as the process.
+        #[allow(unsafe_code)]
         unsafe {
             SetConsoleCtrlHandler(Some(handle), 1);
         }
     }
 
-    /// Windows calls this on a thread of its own.
+    // SAFETY: Windows calls this on a thread of its own, and it touches nothing but atomics and a `OnceLock`.
+    #[allow(unsafe_code)]
     unsafe extern "system" fn handle(event: u32) -> BOOL {
         let Some(stop) = STOP.get() else {
             return 0;

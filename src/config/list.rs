@@ -121,6 +121,8 @@ macro_rules! train_options {
                 save_minutes: f64 = 10.0,
                 /// Keep so many checkpoints, the newest; 0 = all
                 save_total_limit: usize = 2,
+                /// Compute a micro-batch on the CPU too, every so many steps, and stop if the device is wrong; 0 = never
+                audit_steps: usize = 0,
                 /// Open the device anew so many times if it is lost, and go on from the last checkpoint
                 retries: usize = 0,
                 /// The source of the reference's log-probs

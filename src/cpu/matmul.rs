@@ -103,6 +103,7 @@ fn product(
     };
     // SAFETY: the assertions above keep every element in its slice, c is borrowed mutably and its
     // elements are distinct.
+    #[allow(unsafe_code)]
     unsafe {
         gemm_f32::gemm::f32::get_gemm_fn()(
             sizes[0],

@@ -230,7 +230,9 @@ impl Adapters {
             // store beyond a buffer, and one in divergent control flow. The kernels load and store matrices
             // in workgroup memory only, at places that do not depend on data, and whole subgroups reach
             // every load and store.
-            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            #[allow(unsafe_code)]
+            let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            experimental_features = enabled;
         }
         // An adapter may have less than the defaults of textures and the like, which no compute shader uses.
         let mut limits = wgpu::Limits::default().or_worse_values_from(&adapter.limits());

@@ -13,4 +13,6 @@ mod variants;
 
 pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions};
 pub use engine::GpuEngine;
+#[doc(hidden)]
+pub use tuner::rewritten_table;
 pub use variants::Variant;

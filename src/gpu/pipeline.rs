@@ -33,6 +33,7 @@ impl Pipeline {
             // ids and positions, and batching makes the spans and tiles. The documentation of
             // `OpenOptions::checked` asks a caller who gives ops shapes or index buffers of its own to open the
             // device checked.
+            #[allow(unsafe_code)]
             unsafe {
                 let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
                 device.create_shader_module_trusted(descriptor, unchecked)

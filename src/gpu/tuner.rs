@@ -35,6 +35,12 @@ pub(super) struct Entry {
     pub failed: BTreeMap<String, String>,
 }
 
+/// A table of measurements as this crate writes it again; `None` for a text that is none. For tests of the parser.
+pub fn rewritten_table(text: &str) -> Option<String> {
+    let table: Table = serde_json::from_str(text).ok()?;
+    serde_json::to_string_pretty(&table).ok()
+}
+
 impl Tuner {
     /// Opens the file `path`. A missing or unreadable file counts as empty.
     pub fn open(path: &Path) -> Tuner {

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::generation::{BOS, EOS};
+use super::generation::{BOS, EOS, token_id};
 use super::{CONFIG_FILE, GenerationConfig, foreign};
 use crate::error::{Error, Result};
 use crate::model::{Dims, params};
@@ -165,7 +165,11 @@ impl Config {
             return Some(generation.to_json());
         }
         let eos = self.eos_token_id()?;
-        let bos = self.raw.get(BOS).cloned().unwrap_or(json!(eos));
+        let bos = self
+            .raw
+            .get(BOS)
+            .filter(|bos| bos.is_null() || token_id(bos).is_some());
+        let bos = bos.cloned().unwrap_or(json!(eos));
         let all = match &self.end_of_text {
             ConfigIds::Absent => json!(eos),
             said => said.to_json(),

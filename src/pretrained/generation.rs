@@ -136,7 +136,7 @@ impl GenerationConfig {
     }
 }
 
-fn token_id(value: &Value) -> Option<u32> {
+pub(super) fn token_id(value: &Value) -> Option<u32> {
     u32::try_from(value.as_u64()?).ok()
 }
 

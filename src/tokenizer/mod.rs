@@ -35,6 +35,7 @@ pub use rows::TokenId;
 pub use stream::TextStream;
 
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use build::Built;
 use byte_level::ByteLevel;
 use chat::Template;
@@ -96,6 +97,10 @@ impl Tokenizer {
     /// invalid tokenizer, and for a key with a value of the wrong kind; [`Error::Data`] for an invalid line of
     /// `merges.txt`.
     pub fn load(dir: &Path) -> Result<Self> {
+        guarded(|| Tokenizer::load_unguarded(dir)).unwrap_or_else(|| Err(unusable(dir)))
+    }
+
+    fn load_unguarded(dir: &Path) -> Result<Self> {
         let files = Files::read(dir)?;
         let declared = Declarations::read(&files)?;
         let templates = chat::templates(&files, &declared)?;
@@ -110,8 +115,11 @@ impl Tokenizer {
     ///
     /// [`Error::File`] if the bytes are not a valid `tokenizer.json`.
     pub fn from_json(bytes: &[u8], origin: &Path) -> Result<Self> {
-        let built = build::alone(bytes, origin)?;
-        Tokenizer::new(built, origin, Files::only(bytes), Vec::new(), Vec::new())
+        let parse = || {
+            let built = build::alone(bytes, origin)?;
+            Tokenizer::new(built, origin, Files::only(bytes), Vec::new(), Vec::new())
+        };
+        guarded(parse).unwrap_or_else(|| Err(unusable(origin)))
     }
 
     fn new(
@@ -160,7 +168,7 @@ impl Tokenizer {
     /// character, returns the vocabulary's spelling of the token.
     pub fn token_text(&self, id: u32) -> String {
         let spelled = || self.inner.id_to_token(id).unwrap_or_default();
-        match self.inner.decode(&[id], false) {
+        match guarded(|| self.inner.decode(&[id], false)).unwrap_or_else(|| Err(FAILED.into())) {
             Ok(text) if !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER) => text,
             _ => spelled(),
         }
@@ -193,6 +201,11 @@ impl Tokenizer {
     }
 
     fn encode_as(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>> {
+        let encode = || self.encode_unguarded(text, special_tokens);
+        guarded(encode).unwrap_or_else(|| Err(self.broken("encode", &FAILED.into())))
+    }
+
+    fn encode_unguarded(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>> {
         if let Some(byte_level) = &self.byte_level
             && !special_tokens
             && !self.specials.occur(text)
@@ -230,9 +243,9 @@ impl Tokenizer {
     ///
     /// [`Error::File`] if the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|error| self.broken("decode", &error))
+        let decoded = guarded(|| self.inner.decode(ids, true));
+        let decoded = decoded.unwrap_or_else(|| Err(FAILED.into()));
+        decoded.map_err(|error| self.broken("decode", &error))
     }
 
     /// A stream that decodes generated ids one at a time.
@@ -244,6 +257,13 @@ impl Tokenizer {
         let what = format!("the tokenizer cannot {action}: {error}");
         Error::file(&self.origin, what, HELP)
     }
+}
+
+/// What is said where the `tokenizers` crate panics, as it does at some parts that do not fit together.
+const FAILED: &str = "its parts do not fit together";
+
+fn unusable(origin: &Path) -> Error {
+    Error::file(origin, format!("not a tokenizer: {FAILED}"), HELP)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::HELP;
 use super::class::{CLASS, GPT2_CLASS, PLAIN_CLASS};
 use super::files::{self, Files};
 use crate::error::{Error, Result};
+use crate::guard;
 
 /// The parts of a `tokenizer.json` that GPT-2's class reads or names in notes.
 #[derive(Deserialize)]
@@ -138,10 +139,15 @@ impl Written {
     }
 }
 
+/// What is wrong where the crate panics.
+const MISFIT: &str = "its merges do not fit its vocabulary";
+
 /// Parses a `tokenizer.json` as it is. Errors name `path`.
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
-    tokenizers::Tokenizer::from_bytes(bytes)
-        .map_err(|error| Error::file(path, format!("not a tokenizer: {error}"), HELP))
+    // The crate panics at some merges that do not fit their vocabulary.
+    let parsed = guard::guarded(|| tokenizers::Tokenizer::from_bytes(bytes));
+    let parsed = parsed.unwrap_or_else(|| Err(MISFIT.into()));
+    parsed.map_err(|error| Error::file(path, format!("not a tokenizer: {error}"), HELP))
 }
 
 /// GPT-2's tokenizer with the vocabulary of `vocab.json` and the merge rules of `merges.txt`.
@@ -171,7 +177,14 @@ fn gpt2(
     prefix_space: bool,
     path: &Path,
 ) -> Result<tokenizers::Tokenizer> {
-    let bpe = BPE::builder().vocab_and_merges(vocab, merges).build();
+    let mut ids: Vec<u32> = vocab.values().copied().collect();
+    ids.sort_unstable();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        let what = format!("two tokens of its vocabulary have the id {}", twice[0]);
+        return Err(Error::file(path, what, HELP));
+    }
+    let bpe = guard::guarded(|| BPE::builder().vocab_and_merges(vocab, merges).build());
+    let bpe = bpe.unwrap_or_else(|| Err(MISFIT.into()));
     let bpe = bpe.map_err(|error| {
         let what = format!("its merges do not fit the vocabulary: {error}");
         Error::file(path, what, HELP)

@@ -1,6 +1,7 @@
 //! The program as its users run it: arguments go in; files, text and exit codes come out.
 
 mod bad_data;
+mod bad_inputs;
 mod bad_models;
 mod bad_options;
 mod bench;
@@ -11,6 +12,7 @@ mod hub;
 mod inspect;
 mod kept;
 mod models;
+mod odd_worlds;
 mod output;
 mod plan;
 mod profile;

@@ -222,7 +222,7 @@ impl fmt::Debug for Ran {
 
 impl Ran {
     #[track_caller]
-    fn of(args: &[&str], output: Output) -> Ran {
+    pub fn of(args: &[&str], output: Output) -> Ran {
         let ran = Ran {
             command: args.join(" "),
             code: output.status.code(),

@@ -15,6 +15,7 @@ mod kernels;
 mod loss;
 mod mirrors;
 mod mixed;
+mod mutations;
 mod ops;
 mod plan;
 mod prefix;

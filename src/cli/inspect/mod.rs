@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gpt2_dpo::batch::Sides;
-use gpt2_dpo::config::{LossName, TrainOptions};
+use gpt2_dpo::config::{LossName, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::pretrained::{Config, Outline};
@@ -171,6 +171,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ranked,
     };
     if let Some(path) = &args.html {
+        refuse_data_as_page(path, &config)?;
         let page = page::render(&inspection)?;
         write_atomically(path, |file| file.write_all(page.as_bytes()))?;
     }
@@ -181,6 +182,21 @@ pub fn run(args: Args) -> Result<ExitCode> {
         text::show(&inspection);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to write the page over the data.
+fn refuse_data_as_page(page: &Path, config: &TrainConfig) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().ok();
+    let data = config.data.iter().chain(&config.eval_data);
+    let is_page = |path: &&PathBuf| real(path).is_some() && real(path) == real(page);
+    match data.into_iter().find(is_page) {
+        None => Ok(()),
+        Some(path) => Err(Error::Option {
+            option: Setting::Field("html"),
+            what: format!("{} holds the data", path.display()),
+            help: "name another file for the page".into(),
+        }),
+    }
 }
 
 impl Inspection {

@@ -1,5 +1,6 @@
 //! Runs that stop and go on, on a device or a disk that fails: they end with the bytes of the run that was never stopped.
 
+mod audit;
 mod best;
 mod damage;
 mod device;

@@ -10,7 +10,6 @@ mod leaf;
 mod node;
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +20,7 @@ use serde_json::Value;
 
 use super::{CHUNK, Place, Raw, Record};
 use crate::error::{Error, Result};
+use crate::guard;
 use column::{Column, Cursor, Decoded};
 use damaged::Damaged;
 use node::Node;
@@ -169,10 +169,10 @@ fn check_codec(codec: Compression, path: &Path) -> Result<()> {
 
 /// Runs a read that may find the file damaged. The crate reports most damages and panics at the others.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    let what = match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(read)) => return Ok(read),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "its pages cannot be decoded".to_owned(),
+    let what = match guard::guarded(read) {
+        Some(Ok(read)) => return Ok(read),
+        Some(Err(error)) => error.to_string(),
+        None => "its pages cannot be decoded".to_owned(),
     };
     let what = what.strip_prefix("Parquet error: ").unwrap_or(&what);
     let help = "the file is cut off or damaged: download, copy or write it again";

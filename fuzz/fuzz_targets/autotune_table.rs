@@ -1,0 +1,11 @@
+//! `cargo +nightly fuzz run autotune_table fuzz/found/autotune_table fuzz/corpus/autotune_table -- -max_total_time=600`
+#![no_main]
+
+#[path = "../../tests/common/fuzz_targets.rs"]
+mod fuzz_targets;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    fuzz_targets::autotune_table(bytes);
+});

@@ -1,0 +1,11 @@
+//! `cargo +nightly fuzz run checkpoint_manifest fuzz/found/checkpoint_manifest fuzz/corpus/checkpoint_manifest -- -max_total_time=600`
+#![no_main]
+
+#[path = "../../tests/common/fuzz_targets.rs"]
+mod fuzz_targets;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    fuzz_targets::checkpoint_manifest(bytes);
+});
