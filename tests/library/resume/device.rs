@@ -98,6 +98,16 @@ fn goes_on_from_everywhere_on_a_gpu() {
     goes_on_from_everywhere(&|| Box::new(common::gpu_with(OpenOptions::default())), 9);
 }
 
+/// One loss, for drivers that take long to compile.
+#[test]
+fn goes_on_after_a_loss_on_a_gpu() {
+    let world = World::new();
+    let whole = world.finish(&mut common::gpu(), "whole");
+    strike(&world, &mut common::gpu(), "lost", Blow::Loss, 20);
+    let resumed = world.finish(&mut common::gpu(), "lost");
+    assert_same(&resumed, &whole, "lost");
+}
+
 /// The driver destroys the device while training goes on. The retry opens another.
 #[test]
 fn a_destroyed_gpu_is_lost_and_a_retry_ends_with_the_same_bytes() {
