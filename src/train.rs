@@ -287,7 +287,7 @@ impl<'a> Run<'a> {
                 if self.saver.is_due(step, total) || (is_best && !self.saver.has(step)) {
                     self.save();
                 }
-                if step >= total || self.is_early_stop() {
+                if step >= total || self.stops_early() {
                     return Ok(());
                 }
             }

@@ -5,7 +5,7 @@
 //! of each of these files ([`MANIFEST_FILE`]). The manifest is written last, into a folder that then gets its name:
 //! at each instant there is a whole checkpoint, or none yet.
 //!
-//! - [`write`]: writes a checkpoint, from a [`Snapshot`] or tensor by tensor from a device
+//! - [`write()`]: writes a checkpoint, from a [`Snapshot`] or tensor by tensor from a device
 //! - [`find`]: the newest checkpoint of a run, verified
 //! - [`Checkpoint::restore`]: puts the state back on a device
 

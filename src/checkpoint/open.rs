@@ -102,6 +102,10 @@ impl Checkpoint {
     /// # Errors
     /// `Error::File` naming the first file that is damaged, or if it is of another version; `Error::Io`.
     pub fn open(path: &Path) -> Result<Checkpoint> {
+        if !path.is_dir() {
+            let help = format!("look into {CHECKPOINTS}: a run keeps the newest ones");
+            return Err(Error::file(path, "there is no such checkpoint", help));
+        }
         let manifest = Manifest::verify(path)?;
         if let Some(absent) = NEEDED
             .iter()

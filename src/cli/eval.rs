@@ -49,9 +49,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let options = recorded::followed(flags, &model);
     let config = options.resolve()?;
     let policy = Model::load(&model)?;
-    let began_as = match &args.reference {
+    let reference_is = match &args.reference {
         Some(named) => Some(named.clone()),
-        None => recorded::began_as(&model).ok_or_else(|| Error::Option {
+        None => recorded::reference_of(&model).ok_or_else(|| Error::Option {
             option: Setting::Field("reference"),
             what: format!(
                 "is not given, and no run.toml in {} says it",
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             help: "give the model that training began with".into(),
         })?,
     };
-    let (reference, name) = match &began_as {
+    let (reference, name) = match &reference_is {
         Some(named) => (
             Model::load(&fetch::model(named)?)?,
             named.display().to_string(),

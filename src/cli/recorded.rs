@@ -43,10 +43,11 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
     flags.or(recorded)
 }
 
-/// The model that the run in `dir` began with: `Some(None)` is the starter; `None` if `dir` has no run.toml.
-pub fn began_as(dir: &Path) -> Option<Option<PathBuf>> {
+/// The reference of the run in `dir`, which is the model that it began with unless the run named another:
+/// `Some(None)` is the starter; `None` if `dir` has no run.toml.
+pub fn reference_of(dir: &Path) -> Option<Option<PathBuf>> {
     let run = TrainOptions::read(&dir.join(run_folder::RUN_FILE)).ok()?;
-    Some(run.model)
+    Some(run.ref_model.or(run.model))
 }
 
 /// Of a run's options, those that decide how the model is prompted and judged.

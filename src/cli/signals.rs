@@ -72,7 +72,7 @@ fn take(signal: i32, stop: &Stop) {
         (Ok(_), RUNNING) => {
             stop.request();
             tell!(
-                "note: the run stops after this step and saves a checkpoint; a second signal ends it at once"
+                "note: the run stops when it has finished its step and saved it; a second signal ends it at once"
             );
         }
         (Ok(_), SAVING) => {

@@ -38,10 +38,11 @@ pub struct Args {
     /// Print what the run would take on the device, and do no more
     #[arg(long)]
     plan: bool,
-    /// Go on with the run in this output directory from its newest checkpoint, or from this checkpoint
+    /// Go on with the run in this output directory from its newest checkpoint, or from this checkpoint: what the run
+    /// did after it is removed
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
-    /// Go on even where options, data or model are others than before, and say what changes
+    /// With --resume: go on even where options, data or model are others than before, and say what changes
     #[arg(long, requires = "resume")]
     resume_anyway: bool,
     #[command(flatten)]
@@ -245,7 +246,7 @@ impl Models {
             say!("against {}, which stays as it is", named.display());
         } else if let (Some(dir), Some(model)) = (&self.start, &config.model)
             && config.objective().needs_reference()
-            && recorded::began_as(dir).is_some()
+            && recorded::reference_of(dir).is_some()
         {
             tell!(
                 "note: {} is the result of a run, and as it is now it is the reference of this run too; --ref-model \

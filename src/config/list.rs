@@ -30,7 +30,8 @@ macro_rules! train_options {
                 data_weights: f64, "WEIGHTS", ',';
             }
             unset {
-                /// Save the weights of the evaluation that is best by this metric, not those of the last step
+                /// Save the weights of the evaluation after a step that is best by this metric, not those of the last
+                /// step; needs `.eval_steps`
                 save_best: $crate::config::BestMetric,
                 /// Leave out pairs whose chosen score is not at least this much above the rejected one's
                 min_score_margin: f64,
@@ -113,13 +114,14 @@ macro_rules! train_options {
                 seed: u64 = 13,
                 /// Evaluate every so many steps too; 0 = before the first step and at the end only
                 eval_steps: usize = 0,
-                /// Stop after so many evaluations without a better one, by the metric of `.save_best`; 0 = never
+                /// Stop after so many evaluations without a better one, by the metric of `.save_best`, that before the
+                /// first step not counted; 0 = never
                 early_stopping_patience: usize = 0,
                 /// Save a checkpoint every so many steps; 0 = not by steps
                 save_steps: usize = 0,
                 /// Save a checkpoint when so many minutes have passed since the last; 0 = not by time
                 save_minutes: f64 = 10.0,
-                /// Keep so many checkpoints, the newest; 0 = all
+                /// Keep so many checkpoints, the newest, and that of the best evaluation; 0 = all
                 save_total_limit: usize = 2,
                 /// Compute a micro-batch on the CPU too, every so many steps, and stop if the device is wrong; 0 = never
                 audit_steps: usize = 0,

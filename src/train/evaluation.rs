@@ -94,8 +94,21 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn is_early_stop(&self) -> bool {
+    /// True, and told to the user, if so many evaluations were no better that the run ends here.
+    pub(super) fn stops_early(&mut self) -> bool {
         let patience = self.config.early_stopping_patience;
-        patience > 0 && self.position.stale >= patience
+        let (step, stale) = (self.position.step, self.position.stale);
+        let Some(best) = self
+            .position
+            .best_step()
+            .filter(|_| patience > 0 && stale >= patience)
+        else {
+            return false;
+        };
+        let note = format!(
+            "stopped early after step {step}: {stale} evaluations were no better than that of step {best}"
+        );
+        (self.observe)(Event::Note(note));
+        true
     }
 }
