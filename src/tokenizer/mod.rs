@@ -129,6 +129,11 @@ impl Tokenizer {
         templates: Vec<Template>,
         extra: Vec<String>,
     ) -> Result<Self> {
+        let ids = built.inner.get_vocab(true).into_values();
+        if let Some(id) = ids.max().filter(|&id| id > MAX_ID) {
+            let what = format!("a token has the id {id}, and {MAX_ID} is the highest that is read");
+            return Err(Error::file(origin, what, HELP));
+        }
         let named = built.named.into_iter().map(|named| NamedToken {
             name: named.name,
             text: named.token.content,
@@ -258,6 +263,9 @@ impl Tokenizer {
         Error::file(&self.origin, what, HELP)
     }
 }
+
+/// The highest id of a token: far beyond every vocabulary, and low enough for tables of all ids.
+const MAX_ID: u32 = (1 << 24) - 1;
 
 /// What is said where the `tokenizers` crate panics, as it does at some parts that do not fit together.
 const FAILED: &str = "its parts do not fit together";
