@@ -129,9 +129,14 @@ impl Tokenizer {
         templates: Vec<Template>,
         extra: Vec<String>,
     ) -> Result<Self> {
-        let ids = built.inner.get_vocab(true).into_values();
-        if let Some(id) = ids.max().filter(|&id| id > MAX_ID) {
-            let what = format!("a token has the id {id}, and {MAX_ID} is the highest that is read");
+        let highest = built
+            .inner
+            .get_vocab(true)
+            .into_iter()
+            .max_by_key(|(_, id)| *id);
+        if let Some((token, id)) = highest.filter(|(_, id)| *id > MAX_ID) {
+            let what =
+                format!("the id of `{token}` ({id}) is beyond {MAX_ID}, the highest that is read");
             return Err(Error::file(origin, what, HELP));
         }
         let named = built.named.into_iter().map(|named| NamedToken {
