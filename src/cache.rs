@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::ops;
 
 /// The beginning of a key for results of the shaders: the shaders' text and this crate's version.
@@ -17,16 +18,10 @@ pub(crate) fn key() -> Sha256 {
 
 /// A hash of the kernels and this crate's version, in hex.
 pub(crate) fn kernels() -> String {
-    hex(key())
+    hex(key().finalize())
 }
 
 /// Finishes a key and returns it as a file name.
 pub(crate) fn file_name(hash: Sha256, stem: &str, extension: &str) -> String {
-    format!("{stem}-{}.{extension}", hex(hash))
-}
-
-/// A SHA-256 in hex.
-pub(crate) fn hex(hash: Sha256) -> String {
-    let digest = hash.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{stem}-{}.{extension}", hex(hash.finalize()))
 }

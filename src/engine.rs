@@ -142,6 +142,38 @@ pub trait EngineExt: Engine {
         Ok(bytemuck::cast_vec(self.read(buffer)?))
     }
 
+    /// Writes words over ranges, one range after another.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    ///
+    /// # Panics
+    /// If there are fewer words than the ranges have.
+    fn write_pieces(
+        &mut self,
+        pieces: impl IntoIterator<Item = Buffer>,
+        mut words: &[u32],
+    ) -> Result<()> {
+        for piece in pieces {
+            let (own, later) = words.split_at(piece.words);
+            self.write(piece, own)?;
+            words = later;
+        }
+        Ok(())
+    }
+
+    /// The words of ranges, one range after another.
+    ///
+    /// # Errors
+    /// As [`EngineExt::read`].
+    fn read_pieces(&mut self, pieces: impl IntoIterator<Item = Buffer>) -> Result<Vec<u32>> {
+        let mut words = Vec::new();
+        for piece in pieces {
+            words.extend(self.read(piece)?);
+        }
+        Ok(words)
+    }
+
     /// Runs a recording as [`Engine::run`] does, but calls `on_step` for each step; `on_step` has to run the step.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ pub mod config;
 pub mod cpu;
 pub mod data;
 pub mod device;
+mod digest;
 pub mod distance;
 pub mod dpo;
 pub mod engine;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache;
 use crate::data::{Dataset, Example};
+use crate::digest::hex;
 use crate::storage::write_atomically;
 
 /// The log-probs of all response tokens of a data set under the reference, example by example,
@@ -142,7 +143,7 @@ pub fn hash_of<'a>(data: impl IntoIterator<Item = &'a Dataset>) -> String {
         hash.update((data.examples.len() as u64).to_le_bytes());
         add_ids(&mut hash, &data.examples);
     }
-    cache::hex(hash)
+    hex(hash.finalize())
 }
 
 fn add_ids(hash: &mut Sha256, examples: &[Example]) {

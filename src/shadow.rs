@@ -80,15 +80,15 @@ impl Shadow {
             .filter(|(binding, _)| binding.written)
             .map(|(_, &range)| range)
             .collect();
+        let copies: Vec<Buffer> = written.iter().map(|&range| self.copy(range)).collect();
         let read = |engine: &mut dyn Engine, ranges: &[Buffer]| -> Result<Vec<Vec<u32>>> {
             ranges.iter().map(|&range| engine.read(range)).collect()
         };
-        let before = read(device, &written)?;
+        let before = read(&mut self.cpu, &copies)?;
         let alone = Recording::of(vec![*step]);
         device.run(&alone)?;
         self.run(&alone)?;
         let after = read(device, &written)?;
-        let copies: Vec<Buffer> = written.iter().map(|&range| self.copy(range)).collect();
         let twin = read(&mut self.cpu, &copies)?;
         Ok(distance_of_changes(
             before.iter().map(Vec::as_slice),

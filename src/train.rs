@@ -217,8 +217,7 @@ impl<'a> Run<'a> {
     pub fn train(mut self) -> Result<Ending> {
         let ended = self.steps();
         if let Err(Error::NotFinite { .. }) = &ended {
-            let broken = self.broken.take();
-            self.rescue(broken);
+            self.rescue();
         }
         let saved = self.saver.wait();
         self.tell_saved(saved);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::cache::hex;
+use crate::digest;
 use crate::error::{Error, Result};
 
 /// The manifest's name. It is written last.
@@ -19,9 +19,6 @@ pub(super) const HELP: &str =
 
 /// The most bytes of a manifest.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// Bytes that are hashed at once.
-const BLOCK: usize = 1 << 16;
 
 /// The SHA-256 of each file, in hex, by the file's name.
 #[derive(Debug, Default, PartialEq)]
@@ -91,15 +88,7 @@ impl Manifest {
 }
 
 fn hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; BLOCK];
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(hex(hash)),
-            count => hash.update(&block[..count]),
-        }
-    }
+    digest::hex_of(Sha256::new(), &mut File::open(path)?)
 }
 
 #[cfg(test)]

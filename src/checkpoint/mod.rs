@@ -18,8 +18,8 @@ mod write;
 pub use manifest::MANIFEST_FILE;
 pub use open::{Checkpoint, Entry, find, folder, list};
 pub use position::{Best, Facts, POSITION_FILE, Position};
-pub use values::Snapshot;
-pub use write::{Contents, Metrics, Values, prune, remove, tidy, write};
+pub use values::{Snapshot, Values};
+pub use write::{Contents, Metrics, prune, remove, tidy, write};
 
 /// The file of AdamW's moments: `exp_avg.NAME` and `exp_avg_sq.NAME` for each trained parameter, in F32.
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";

@@ -12,15 +12,27 @@ use crate::state::{State, StateKind};
 const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
 
+/// A checkpoint's two files of tensors.
+#[derive(Clone, Copy, PartialEq)]
+enum TensorFile {
+    Weights,
+    Moments,
+}
+
 /// The tensors of one file.
 pub(super) struct Tensors {
+    file: TensorFile,
     pub shapes: Vec<NamedShape>,
     /// The ranges on the device that hold each tensor's values.
     pieces: Vec<Vec<Buffer>>,
 }
 
 impl Tensors {
-    fn of(state: &State, name: impl Fn(StateKind) -> Option<&'static str>) -> Tensors {
+    fn of(
+        state: &State,
+        file: TensorFile,
+        name: impl Fn(StateKind) -> Option<&'static str>,
+    ) -> Tensors {
         let (mut shapes, mut pieces) = (Vec::new(), Vec::new());
         for tensor in &state.tensors {
             if let Some(prefix) = name(tensor.kind) {
@@ -31,15 +43,21 @@ impl Tensors {
                 pieces.push(tensor.pieces.clone());
             }
         }
-        Tensors { shapes, pieces }
+        Tensors {
+            file,
+            shapes,
+            pieces,
+        }
     }
 
     pub fn weights(state: &State) -> Tensors {
-        Tensors::of(state, |kind| (kind == StateKind::Weight).then_some(""))
+        Tensors::of(state, TensorFile::Weights, |kind| {
+            (kind == StateKind::Weight).then_some("")
+        })
     }
 
     pub fn moments(state: &State) -> Tensors {
-        Tensors::of(state, |kind| match kind {
+        Tensors::of(state, TensorFile::Moments, |kind| match kind {
             StateKind::FirstMoment => Some(FIRST),
             StateKind::SecondMoment => Some(SECOND),
             StateKind::Weight | StateKind::Gradient => None,
@@ -48,13 +66,26 @@ impl Tensors {
 
     /// Writes the values of one tensor to the device.
     pub fn put(&self, engine: &mut dyn Engine, tensor: usize, values: &[f32]) -> Result<()> {
-        let mut rest = values;
-        for &piece in &self.pieces[tensor] {
-            let (own, later) = rest.split_at(piece.words);
-            engine.write(piece, bytemuck::cast_slice(own))?;
-            rest = later;
+        let pieces = self.pieces[tensor].iter().copied();
+        engine.write_pieces(pieces, bytemuck::cast_slice(values))
+    }
+
+    /// Reads the values of one tensor from the device.
+    ///
+    /// # Errors
+    /// `Error::NotFinite` if a weight is NaN or infinite; every error of the device.
+    fn get(&self, engine: &mut dyn Engine, tensor: usize) -> Result<Vec<u32>> {
+        let words = engine.read_pieces(self.pieces[tensor].iter().copied())?;
+        let is_finite = |&word: &u32| f32::from_bits(word).is_finite();
+        if self.file == TensorFile::Weights && !words.iter().all(is_finite) {
+            let name = &self.shapes[tensor].name;
+            return Err(Error::NotFinite {
+                step: 0,
+                what: format!("tensor `{name}` holds NaN or infinity"),
+                help: "lower `.learning_rate`; `gpt2-dpo selftest` checks the device".into(),
+            });
         }
-        Ok(())
+        Ok(words)
     }
 }
 
@@ -70,18 +101,13 @@ impl Snapshot {
     /// # Errors
     /// `Error::NotFinite` if a weight is NaN or infinite; every error of the device.
     pub fn take(engine: &mut dyn Engine, state: &State) -> Result<Snapshot> {
-        let mut copy = |tensors: &Tensors| -> Result<Vec<Vec<u32>>> {
-            let each = 0..tensors.pieces.len();
-            each.map(|i| read(engine, &tensors.pieces[i])).collect()
+        let mut copy = |tensors: Tensors| -> Result<Vec<Vec<u32>>> {
+            let each = 0..tensors.shapes.len();
+            each.map(|i| tensors.get(engine, i)).collect()
         };
-        let shapes = Tensors::weights(state);
-        let weights = copy(&shapes)?;
-        for (values, shape) in weights.iter().zip(&shapes.shapes) {
-            refuse_not_finite(values, &shape.name)?;
-        }
         Ok(Snapshot {
-            weights,
-            moments: copy(&Tensors::moments(state))?,
+            weights: copy(Tensors::weights(state))?,
+            moments: copy(Tensors::moments(state))?,
         })
     }
 
@@ -94,72 +120,39 @@ impl Snapshot {
     }
 }
 
-/// The values of one file: copies, or ranges on a device.
-pub(super) enum Source<'a> {
-    Copied(&'a [Vec<u32>]),
-    OnDevice {
-        engine: &'a mut dyn Engine,
-        tensors: &'a Tensors,
-        /// The weights, which must be finite.
-        finite: bool,
-        /// The error of the device that made the source fail.
-        failure: &'a mut Option<Error>,
-    },
+/// The values of a checkpoint's tensors.
+pub enum Values<'a> {
+    /// Copies in memory.
+    Copied(&'a Snapshot),
+    /// The device, from which each tensor is read when its turn comes.
+    OnDevice(&'a mut dyn Engine),
 }
 
-impl TensorSource for Source<'_> {
+/// The values of one file.
+pub(super) struct Source<'s, 'a> {
+    pub values: &'s mut Values<'a>,
+    pub tensors: &'s Tensors,
+    /// The error of the device that made the source fail.
+    pub failure: Option<Error>,
+}
+
+impl TensorSource for Source<'_, '_> {
     fn write(&mut self, tensor: usize, out: &mut dyn Write) -> io::Result<()> {
-        match self {
-            Source::Copied(values) => out.write_all(bytemuck::cast_slice(&values[tensor])),
-            Source::OnDevice {
-                engine,
-                tensors,
-                finite,
-                failure,
-            } => {
-                let read = read(*engine, &tensors.pieces[tensor]).and_then(|values| {
-                    if *finite {
-                        refuse_not_finite(&values, &tensors.shapes[tensor].name)?;
-                    }
-                    Ok(values)
-                });
-                match read {
-                    Ok(values) => out.write_all(bytemuck::cast_slice(&values)),
-                    Err(error) => {
-                        **failure = Some(error);
-                        Err(io::Error::other("the device failed"))
-                    }
-                }
+        match self.values {
+            Values::Copied(snapshot) => {
+                let copies = match self.tensors.file {
+                    TensorFile::Weights => &snapshot.weights,
+                    TensorFile::Moments => &snapshot.moments,
+                };
+                out.write_all(bytemuck::cast_slice(&copies[tensor]))
             }
+            Values::OnDevice(engine) => match self.tensors.get(*engine, tensor) {
+                Ok(words) => out.write_all(bytemuck::cast_slice(&words)),
+                Err(error) => {
+                    self.failure = Some(error);
+                    Err(io::Error::other("the device failed"))
+                }
+            },
         }
     }
-}
-
-impl Snapshot {
-    pub(super) fn weights(&self) -> Source<'_> {
-        Source::Copied(&self.weights)
-    }
-
-    pub(super) fn moments(&self) -> Source<'_> {
-        Source::Copied(&self.moments)
-    }
-}
-
-fn read(engine: &mut dyn Engine, pieces: &[Buffer]) -> Result<Vec<u32>> {
-    let mut words = Vec::with_capacity(pieces.iter().map(|piece| piece.words).sum());
-    for &piece in pieces {
-        words.extend(engine.read(piece)?);
-    }
-    Ok(words)
-}
-
-fn refuse_not_finite(words: &[u32], tensor: &str) -> Result<()> {
-    if words.iter().all(|&word| f32::from_bits(word).is_finite()) {
-        return Ok(());
-    }
-    Err(Error::NotFinite {
-        step: 0,
-        what: format!("tensor `{tensor}` holds NaN or infinity"),
-        help: "lower `.learning_rate`; `gpt2-dpo selftest` checks the device".into(),
-    })
 }

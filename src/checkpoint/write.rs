@@ -2,24 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::manifest::{MANIFEST_FILE, Manifest};
 use super::open::list;
-use super::values::{Snapshot, Source, Tensors};
+use super::values::{Source, Tensors, Values};
 use super::{OPTIMIZER_FILE, POSITION_FILE, Position};
-use crate::cache::hex;
-use crate::engine::Engine;
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::pretrained::{Outline, write_tensors};
 use crate::run_folder::{
     CHECKPOINTS, METRICS_FILE, RUN_FILE, checkpoint_name, name_of_unfinished, unfinished_name,
 };
 use crate::state::State;
-use crate::storage::{Fill, Folder, Storage, StoredFile};
+use crate::storage::{Fill, Folder, Storage, write_file};
 
 /// What a checkpoint holds beside the values of its tensors.
 pub struct Contents<'a> {
@@ -44,14 +43,6 @@ pub struct Metrics {
     pub bytes: u64,
     /// What comes after them.
     pub pending: Vec<u8>,
-}
-
-/// The values of a checkpoint's tensors.
-pub enum Values<'a> {
-    /// Copies in memory.
-    Copied(&'a Snapshot),
-    /// The device, from which each tensor is read when its turn comes.
-    OnDevice(&'a mut dyn Engine),
 }
 
 /// Writes the checkpoint `step-N` into the folder `checkpoints`, and replaces one of that name. Each file and the folder
@@ -151,7 +142,7 @@ pub fn prune(storage: &dyn Storage, out: &Path, keep: usize, best: Option<usize>
 }
 
 /// Removes what a killed run left of a checkpoint, if it left anything.
-pub(super) fn remove_draft(storage: &dyn Storage, draft: &Path) -> io::Result<()> {
+fn remove_draft(storage: &dyn Storage, draft: &Path) -> io::Result<()> {
     match draft.exists() {
         true => storage.remove_dir(draft),
         false => Ok(()),
@@ -159,7 +150,12 @@ pub(super) fn remove_draft(storage: &dyn Storage, draft: &Path) -> io::Result<()
 }
 
 /// Writes all files of a checkpoint, the manifest last.
-fn fill(storage: &dyn Storage, draft: &Path, contents: &Contents, values: Values) -> Result<()> {
+fn fill(
+    storage: &dyn Storage,
+    draft: &Path,
+    contents: &Contents,
+    mut values: Values,
+) -> Result<()> {
     remove_draft(storage, draft)
         .and_then(|()| storage.create_dir(draft))
         .map_err(|e| Error::io("create", draft, e))?;
@@ -175,41 +171,24 @@ fn fill(storage: &dyn Storage, draft: &Path, contents: &Contents, values: Values
         out.write_all(b"\n")
     })?;
     folder.write(METRICS_FILE, &mut |out| copy(contents.metrics, out))?;
-    let (weights, moments) = (
-        Tensors::weights(contents.state),
-        Tensors::moments(contents.state),
-    );
-    match values {
-        Values::Copied(snapshot) => {
-            contents
-                .outline
-                .save(&mut folder, &mut snapshot.weights())?;
-            folder.write(OPTIMIZER_FILE, &mut |out| {
-                write_tensors(out, &moments.shapes, &mut snapshot.moments())
-            })?;
-        }
-        Values::OnDevice(engine) => {
-            let mut failure = None;
-            let mut source = Source::OnDevice {
-                engine: &mut *engine,
-                tensors: &weights,
-                finite: true,
-                failure: &mut failure,
-            };
-            let saved = contents.outline.save(&mut folder, &mut source);
-            saved.map_err(|e| failure.take().unwrap_or(e))?;
-            let mut source = Source::OnDevice {
-                engine,
-                tensors: &moments,
-                finite: false,
-                failure: &mut failure,
-            };
-            let saved = folder.write(OPTIMIZER_FILE, &mut |out| {
-                write_tensors(out, &moments.shapes, &mut source)
-            });
-            saved.map_err(|e| failure.take().unwrap_or(e))?;
-        }
-    }
+    let tensors = Tensors::weights(contents.state);
+    let mut weights = Source {
+        values: &mut values,
+        tensors: &tensors,
+        failure: None,
+    };
+    let saved = contents.outline.save(&mut folder, &mut weights);
+    saved.map_err(|e| weights.failure.unwrap_or(e))?;
+    let tensors = Tensors::moments(contents.state);
+    let mut moments = Source {
+        values: &mut values,
+        tensors: &tensors,
+        failure: None,
+    };
+    let saved = folder.write(OPTIMIZER_FILE, &mut |out| {
+        write_tensors(out, &tensors.shapes, &mut moments)
+    });
+    saved.map_err(|e| moments.failure.unwrap_or(e))?;
     folder.finish()
 }
 
@@ -234,16 +213,14 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn file(&self, name: &str, fill: Fill) -> io::Result<String> {
-        let mut hashed = Hashed {
-            file: self.storage.create(&self.dir.join(name))?,
-            hash: Sha256::new(),
-        };
-        let mut buffer = BufWriter::with_capacity(1 << 20, &mut hashed);
-        fill(&mut buffer)?;
-        buffer.flush()?;
-        drop(buffer);
-        hashed.file.sync()?;
-        Ok(hex(hashed.hash))
+        let mut hash = Sha256::new();
+        write_file(self.storage, &self.dir.join(name), &mut |out| {
+            fill(&mut Hashed {
+                out,
+                hash: &mut hash,
+            })
+        })?;
+        Ok(hex(hash.finalize()))
     }
 
     /// Writes the manifest, and makes all names durable.
@@ -274,20 +251,20 @@ impl Folder for Draft<'_> {
     }
 }
 
-/// A file, and the hash of what is written to it.
-struct Hashed {
-    file: Box<dyn StoredFile>,
-    hash: Sha256,
+/// Hashes the bytes that pass through.
+struct Hashed<'a> {
+    out: &'a mut dyn Write,
+    hash: &'a mut Sha256,
 }
 
-impl Write for Hashed {
+impl Write for Hashed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.out.write(bytes)?;
         self.hash.update(&bytes[..written]);
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.out.flush()
     }
 }

@@ -84,14 +84,13 @@ impl Earlier {
                 });
             }
         }
-        let options = flags
-            .clone()
-            .or(TrainOptions::read(&self.folder.path().join(RUN_FILE))?);
+        let recorded = TrainOptions::read(&self.folder.path().join(RUN_FILE))?;
         // The checkpoint's file is the one that its weights were made with.
         let begun = match &self.checkpoint {
             Some(checkpoint) => TrainOptions::read(&checkpoint.path().join(RUN_FILE))?,
-            None => TrainOptions::read(&self.folder.path().join(RUN_FILE))?,
+            None => recorded.clone(),
         };
+        let options = flags.clone().or(recorded);
         let (now, then, defaults) = (table(&options), table(&begun), table_of_defaults());
         let names = now.keys().chain(then.keys()).collect::<BTreeSet<_>>();
         for option in names {

@@ -140,7 +140,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let ended = retry.run(engine, from, |engine, checkpoint| {
         let weights = weights.take().map_or_else(|| models.read(&dims), Ok)?;
         let resume = checkpoint.map(|checkpoint| Resume { checkpoint, anyway });
-        session.train(engine, weights, resume, &mut folder, &mut has_stepped)
+        let attempt = Attempt {
+            weights,
+            resume,
+            folder: &mut folder,
+            has_stepped: &mut has_stepped,
+        };
+        session.train(engine, attempt)
     });
     let OnDevice { mut engine, result } = match ended {
         Ok(ended) => ended,
@@ -265,6 +271,15 @@ struct Session<'a> {
     signals: &'a Signals,
 }
 
+/// One attempt at a run, on one device.
+struct Attempt<'a> {
+    weights: StartWeights,
+    resume: Option<Resume>,
+    folder: &'a mut RunFolder,
+    /// Set after the first step: then the folder holds something.
+    has_stepped: &'a mut bool,
+}
+
 /// The end of a run, and the times of its kernels if they were asked for.
 type Ended = (Ending, Option<(Profile, Ceilings)>);
 
@@ -278,35 +293,26 @@ impl Session<'_> {
         })
     }
 
-    /// Trains to the end, or until a signal. Sets `has_stepped` after the first step: then the folder holds something.
-    fn train(
-        &self,
-        engine: &mut dyn Device,
-        weights: StartWeights,
-        resume: Option<Resume>,
-        folder: &mut RunFolder,
-        has_stepped: &mut bool,
-    ) -> Result<Ended> {
+    /// Trains to the end, or until a signal.
+    fn train(&self, engine: &mut dyn Device, attempt: Attempt) -> Result<Ended> {
         if !self.config.profile {
-            let ending = self.learn(engine, weights, resume, folder, has_stepped)?;
-            return Ok((ending, None));
+            return Ok((self.learn(engine, attempt)?, None));
         }
         let ceilings = Ceilings::measure(engine)?;
         let mut profile = Profile::new(engine);
         let mut on_run = |engine: &mut dyn Device, rec: &Recording| profile.run(engine, rec);
         let mut tap = Tap::new(engine, &mut on_run);
-        let ending = self.learn(&mut tap, weights, resume, folder, has_stepped)?;
+        let ending = self.learn(&mut tap, attempt)?;
         Ok((ending, Some((profile, ceilings))))
     }
 
-    fn learn(
-        &self,
-        engine: &mut dyn Device,
-        weights: StartWeights,
-        resume: Option<Resume>,
-        folder: &mut RunFolder,
-        has_stepped: &mut bool,
-    ) -> Result<Ending> {
+    fn learn(&self, engine: &mut dyn Device, attempt: Attempt) -> Result<Ending> {
+        let Attempt {
+            weights,
+            resume,
+            folder,
+            has_stepped,
+        } = attempt;
         if let Some(Resume { checkpoint, .. }) = &resume {
             let position = checkpoint.position();
             let path = checkpoint.path().display();

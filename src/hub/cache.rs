@@ -9,7 +9,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::name::{Kind, is_plain};
+use crate::digest::{hex, hex_of};
 
 /// A file of a repository as the hub lists it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,10 +35,10 @@ impl Entry {
     pub fn blob_name(&self, file: &Path) -> io::Result<Option<String>> {
         let mut file = File::open(file)?;
         if self.is_lfs {
-            let hash = hash(Sha256::new(), &mut file)?;
+            let hash = hex_of(Sha256::new(), &mut file)?;
             return Ok(self.is_named(&hash).then_some(hash));
         }
-        let hash = hash(git_header(self.size), &mut file)?;
+        let hash = hex_of(git_header(self.size), &mut file)?;
         Ok((hash == self.id).then_some(hash))
     }
 
@@ -52,7 +53,7 @@ impl Entry {
         );
         let mut hash = git_header(pointer.len() as u64);
         hash.update(pointer);
-        hex(&hash.finalize()) == self.id
+        hex(hash.finalize()) == self.id
     }
 }
 
@@ -61,20 +62,6 @@ fn git_header(len: u64) -> Sha1 {
     let mut hash = Sha1::new();
     hash.update(format!("blob {len}\0"));
     hash
-}
-
-fn hash<H: Digest>(mut hash: H, file: &mut File) -> io::Result<String> {
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            len => hash.update(&buffer[..len]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// True for a SHA-1 in hex: a commit or another git id.

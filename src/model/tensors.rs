@@ -121,12 +121,7 @@ impl Tensors {
     /// If a tensor has fewer values than its rows and columns say.
     pub fn write(&self, engine: &mut dyn Engine, values: &[Vec<f32>]) -> Result<()> {
         for (tensor, values) in self.gpt2.iter().zip(values) {
-            let mut rest = &values[..];
-            for piece in tensor.pieces() {
-                let (own, later) = rest.split_at(piece.words);
-                engine.write(piece, bytemuck::cast_slice(own))?;
-                rest = later;
-            }
+            engine.write_pieces(tensor.pieces(), bytemuck::cast_slice(values))?;
         }
         Ok(())
     }
@@ -219,9 +214,5 @@ impl Release for Gradients {
 
 /// The values of a tensor, row-major, without padding.
 fn download(engine: &mut dyn Engine, tensor: &Tensor) -> Result<Vec<f32>> {
-    let mut values = Vec::with_capacity(tensor.rows * tensor.cols);
-    for piece in tensor.pieces() {
-        values.extend(engine.read_f32(piece)?);
-    }
-    Ok(values)
+    Ok(bytemuck::cast_vec(engine.read_pieces(tensor.pieces())?))
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::foreign::{self, Foreign};
 use super::save::{NamedShape, TensorSource};
 use super::source::{self, Shard, Stored};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::model::Dims;
 use crate::model::params::{self, Param, Role};
@@ -89,8 +90,7 @@ pub fn fingerprint(dims: &Dims, weights: &Weights) -> String {
     for values in &weights.tensors {
         hash.update(bytemuck::cast_slice(values));
     }
-    let digest = hash.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
 }
 
 /// Reads the f32 tensors of a safetensors file that this crate wrote, one after another, and gives `take` the values

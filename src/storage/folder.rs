@@ -6,6 +6,9 @@ use std::path::Path;
 use super::{Disk, PARTIAL, Storage};
 use crate::error::{Error, Result};
 
+/// Bytes that are written at once: a checkpoint has tensors of many sizes.
+const BUFFERED: usize = 1 << 20;
+
 /// What fills a file.
 pub type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>;
 
@@ -24,6 +27,16 @@ pub trait Folder {
     fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         self.write(name, &mut |out| out.write_all(bytes))
     }
+}
+
+/// Writes a whole file, and makes its contents durable.
+pub(crate) fn write_file(storage: &dyn Storage, path: &Path, fill: Fill) -> io::Result<()> {
+    let mut file = storage.create(path)?;
+    let mut buffer = BufWriter::with_capacity(BUFFERED, &mut file);
+    fill(&mut buffer)?;
+    buffer.flush()?;
+    drop(buffer);
+    file.sync()
 }
 
 /// A folder whose files are replaced atomically, one by one: a file holds the old or the new contents, even after a
@@ -55,13 +68,7 @@ impl Folder for Replacing<'_> {
             if parent != self.dir {
                 self.storage.create_dir(parent)?;
             }
-            let mut file = self.storage.create(&partial)?;
-            let mut buffer = BufWriter::new(&mut file);
-            fill(&mut buffer)?;
-            buffer.flush()?;
-            drop(buffer);
-            file.sync()?;
-            drop(file);
+            write_file(self.storage, &partial, fill)?;
             self.storage.rename(&partial, &path)?;
             self.storage.sync_dir(parent)
         };

@@ -12,6 +12,7 @@ use std::path::Path;
 
 pub use atomic::write_atomically;
 pub(crate) use atomic::{PARTIAL, partial};
+pub(crate) use folder::write_file;
 pub use folder::{Fill, Folder, Replacing};
 
 /// The calls by which a run changes the file system.

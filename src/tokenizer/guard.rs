@@ -16,10 +16,8 @@ use tokenizers::{
     Token,
 };
 
-use super::FAILED;
-use super::Tokenizer;
+use super::{Tokenizer, caught};
 use crate::error::Result;
-use crate::guard::guarded;
 
 /// A guard. It stands before a special token that is to be read as text. Unicode reserves this character and
 /// those below as noncharacters, which are not for interchange; content may hold them nevertheless.
@@ -119,8 +117,7 @@ impl Tokenizer {
 
     /// The number of special tokens that [`Tokenizer::encode`] finds in `text`.
     pub fn count_special(&self, text: &str) -> usize {
-        let cut = guarded(|| self.cut(text, |_| false)).unwrap_or_else(|| Err(FAILED.into()));
-        let tokens = cut.map(|pieces| {
+        let tokens = caught(|| self.cut(text, |_| false)).map(|pieces| {
             let splits =
                 pieces.get_splits(tokenizers::OffsetReferential::Original, OffsetType::Byte);
             let tokens = splits
@@ -150,8 +147,7 @@ impl Tokenizer {
             let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
             tokenizers::Result::Ok(encoding.get_ids().to_vec())
         };
-        let ids = guarded(ids).unwrap_or_else(|| Err(FAILED.into()));
-        ids.map_err(|error| self.broken("encode", &error))
+        caught(ids).map_err(|error| self.broken("encode", &error))
     }
 
     /// Splits `text` at its added tokens, as the tokenizers crate does. A special token stays text if `is_text`

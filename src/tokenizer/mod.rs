@@ -178,7 +178,7 @@ impl Tokenizer {
     /// character, returns the vocabulary's spelling of the token.
     pub fn token_text(&self, id: u32) -> String {
         let spelled = || self.inner.id_to_token(id).unwrap_or_default();
-        match guarded(|| self.inner.decode(&[id], false)).unwrap_or_else(|| Err(FAILED.into())) {
+        match caught(|| self.inner.decode(&[id], false)) {
             Ok(text) if !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER) => text,
             _ => spelled(),
         }
@@ -253,9 +253,7 @@ impl Tokenizer {
     ///
     /// [`Error::File`] if the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let decoded = guarded(|| self.inner.decode(ids, true));
-        let decoded = decoded.unwrap_or_else(|| Err(FAILED.into()));
-        decoded.map_err(|error| self.broken("decode", &error))
+        caught(|| self.inner.decode(ids, true)).map_err(|error| self.broken("decode", &error))
     }
 
     /// A stream that decodes generated ids one at a time.
@@ -274,6 +272,11 @@ const MAX_ID: u32 = (1 << 24) - 1;
 
 /// What is said where the `tokenizers` crate panics, as it does at some parts that do not fit together.
 const FAILED: &str = "its parts do not fit together";
+
+/// Calls the crate; an error where it panics.
+fn caught<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    guarded(call).unwrap_or_else(|| Err(FAILED.into()))
+}
 
 fn unusable(origin: &Path) -> Error {
     Error::file(origin, format!("not a tokenizer: {FAILED}"), HELP)

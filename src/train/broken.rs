@@ -5,6 +5,7 @@ use crate::checkpoint;
 use crate::engine::{Device, EngineExt};
 use crate::error::{Error, Result};
 use crate::learner::{Broken, StepReport};
+use crate::model::Tensor;
 use crate::pretrained::Weights;
 use crate::scorer::Scorer;
 
@@ -74,25 +75,21 @@ impl Run<'_> {
         while let Some(flight) = self.flights.pop_front() {
             self.learner.report(self.engine, flight.ticket)?;
         }
-        if let Some(name) = first_bad_weight(self.engine, &self.learner.policy)? {
+        let weights = self.learner.policy.weights.gpt2.iter();
+        if let Some(name) = first_bad(self.engine, weights)? {
             return Ok(format!("the first such number is in the weight `{name}`"));
         }
         self.accumulate(pairs)?;
-        for tensor in self.learner.grads.gpt2.iter().flatten() {
-            for piece in tensor.pieces() {
-                let values = self.engine.read_f32(piece)?;
-                if values.iter().any(|v| !v.is_finite()) {
-                    let name = &tensor.name;
-                    return Ok(format!("the first such gradient is that of `{name}`"));
-                }
-            }
-        }
-        Ok("computed once more, the same pairs give a finite gradient: the device may compute wrong".to_owned())
+        let gradients = self.learner.grads.gpt2.iter().flatten();
+        Ok(match first_bad(self.engine, gradients)? {
+            Some(name) => format!("the first such gradient is that of `{name}`"),
+            None => "computed once more, the same pairs give a finite gradient: the device may compute wrong".to_owned(),
+        })
     }
 
     /// Saves the state before the step that broke if its loss is sane, else names the last checkpoint whose is.
-    pub(super) fn rescue(&mut self, broken: Option<BrokenStep>) {
-        let Some(broken) = broken.filter(|_| self.position.step > 0) else {
+    pub(super) fn rescue(&mut self) {
+        let Some(broken) = self.broken.filter(|_| self.position.step > 0) else {
             return;
         };
         let finished = self.saver.wait();
@@ -136,9 +133,12 @@ impl Run<'_> {
     }
 }
 
-/// The name of the first weight of which a value is not finite.
-fn first_bad_weight(device: &mut dyn Device, policy: &Scorer) -> Result<Option<String>> {
-    for tensor in policy.weights.gpt2.iter() {
+/// The name of the first tensor of which a value is not finite.
+fn first_bad<'t>(
+    device: &mut dyn Device,
+    tensors: impl Iterator<Item = &'t Tensor>,
+) -> Result<Option<String>> {
+    for tensor in tensors {
         for piece in tensor.pieces() {
             let values = device.read_f32(piece)?;
             if values.iter().any(|v| !v.is_finite()) {

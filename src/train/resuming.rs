@@ -9,7 +9,9 @@ use crate::state::State;
 impl Run<'_> {
     /// Refuses to go on if the checkpoint of the best evaluation is damaged, or forgets it if `anyway`.
     pub(super) fn hold_best(&mut self, anyway: bool) -> Result<()> {
-        let Some(best) = self.position.best_step() else {
+        // The checkpoint that the run goes on from was verified when it was opened.
+        let best = self.position.best_step();
+        let Some(best) = best.filter(|&best| best != self.position.step) else {
             return Ok(());
         };
         let folder = checkpoint::folder(&self.out, best);

@@ -11,8 +11,9 @@ use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::model::Limits;
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
-use gpt2_dpo::pretrained::{Model, Outline};
+use gpt2_dpo::pretrained::{Model, Outline, Weights};
 use gpt2_dpo::target::{MatrixUnits, Precision};
+use serde_json::Value;
 
 /// Every runtime check, and WebGPU's default limits.
 pub const CHECKED: OpenOptions = OpenOptions {
@@ -115,6 +116,29 @@ pub fn variants() -> BTreeSet<&'static str> {
         .collect();
     names.remove("");
     names
+}
+
+/// The bits of all weights.
+pub fn bits(weights: &Weights) -> Vec<u32> {
+    let values = weights.tensors.iter().flatten();
+    values.map(|v| v.to_bits()).collect()
+}
+
+/// The rows of the metrics in a run's folder without the speeds, which depend on the clock; each row is whole.
+pub fn metrics(out: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert!(
+        text.is_empty() || text.ends_with('\n'),
+        "a half row: {text:?}"
+    );
+    let rows = text.lines().map(|line| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        let fields = row.as_object_mut().unwrap();
+        fields.remove("pairs_per_second");
+        fields.remove("tokens_per_second");
+        row
+    });
+    rows.collect()
 }
 
 /// ‖ours − theirs‖ / ‖theirs‖; NaN if either has a NaN.

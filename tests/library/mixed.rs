@@ -284,15 +284,7 @@ fn train(
     )?;
     let outcome = run.train()?.finished()?;
     assert_eq!(outcome.skipped, 0);
-    let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
-    let rows = metrics.lines().map(|line| {
-        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-        let fields = row.as_object_mut().unwrap();
-        fields.remove("pairs_per_second");
-        fields.remove("tokens_per_second");
-        row
-    });
-    Ok((outcome.weights, rows.collect()))
+    Ok((outcome.weights, common::metrics(out.path())))
 }
 
 fn losses(rows: &[serde_json::Value]) -> Vec<f32> {

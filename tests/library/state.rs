@@ -61,8 +61,7 @@ fn step(engine: &mut dyn Engine, learner: &mut Learner) {
 fn contents(engine: &mut dyn Engine, learner: &Learner) -> (Vec<Vec<u32>>, Vec<u32>) {
     let state = learner.state();
     let tensors = state.tensors.iter().map(|tensor| {
-        let pieces = tensor.pieces.iter();
-        let words: Vec<u32> = pieces.flat_map(|&p| engine.read(p).unwrap()).collect();
+        let words = engine.read_pieces(tensor.pieces.iter().copied()).unwrap();
         assert_eq!(words.len(), tensor.shape.iter().product::<usize>());
         words
     });
@@ -80,12 +79,8 @@ fn goes_on_elsewhere(engine: &mut dyn Engine, other: &mut dyn Engine) {
     let mut restored = learner(other);
     let state = restored.state();
     for (tensor, words) in state.tensors.iter().zip(&tensors) {
-        let mut rest = &words[..];
-        for &piece in &tensor.pieces {
-            let (own, later) = rest.split_at(piece.words);
-            other.write(piece, own).unwrap();
-            rest = later;
-        }
+        let pieces = tensor.pieces.iter().copied();
+        other.write_pieces(pieces, words).unwrap();
     }
     other.write(state.control, &control).unwrap();
     restored.set_steps(whole.state().steps);

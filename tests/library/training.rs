@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{self, model, pairs, relative_l2};
+use crate::common::{self, bits, model, pairs, relative_l2};
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
@@ -51,20 +51,7 @@ fn train(engine: &mut dyn Device, config: &TrainConfig) -> (Weights, Vec<serde_j
         &mut silent,
     );
     let outcome = run.unwrap().train().unwrap().finished().unwrap();
-    let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
-    let rows = metrics.lines().map(|line| {
-        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-        let fields = row.as_object_mut().unwrap();
-        fields.remove("pairs_per_second");
-        fields.remove("tokens_per_second");
-        row
-    });
-    (outcome.weights, rows.collect())
-}
-
-fn bits(weights: &Weights) -> Vec<u32> {
-    let values = weights.tensors.iter().flatten();
-    values.map(|v| v.to_bits()).collect()
+    (outcome.weights, common::metrics(out.path()))
 }
 
 fn two_runs_are_identical(make: &dyn Fn() -> Box<dyn Device>) {

@@ -16,14 +16,14 @@ use gpt2_dpo::checkpoint::{self, Checkpoint};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::Dataset;
 use gpt2_dpo::engine::{Device, OnRun, Tap};
-use gpt2_dpo::pretrained::{Model, Weights};
+use gpt2_dpo::pretrained::Model;
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::storage::Disk;
 use gpt2_dpo::train::{Ending, Event, Host, Inputs, Outcome, Resume, Run};
 use gpt2_dpo::{Error, Result};
 use serde_json::Value;
 
-use crate::common;
+use crate::common::{self, bits, metrics};
 
 /// A run of four steps over the golden model's seven pairs, which evaluates and saves after each.
 struct World {
@@ -151,28 +151,6 @@ fn assert_same(ours: &Left, theirs: &Left, which: &str) {
             assert!(same, "{which}: step {step}: {name} differs");
         }
     }
-}
-
-fn bits(weights: &Weights) -> Vec<u32> {
-    let values = weights.tensors.iter().flatten();
-    values.map(|v| v.to_bits()).collect()
-}
-
-/// The rows of a run's metrics without the speeds.
-fn metrics(out: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    assert!(
-        text.is_empty() || text.ends_with('\n'),
-        "a half row: {text:?}"
-    );
-    let rows = text.lines().map(|line| {
-        let mut row: Value = serde_json::from_str(line).unwrap();
-        let fields = row.as_object_mut().unwrap();
-        fields.remove("pairs_per_second");
-        fields.remove("tokens_per_second");
-        row
-    });
-    rows.collect()
 }
 
 /// The files of a checkpoint that hold no times.
