@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use choices::{BestMetric, DecayName, LossName, ReferenceMode, TemplateChoice};
 
 use crate::batch::Sides;
+use crate::bounded;
 use crate::data::{self, Columns, Selection, Template};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
@@ -133,7 +134,8 @@ impl TrainOptions {
     /// # Errors
     /// `Error::Io`; `Error::File` for a name that is no option or a value of another type.
     pub fn read(path: &Path) -> Result<TrainOptions> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text =
+            bounded::read_text(path, bounded::SETTINGS).map_err(|e| Error::io("read", path, e))?;
         Self::parse(&text, path)
     }
 
@@ -206,6 +208,16 @@ impl TrainOptions {
                 let what = format!("{value} is not a number of at least 0");
                 return Err(Error::option(option, what, "give a number of at least 0"));
             }
+        }
+        // The shaders compute with 32-bit numbers.
+        let largest = f64::from(f32::MAX);
+        let on_device = [
+            ("learning_rate", config.learning_rate),
+            ("weight_decay", config.weight_decay),
+        ];
+        if let Some((option, value)) = on_device.iter().find(|(_, value)| *value > largest) {
+            let what = format!("{value:e} is more than a 32-bit number can be");
+            return Err(Error::option(option, what, "give a number below 3e38"));
         }
         config.check_best()?;
         if config.beta == 0.0 && config.objective().uses_beta() {
@@ -365,8 +377,8 @@ impl TrainConfig {
                 )
             }),
             TemplateChoice::File(path) => {
-                let source =
-                    std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+                let source = bounded::read_text(path, bounded::SETTINGS)
+                    .map_err(|e| Error::io("read", path, e))?;
                 Template::chat(&source, path, tokenizer)
             }
         }
@@ -383,8 +395,32 @@ impl TrainConfig {
         }
     }
 
+    /// Refuses empty paths, which a file of options may hold.
+    fn check_paths(&self) -> Result<()> {
+        let single = [
+            ("model", &self.model),
+            ("ref_model", &self.ref_model),
+            ("eval_data", &self.eval_data),
+            ("out", &self.out),
+            ("cache_dir", &self.cache_dir),
+        ];
+        let single = single
+            .into_iter()
+            .flat_map(|(option, path)| path.iter().map(move |path| (option, path)));
+        let mut paths = single.chain(self.data.iter().map(|path| ("data", path)));
+        match paths.find(|(_, path)| path.as_os_str().is_empty()) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::option(
+                option,
+                "is empty",
+                "name it, or leave it out",
+            )),
+        }
+    }
+
     /// Checks the options about data beside each other.
     fn check_data(&self) -> Result<()> {
+        self.check_paths()?;
         Columns::parse(&self.columns)?;
         let own_data = !self.data.is_empty();
         if self.model.is_some() && !own_data {

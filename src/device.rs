@@ -258,6 +258,13 @@ fn by_index_or_name(adapters: &Adapters, name: &str) -> Result<usize> {
 
 /// The one adapter whose name or driver contains `name`, which came from `option`.
 fn by_name(adapters: &Adapters, option: Setting, name: &str) -> Result<usize> {
+    if name.trim().is_empty() {
+        return Err(Error::Option {
+            option,
+            what: "is empty, and a part of a name is expected".to_owned(),
+            help: SEE_DEVICES.to_owned(),
+        });
+    }
     match adapters.matching(name)[..] {
         [index] => Ok(index),
         [] => Err(Error::device(

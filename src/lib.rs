@@ -33,11 +33,11 @@
 
 pub mod batch;
 pub mod bench;
+mod bounded;
 pub mod buffer;
 mod cache;
 pub mod ceilings;
 pub mod chat_template;
-
 pub mod checkpoint;
 pub mod choice;
 #[cfg(test)]

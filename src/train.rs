@@ -369,7 +369,7 @@ impl<'a> Run<'a> {
             steps: step,
             skipped,
             before,
-            after,
+            after: best.map(|best| best.summary).or(after),
             best,
             unwritten,
         })

@@ -1,12 +1,14 @@
 //! Limits the size of the values that a template builds.
 
+use std::io::{self, Write};
+
 use minijinja::{Error, State, Value};
 
 use super::values::{Python, error, items};
 
 /// The largest length of a text in bytes and of a list in items. It is far more than a model reads, and small
 /// enough to stop a template before the memory is full.
-const MAX_LENGTH: usize = 1 << 24;
+pub(super) const MAX_LENGTH: usize = 1 << 24;
 
 /// Limit of nested lists. JSON nests less deeply, and a thread's stack holds more.
 const MAX_NESTING: usize = 200;
@@ -45,5 +47,36 @@ pub(super) fn within_nesting(state: &State, value: &Value, depth: usize) -> Resu
             iterable.peek().iter().try_for_each(each)
         }
         _ => Ok(()),
+    }
+}
+
+/// A prompt while a template writes it, of at most [`MAX_LENGTH`] bytes.
+#[derive(Default)]
+pub(super) struct Bounded {
+    text: Vec<u8>,
+    /// True once the template wrote more.
+    pub is_full: bool,
+}
+
+impl Bounded {
+    pub fn into_text(self) -> String {
+        // minijinja writes pieces of text, each of them UTF-8.
+        String::from_utf8(self.text)
+            .unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned())
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > MAX_LENGTH - self.text.len() {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

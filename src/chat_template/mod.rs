@@ -42,6 +42,7 @@ use minijinja::{Environment, ErrorKind, State, UndefinedBehavior, Value};
 use serde::Serialize;
 
 use self::arguments::Arguments;
+use self::limits::Bounded;
 use self::operators::AnyArguments;
 use self::values::{Iterable, IterableKind, error, int};
 use crate::{Error, Result};
@@ -54,6 +55,11 @@ const FUEL: u64 = 20_000_000;
 const RECURSION: usize = 200;
 /// The largest number of items of a `range`, as in transformers' sandbox.
 const MAX_RANGE: i128 = 100_000;
+/// The largest template in bytes. Models have templates of up to some 20 KiB; parsing takes about 90 times a template's
+/// size.
+const MAX_SOURCE: usize = 1 << 20;
+const OTHER_TEMPLATES: &str = "use `.chat_template` card for the plain User/Assistant template, or `.chat_template` \
+                               FILE for another one";
 /// The template's name inside minijinja.
 const NAME: &str = "chat template";
 /// Names under which messages carry a model's reasoning. Templates read the first name.
@@ -85,6 +91,9 @@ pub enum Refusal {
         /// The line in the template, 1-based.
         line: usize,
     },
+    /// The prompt is longer than any that a model reads.
+    #[error("the chat template writes a prompt of more than {} MiB", limits::MAX_LENGTH >> 20)]
+    TooLong,
     /// The messages or tools cannot be written as JSON.
     #[error("the conversation cannot be given to the chat template: {0}")]
     Unreadable(String),
@@ -116,10 +125,13 @@ impl ChatTemplate {
             Error::file(
                 origin,
                 format!("line {line} of the chat template: {what}"),
-                "use `.chat_template` card for the plain User/Assistant template, or `.chat_template` \
-                 FILE for another one",
+                OTHER_TEMPLATES,
             )
         };
+        if source.len() > MAX_SOURCE {
+            let what = format!("a chat template of more than {} KiB", MAX_SOURCE >> 10);
+            return Err(Error::file(origin, what, OTHER_TEMPLATES));
+        }
         let rewritten =
             rewrite::rewrite(source).map_err(|fault| unusable(fault.line, &fault.what))?;
         let mut env = environment();
@@ -167,7 +179,12 @@ impl ChatTemplate {
             context.insert(name, Value::from(token.as_str()));
         }
         let template = self.env.get_template(NAME).map_err(refusal)?;
-        template.render(Value::from_pairs(context)).map_err(refusal)
+        let mut prompt = Bounded::default();
+        match template.render_captured_to(Value::from_pairs(context), &mut prompt) {
+            Err(_) if prompt.is_full => Err(Refusal::TooLong),
+            Err(err) => Err(refusal(err)),
+            Ok(_) => Ok(prompt.into_text()),
+        }
     }
 }
 

@@ -206,21 +206,38 @@ fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
     }
 }
 
-/// Refuses more values than the format has places. minijinja would ignore the others.
-pub(super) fn all_converted(pattern: &str, values: usize) -> Result<(), Error> {
+/// A directive of a format: `%-5d` has the flags, width and precision `-5`, and the conversion `d`.
+struct Directive<'a> {
+    spec: &'a str,
+    /// `None` for a `%` at the format's end.
+    conversion: Option<char>,
+}
+
+/// The directives of a format, `%%` among them.
+fn directives(pattern: &str) -> impl Iterator<Item = Directive<'_>> {
     let mut rest = pattern;
-    let mut places = 0;
-    while let Some(at) = rest.find('%') {
-        let directive = &rest[at + 1..];
+    std::iter::from_fn(move || {
+        let directive = &rest[rest.find('%')? + 1..];
+        let named = directive
+            .strip_prefix('(')
+            .and_then(|it| it.split_once(')'));
+        let directive = named.map_or(directive, |(_, directive)| directive);
         let end = directive
             .find(|c: char| !(c.is_ascii_digit() || "#-+ .*".contains(c)))
             .unwrap_or(directive.len());
-        places += directive[..end].matches('*').count();
-        places += usize::from(!directive[end..].starts_with('%'));
-        let skipped = directive[end..].chars().next().map_or(0, char::len_utf8);
-        rest = &directive[end + skipped..];
-    }
-    if values > places {
+        let (spec, behind) = directive.split_at(end);
+        let conversion = behind.chars().next();
+        rest = &behind[conversion.map_or(0, char::len_utf8)..];
+        Some(Directive { spec, conversion })
+    })
+}
+
+/// Refuses more values than the format has places. minijinja would ignore the others.
+pub(super) fn all_converted(pattern: &str, values: usize) -> Result<(), Error> {
+    let places = directives(pattern).map(|directive| {
+        directive.spec.matches('*').count() + usize::from(directive.conversion != Some('%'))
+    });
+    if values > places.sum() {
         return Err(error(
             "not all arguments converted during string formatting",
         ));
@@ -228,9 +245,22 @@ pub(super) fn all_converted(pattern: &str, values: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a format whose widths and precisions together ask for a text beyond the limit.
+fn widths_within_limit(pattern: &str) -> Result<(), Error> {
+    let numbers = directives(pattern).flat_map(|directive| {
+        directive
+            .spec
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|digits| !digits.is_empty())
+            .map(|digits| digits.parse().unwrap_or(usize::MAX))
+    });
+    within_limit(numbers.fold(0, usize::saturating_add))
+}
+
 /// Fills in `%s` and similar directives. A value that is neither a number nor a text is printed as Python
 /// prints it.
 pub(super) fn printf(pattern: &Value, arguments: &[Value]) -> Result<Value, Error> {
+    widths_within_limit(pattern.as_str().unwrap_or_default())?;
     let arguments: Vec<Value> = arguments
         .iter()
         .map(|argument| match Python::from(argument) {

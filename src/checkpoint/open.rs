@@ -8,6 +8,7 @@ use super::manifest::{HELP, Manifest};
 use super::position::{FORMAT, POSITION_FILE, Position};
 use super::values::Tensors;
 use super::{MANIFEST_FILE, OPTIMIZER_FILE};
+use crate::bounded;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ops::step_control;
@@ -115,7 +116,8 @@ impl Checkpoint {
             return Err(Error::file(&path.join(MANIFEST_FILE), what, HELP));
         }
         let file = path.join(POSITION_FILE);
-        let text = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
+        let text =
+            bounded::read(&file, bounded::SETTINGS).map_err(|e| Error::io("read", &file, e))?;
         let position: Position = serde_json::from_slice(&text)
             .map_err(|e| Error::file(&file, format!("not read: {e}"), OTHER_VERSION))?;
         if position.format != FORMAT {

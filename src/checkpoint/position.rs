@@ -8,7 +8,7 @@ use crate::dpo::Summary;
 pub const POSITION_FILE: &str = "training.json";
 
 /// The version of the format of checkpoints.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The position that a run has reached, and every number beside the tensors on which the rest depends.
 ///
@@ -52,8 +52,8 @@ pub struct Position {
 pub struct Best {
     /// Optimizer steps before it.
     pub step: usize,
-    /// The metric's value.
-    pub value: f64,
+    /// Means over the held-out pairs.
+    pub summary: Summary,
 }
 
 /// Facts on which the bits of a run depend, to compare with those of the run that goes on.

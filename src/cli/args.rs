@@ -1,12 +1,12 @@
 //! Options that several commands share.
 
-use gpt2_dpo::Result;
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Truncation};
 use gpt2_dpo::device::{BackendName, DeviceChoice};
 use gpt2_dpo::engine::Device;
 use gpt2_dpo::pretrained::Outline;
 use gpt2_dpo::target::Precision;
+use gpt2_dpo::{Error, Result, Setting};
 
 use super::values::Value;
 use super::{tell, user, with_flags};
@@ -47,6 +47,33 @@ impl DeviceArgs {
             cache_dir: user::cache_dir(None),
             adapter_name: user::adapter_name(),
             memory: user::memory(),
+        }
+    }
+
+    /// Refuses each option that differs from its default, for a command that needs no device.
+    ///
+    /// # Errors
+    /// `Error::Option` naming the first such option.
+    pub fn refuse_given(&self) -> Result<()> {
+        let default = TrainConfig::default();
+        let given = [
+            ("device", self.device != default.device),
+            ("backend", self.backend != default.backend),
+            ("checked", self.checked),
+            (
+                "max_binding_mib",
+                self.max_binding_mib != default.max_binding_mib,
+            ),
+            ("precision", self.precision != default.precision),
+            ("no_autotune", self.no_autotune),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::Option {
+                option: Setting::Field(option),
+                what: "has no effect without `.model`".into(),
+                help: "leave it out; no device is used".into(),
+            }),
         }
     }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use gpt2_dpo::Result;
 use gpt2_dpo::bench::{self, Options, Report};
 use gpt2_dpo::config::TrainConfig;
+use gpt2_dpo::storage::check_writable;
 
 use super::args::DeviceArgs;
 use super::progress::Progress;
@@ -52,6 +53,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         steps: args.steps,
         seconds_per_kernel: args.seconds_per_kernel,
     };
+    args.json.as_deref().map_or(Ok(()), check_writable)?;
     let mut engine = args.device.open()?;
     let mut progress = Progress::default();
     let report = bench::run(engine.as_mut(), &options, &mut |at| {

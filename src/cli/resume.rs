@@ -26,14 +26,10 @@ const FREE: [&str; 8] = [
 ];
 
 /// Options that change a run's numbers by rounding alone. A run that goes on may have others, and is told so.
-const ROUNDING: [&str; 6] = [
-    "backend",
-    "checked",
-    "device",
-    "max-binding-mib",
-    "no-autotune",
-    "precision",
-];
+const ROUNDING: [&str; 4] = ["backend", "checked", "max-binding-mib", "no-autotune"];
+
+/// The same, but the run itself says how the device and its precision differ.
+const SAID_BY_THE_RUN: [&str; 2] = ["device", "precision"];
 
 /// An earlier run, which goes on.
 pub struct Earlier {
@@ -93,11 +89,15 @@ impl Earlier {
         let options = flags.clone().or(recorded);
         let (now, then, defaults) = (table(&options), table(&begun), table_of_defaults());
         let names = now.keys().chain(then.keys()).collect::<BTreeSet<_>>();
+        let mut refused = Vec::new();
         for option in names {
             let (now, then) = [&now, &then]
                 .map(|table| table.get(option).or(defaults.get(option)))
                 .into();
-            if now == then || FREE.contains(&option.as_str()) {
+            let is_free = [&FREE[..], &SAID_BY_THE_RUN]
+                .concat()
+                .contains(&&option[..]);
+            if now == then || is_free {
                 continue;
             }
             let said = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), show);
@@ -107,14 +107,22 @@ impl Earlier {
             } else if self.anyway {
                 tell!("note: --{option} {change}: the result is another");
             } else {
-                return Err(Error::Option {
-                    option: field(option),
-                    what: format!("{change}, which would change the result"),
-                    help: "leave it as it was, or give `.resume_anyway`".into(),
-                });
+                refused.push((field(option), change));
             }
         }
-        Ok(options)
+        let mut refused = refused.into_iter();
+        let Some((option, mut what)) = refused.next() else {
+            return Ok(options);
+        };
+        what += ", which would change the result";
+        for (option, change) in refused {
+            what += &format!("; so would {option}: it {change}");
+        }
+        Err(Error::Option {
+            option,
+            what,
+            help: "leave it as it was, or give `.resume_anyway`".into(),
+        })
     }
 
     /// True if the folder holds the result of the whole run, and the user does not want to go on from before.
@@ -293,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_named_option_is_one() {
-        for option in FREE.iter().chain(&ROUNDING) {
+        for option in FREE.iter().chain(&ROUNDING).chain(&SAID_BY_THE_RUN) {
             assert!(matches!(field(option), Setting::Field(_)), "{option}");
         }
     }

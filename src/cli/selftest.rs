@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use gpt2_dpo::device::Found;
 use gpt2_dpo::selftest::{self, Check, Report, Subject};
+use gpt2_dpo::storage::check_writable;
 use gpt2_dpo::target::Precision;
 use gpt2_dpo::{Error, Result};
 
@@ -42,6 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         open: &|options| adapters.open(index, options),
         options,
     };
+    args.json.as_deref().map_or(Ok(()), check_writable)?;
     say!("device  {}", subject.adapter);
     say!("driver  {}\n", subject.adapter.driver);
     let mut report = selftest::run(&subject, &args.model, &mut show)?;

@@ -201,7 +201,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         say!(
             "        the weights of step {}, the best: {metric} {:.4}",
             best.step,
-            best.value
+            metric.of(&best.summary)
         );
     }
     if outcome.skipped > 0 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::kernel::Class;
 use crate::recording::Step;
 
@@ -44,7 +45,7 @@ pub fn rewritten_table(text: &str) -> Option<String> {
 impl Tuner {
     /// Opens the file `path`. A missing or unreadable file counts as empty.
     pub fn open(path: &Path) -> Tuner {
-        let table = std::fs::read_to_string(path)
+        let table = bounded::read_text(path, bounded::SETTINGS)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok());
         Tuner {

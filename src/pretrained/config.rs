@@ -7,7 +7,6 @@
 //! Dropout (`resid_pdrop`, `embd_pdrop`, `attn_pdrop`) is ignored. Training runs without dropout, so that
 //! policy and reference are compared on the same function.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::generation::{BOS, EOS, token_id};
 use super::{CONFIG_FILE, GenerationConfig, foreign};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::model::{Dims, params};
 use crate::tokenizer::ConfigIds;
@@ -53,10 +53,13 @@ impl Config {
     /// a setting that is not implemented.
     pub fn load(dir: &Path) -> Result<Config> {
         let path = dir.join(CONFIG_FILE);
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => foreign::no_model(dir, CONFIG_FILE),
-            _ => Error::io("read", &path, source),
-        })?;
+        let bytes =
+            bounded::read(&path, bounded::SETTINGS).map_err(|source| match source.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                    foreign::no_model(dir, CONFIG_FILE)
+                }
+                _ => Error::io("read", &path, source),
+            })?;
         Ok(Config {
             generation: GenerationConfig::load(dir)?,
             ..Config::parse(&bytes, &path)?

@@ -1,12 +1,12 @@
 //! `generation_config.json`: settings of text generation, and the tokens that end a text.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::GENERATION_FILE;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::tokenizer::ConfigIds;
 
@@ -86,7 +86,7 @@ impl GenerationConfig {
     /// invalid.
     pub fn load(dir: &Path) -> Result<Option<GenerationConfig>> {
         let path = dir.join(GENERATION_FILE);
-        match fs::read(&path) {
+        match bounded::read(&path, bounded::SETTINGS) {
             Ok(bytes) => GenerationConfig::parse(&bytes, &path).map(Some),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", path, e)),
@@ -143,6 +143,7 @@ pub(super) fn token_id(value: &Value) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn parse(value: &Value) -> Result<GenerationConfig> {
         let bytes = value.to_string();

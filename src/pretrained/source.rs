@@ -3,7 +3,7 @@
 //! The files are read and never mapped: a mapped file that another process cuts short kills this one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::foreign::{self, Foreign};
 use super::{ADAPTER_FILE, INDEX_FILE, PREFIX, WEIGHTS_FILE};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::stand_in;
 
@@ -72,7 +73,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
         weight_map: BTreeMap<String, String>,
     }
     let help = "download the model again, or save it anew with save_pretrained";
-    let bytes = fs::read(index).map_err(|e| Error::io("read", index, e))?;
+    let bytes = bounded::read(index, bounded::LISTS).map_err(|e| Error::io("read", index, e))?;
     stand_in::refuse(index, &bytes)?;
     let parsed: Index = serde_json::from_slice(&bytes)
         .map_err(|e| Error::file(index, format!("not an index of safetensors: {e}"), help))?;
@@ -320,6 +321,7 @@ fn is_mask(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn text<T>(result: Result<T>) -> String {
         result.err().unwrap().to_string()

@@ -22,13 +22,9 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let dir = folder_of(path);
     let filled = || {
-        let file = partial(dir, &name)?;
+        let file = partial_of(path)?;
         let mut buffer = BufWriter::new(&file);
         write(&mut buffer)?;
         buffer.flush()?;
@@ -40,6 +36,32 @@ pub fn write_atomically(
         io::Result::Ok(())
     };
     filled().map_err(|e| Error::io("write", path, e))
+}
+
+/// Finds out whether [`write_atomically`] could begin to write this file, for a caller with long work before it.
+///
+/// # Errors
+/// `Error::Io` with the name `path`.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let checked = match path.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => partial_of(path).map(drop),
+    };
+    checked.map_err(|e| Error::io("write", path, e))
+}
+
+/// The folder that holds the file `path`.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// A temporary file that may become `path`.
+fn partial_of(path: &Path) -> io::Result<NamedTempFile> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    partial(folder_of(path), &name)
 }
 
 /// A temporary file that is removed when dropped. It has the permissions of an ordinary new file; with

@@ -10,8 +10,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-pub use atomic::write_atomically;
 pub(crate) use atomic::{PARTIAL, partial};
+pub use atomic::{check_writable, write_atomically};
 pub(crate) use folder::write_file;
 pub use folder::{Fill, Folder, Replacing};
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::declared::Declarations;
 use super::files::{self, Files};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// The second file that may name the tokenizer's class, after `tokenizer_config.json`.
@@ -76,7 +77,7 @@ impl Class {
 /// The class in the model's config.json. The checkpoint's reader of config.json reports any other error in that
 /// file.
 fn model_config_class(files: &Files) -> Option<String> {
-    let bytes = std::fs::read(files.path(MODEL_CONFIG)).ok()?;
+    let bytes = bounded::read(&files.path(MODEL_CONFIG), bounded::SETTINGS).ok()?;
     let config: Value = serde_json::from_slice(&bytes).ok()?;
     config.get(CLASS)?.as_str().map(str::to_owned)
 }

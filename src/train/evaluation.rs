@@ -82,12 +82,12 @@ impl Run<'_> {
         let Some(metric) = self.config.save_best else {
             return;
         };
-        let value = metric.of(summary);
         let better = position
             .best
-            .is_none_or(|best| metric.is_better(value, best.value));
+            .is_none_or(|best| metric.is_better(metric.of(summary), metric.of(&best.summary)));
         if better {
-            position.best = Some(Best { step, value });
+            let summary = *summary;
+            position.best = Some(Best { step, summary });
             position.stale = 0;
         } else {
             position.stale += 1;

@@ -85,7 +85,7 @@ pub struct Outcome {
     pub skipped: usize,
     /// Means over the held-out pairs before the first step; `None` without held-out pairs.
     pub before: Option<Summary>,
-    /// Means over the held-out pairs after the last step; `None` without held-out pairs.
+    /// Means over the held-out pairs with [`Outcome::weights`]; `None` without held-out pairs.
     pub after: Option<Summary>,
     /// The evaluation whose weights these are; `None` if the best was not asked for.
     pub best: Option<Best>,

@@ -305,6 +305,10 @@ fn what_would_change_the_result_is_refused_by_name() {
         ("--data e.jsonl", "--data"),
         ("--loss sft", "--loss"),
         ("--min-score-margin 1", "--min-score-margin"),
+        (
+            "--seed 1 --beta 0.5",
+            "--beta: was 0.1, and is 0.5 now, which would change the result; so would --seed: it was",
+        ),
     ] {
         sandbox
             .run(&format!("train --resume out {flags}"))

@@ -314,7 +314,7 @@ fn a_template_without_an_end_is_stopped() {
 
         let nesting = "{% set ns = namespace(x=1) %}{% for i in range(99999) %}\
                        {% set ns.x = [ns.x] %}{% endfor %}";
-        let in_place = "{% set x = 1 %}".to_owned() + &"{% set x = {1: (x,)} %}".repeat(99_999);
+        let in_place = "{% set x = 1 %}".to_owned() + &"{% set x = {1: (x,)} %}".repeat(30_000);
         for source in [nesting, &in_place] {
             let what = "a value nested more than 200 deep".to_owned();
             assert_eq!(said(source), Refusal::Failed { line: 1, what });
@@ -331,6 +331,11 @@ fn a_template_without_an_end_is_stopped() {
             "{{ 'ab' * 99999999999 }}",
             "{{ 'a'.center(99999999999) }}",
             "{{ [1]|tojson(indent=99999999999) }}",
+            "{{ '%99999999999d' % 1 }}",
+            "{{ '%.99999999s' % 'a' }}",
+            "{{ '%(a)-99999999s' % {'a': 'a'} }}",
+            "{{ ('%9999999s' * 9) % (1, 2, 3, 4, 5, 6, 7, 8, 9) }}",
+            "{{ '%99999999999999999999999s'|format('a') }}",
         ] {
             match said(source) {
                 Refusal::Failed { what, .. } => {
@@ -339,6 +344,16 @@ fn a_template_without_an_end_is_stopped() {
                 other => panic!("{source}: {other:?}"),
             }
         }
+
+        let long = "{% for i in range(100) %}{{ 'ab' * 999999 }}{% endfor %}";
+        assert_eq!(said(long), Refusal::TooLong);
+        let too_long = " ".repeat((1 << 20) + 1);
+        let refused = ChatTemplate::new(&too_long, Path::new("t"), Specials::new()).unwrap_err();
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("t: a chat template of more than 1024 KiB"),
+            "{refused}"
+        );
     };
     let thread = std::thread::Builder::new().stack_size(2 << 20);
     thread.spawn(work).unwrap().join().unwrap();

@@ -15,7 +15,7 @@ use gpt2_dpo::config::{LossName, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::pretrained::{Config, Outline};
-use gpt2_dpo::storage::write_atomically;
+use gpt2_dpo::storage::{check_writable, write_atomically};
 use gpt2_dpo::tokenizer::Tokenizer;
 use gpt2_dpo::{Error, Result, Setting};
 use serde::Serialize;
@@ -97,6 +97,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         eval_limit: args.eval_limit,
         ..args.texts.options()
     };
+    if args.model.is_none() {
+        args.device.refuse_given()?;
+    }
+    args.html.as_deref().map_or(Ok(()), check_writable)?;
     let config = flags.clone().resolve()?;
     flags.refuse_idle(&config)?;
     let on_rejected = config.objective().sides() == Sides::Both;

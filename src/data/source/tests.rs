@@ -171,7 +171,7 @@ fn what_is_too_long_is_no_record() {
     let text = format!("{{}}\n{{\"a\": \"{}", "x".repeat(70 << 20));
     let text = error(&text);
     assert!(
-        text.starts_with("d:2: a record of more than 64 MiB"),
+        text.starts_with("d:2: a record of more than 16 MiB"),
         "{text}"
     );
 }

@@ -8,8 +8,8 @@ use super::layout::{Cursor, Fault, Layout};
 use super::{CHUNK, Place, Raw, Record, json};
 use crate::error::{Error, Result};
 
-/// In bytes. A longer "record" is a file of another layout, and would not fit into memory.
-const MAX_RECORD: usize = 64 << 20;
+/// In bytes. A longer "record" is a file of another layout; and a tokenizer takes some 120 times a text's size.
+const MAX_RECORD: usize = 16 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 

@@ -59,6 +59,16 @@ pub(super) fn option_files() -> Vec<BadInput> {
             &["c.toml: ", "unknown variant `ipo`"],
         ),
         option_file(
+            "a model without a name",
+            "model = \"\"\n",
+            &["--model: is empty"],
+        ),
+        option_file(
+            "held-out data without a name",
+            "eval-data = \"\"\n",
+            &["--eval-data: is empty"],
+        ),
+        option_file(
             "a number for data",
             "data = 5\n",
             &["c.toml: ", "line 1, column 8"],
@@ -167,9 +177,9 @@ were saved",
         sealed_checkpoint(
             "another format",
             "training.json",
-            training(run, "format", "2"),
+            training(run, "format", "3"),
             &[
-                "run/checkpoints/step-2/training.json: a checkpoint of format 2",
+                "run/checkpoints/step-2/training.json: a checkpoint of format 3",
                 "--resume run/checkpoints/step-1",
             ],
         ),
@@ -330,6 +340,16 @@ pub(super) fn commands() -> Vec<BadInput> {
             "train --device cpu --cache-dir cache --out out --data d.jsonl --learning-rate \
 nan",
             &["--learning-rate: NaN"],
+        ),
+        command(
+            "a learning rate beyond 32 bits",
+            "train --device cpu --cache-dir cache --out out --data d.jsonl --learning-rate 1e39",
+            &["--learning-rate: 1e39 is more than"],
+        ),
+        command(
+            "no name for the device",
+            "train --device '' --cache-dir cache --out out --data d.jsonl",
+            &["--device: is empty"],
         ),
         command(
             "a beta that rounds to 0",
@@ -500,6 +520,11 @@ chosen=nothing",
             &["d.jsonl"],
         ),
         command(
+            "inspect: a device for nothing",
+            "inspect d.jsonl --device 9999",
+            &["--device: has no effect without --model"],
+        ),
+        command(
             "generate: NaN for a temperature",
             "generate --prompt a --device cpu --temperature nan",
             &["--temperature: NaN"],
@@ -530,6 +555,11 @@ chosen=nothing",
             "bench: a model that is none",
             "bench --model nosuch --device cpu",
             &["--model: nosuch"],
+        ),
+        command(
+            "bench: a report in no folder",
+            "bench --device cpu --json nowhere/report.json",
+            &["cannot write nowhere/report.json"],
         ),
         command(
             "bench: NaN seconds",

@@ -410,7 +410,7 @@ fcf7f615828b0254c12b473182f0f81d3a707\nsize 548105171\n",
             "a line of 70 MB in 70 kB of gzip",
             "bad.jsonl.gz",
             gzip(repeated(r#"{"prompt":""#, "a", 70_000_000, r#""}"#)),
-            &["bad.jsonl.gz:1: a record of more than 64 MiB"],
+            &["bad.jsonl.gz:1: a record of more than 16 MiB"],
         )
         .claims(),
         data(
@@ -451,7 +451,7 @@ fcf7f615828b0254c12b473182f0f81d3a707\nsize 548105171\n",
             "a line of 70 MB in a few kB of zstd",
             "bad.jsonl.zst",
             zstandard(repeated(r#"{"prompt":""#, "a", 70_000_000, r#""}"#)),
-            &["bad.jsonl.zst:1: a record of more than 64 MiB"],
+            &["bad.jsonl.zst:1: a record of more than 16 MiB"],
         )
         .claims(),
         data(

@@ -124,6 +124,13 @@ pub(super) fn configs() -> Vec<BadInput> {
             ],
         ),
         model(
+            "config.json: 300 MB of it",
+            "model/config.json",
+            repeated(r#"{"x":[0"#, ",0", 150_000_000, "]}"),
+            &["cannot read model/config.json: it has more than 8 MiB"],
+        )
+        .claims(),
+        model(
             "config.json: cross attention",
             "model/config.json",
             starter_json("config.json", "/add_cross_attention", "true"),

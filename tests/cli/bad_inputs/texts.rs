@@ -224,6 +224,24 @@ pub(super) fn tokenizers() -> Vec<BadInput> {
 pub(super) fn templates() -> Vec<BadInput> {
     vec![
         template(
+            "a template of 3 MB",
+            &"{{ a }}".repeat(450_000),
+            &["t.jinja: a chat template of more than 1024 KiB"],
+        )
+        .claims(),
+        template(
+            "a template that fills in a billion digits",
+            "{{ '%1000000000d' % 5 }}",
+            &["a text or list of more than 16777216"],
+        )
+        .claims(),
+        template(
+            "a template that writes without end",
+            "{% for i in range(99999) %}{{ 'ab' * 999999 }}{% endfor %}",
+            &["the chat template writes a prompt of more than 16 MiB"],
+        )
+        .claims(),
+        template(
             "a loop that is not closed",
             "{% for m in messages %}x",
             &["t.jinja: line 1 of the chat template: `{% for %}` without"],

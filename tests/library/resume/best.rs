@@ -41,7 +41,9 @@ fn the_best_weights_are_those_of_its_step() {
         .min_by(|&a, &b| evals[a].total_cmp(&evals[b]))
         .unwrap();
     let best = outcome.best.unwrap();
-    assert_eq!((best.step, best.value), (lowest, evals[lowest]));
+    assert_eq!((best.step, best.summary.loss), (lowest, evals[lowest]));
+    let after = outcome.after.unwrap();
+    assert_eq!(after, best.summary, "of the weights that are the result");
     assert_eq!(outcome.steps, 6);
 
     let saved = checkpoint::list(&world.out("out")).unwrap();
