@@ -1,4 +1,4 @@
-//! A run is asked to stop, or its device is lost, at each moment.
+//! A run is asked to stop, or its device is lost or out of memory, at each moment.
 
 use gpt2_dpo::checkpoint;
 use gpt2_dpo::cpu::CpuEngine;
@@ -18,6 +18,8 @@ enum Blow {
     Stop,
     /// The process or the device is gone.
     Loss,
+    /// The device is asked for a buffer beyond the plan, which it does not have.
+    Full,
 }
 
 /// Lets one blow fall at a run of the device; true if the training ended before.
@@ -29,6 +31,9 @@ fn strike(world: &World, engine: &mut dyn Device, out: &str, blow: Blow, at: usi
         at,
         &mut |engine, recording| match blow {
             Blow::Loss => Err(lost()),
+            Blow::Full => engine
+                .create("a buffer beyond the plan", usize::MAX >> 4)
+                .map(|_| Vec::new()),
             Blow::Stop => {
                 stop.request();
                 engine.run(recording)
@@ -45,6 +50,10 @@ fn strike(world: &World, engine: &mut dyn Device, out: &str, blow: Blow, at: usi
         (Ok(Ending::Interrupted { .. }), Blow::Stop) => false,
         (Err(Error::Interrupted), Blow::Stop) => false,
         (Err(Error::Lost { .. }), Blow::Loss) => false,
+        (Err(Error::OutOfMemory { what, .. }), Blow::Full) => {
+            assert!(what.contains("a buffer beyond the plan"), "{what}");
+            false
+        }
         (ended, _) => panic!("{blow:?} at {at}: {:?}", ended.err()),
     }
 }
@@ -55,7 +64,7 @@ fn goes_on_from_everywhere(make: &dyn Fn() -> Box<dyn Device>, every: usize) {
     assert_eq!(whole.metrics.len(), 4 + 5, "steps and evaluations");
     assert_eq!(whole.checkpoints.len(), 2);
     let mut struck = 0;
-    for blow in [Blow::Stop, Blow::Loss] {
+    for blow in [Blow::Stop, Blow::Loss, Blow::Full] {
         for at in (1..).step_by(every) {
             let out = format!("{blow:?}-{at}");
             // Without the cache the pass of the reference is struck too.
@@ -72,7 +81,7 @@ fn goes_on_from_everywhere(make: &dyn Fn() -> Box<dyn Device>, every: usize) {
             struck += 1;
         }
     }
-    assert!(struck * every >= 60, "{struck}");
+    assert!(struck * every >= 90, "{struck}");
 }
 
 #[test]
