@@ -41,6 +41,17 @@ pub struct Entry {
     pub path: PathBuf,
 }
 
+impl Entry {
+    /// The bytes of its files, as far as they can be read.
+    pub fn bytes(&self) -> u64 {
+        let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.metadata().ok())
+            .map(|file| file.len())
+            .sum()
+    }
+}
+
 /// The checkpoints in a run's output folder, the newest first; those that a run did not finish are none.
 ///
 /// # Errors

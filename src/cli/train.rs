@@ -174,7 +174,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             return Ok(signals.exit_code());
         }
     };
-    outline.save(&mut Replacing::on_disk(&out), &mut &outcome.weights)?;
+    let saved = outline.save(&mut Replacing::on_disk(&out), &mut &outcome.weights);
+    saved.inspect_err(|_| tell!("note: what was done is kept; {}", how_to_go_on(&out)))?;
     signals.nothing_to_save();
     if let Some(unwritten) = outcome.unwritten {
         tell!("note: {} holds the trained model", out.display());

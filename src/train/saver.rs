@@ -229,14 +229,21 @@ impl Run<'_> {
             .sum();
         let checkpoints = self.saver.most(self.position.total) as u64;
         let needed = model as u64 + checkpoints * checkpoint;
-        if free >= needed {
+        // The new ones replace those of an earlier run, or of this one before it stopped.
+        let there = checkpoint::list(&self.out)?;
+        let replaced: u64 = there.iter().map(checkpoint::Entry::bytes).sum();
+        if free + replaced >= needed {
             return Ok(());
         }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let there = match replaced {
+            0 => String::new(),
+            bytes => format!(" beside checkpoints of {}", mib(bytes)),
+        };
         Err(Error::File {
             path: self.out.clone(),
             what: format!(
-                "the disk has {} MiB free, and the run will write {}: {} for the model, {checkpoints} checkpoints of {}",
+                "the disk has {} MiB free{there}, and the run needs {}: {} for the model, {checkpoints} checkpoints of {}",
                 mib(free),
                 mib(needed),
                 mib(model as u64),

@@ -243,3 +243,33 @@ fn a_disk_without_room_is_refused_before_the_first_step() {
     );
     assert!(!world.out("out").join("metrics.jsonl").exists());
 }
+
+/// The checkpoints that a stopped run left need no further room.
+#[test]
+fn a_disk_that_held_a_run_holds_it_when_it_goes_on() {
+    let world = World::new();
+    world.finish(&mut CpuEngine::new(), "out");
+    let there = checkpoint::list(&world.out("out")).unwrap();
+    let [newest, earlier] = &there[..] else {
+        panic!("{there:?}");
+    };
+    // The run needs room for three checkpoints and a model, which is a third of one.
+    let disk = Faulty {
+        free: 2 * newest.bytes(),
+        ..Faulty::sound()
+    };
+    let goes_on = |out: &str, from| {
+        let attempt = Attempt {
+            config: &world.config,
+            host: disk.host(),
+            from,
+            anyway: false,
+            observe: &mut |_| {},
+        };
+        world.attempt(&mut CpuEngine::new(), out, attempt)
+    };
+    let fresh = goes_on("fresh", None).err().unwrap().to_string();
+    assert!(fresh.contains("MiB free"), "{fresh}");
+    let from = checkpoint::Checkpoint::open(&earlier.path).unwrap();
+    goes_on("out", Some(from)).unwrap().finished().unwrap();
+}

@@ -5,6 +5,7 @@ mod best;
 mod damage;
 mod device;
 mod disk;
+mod flat;
 mod not_finite;
 
 use std::collections::BTreeMap;
