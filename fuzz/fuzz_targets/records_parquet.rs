@@ -6,10 +6,8 @@ mod fuzz_targets;
 
 use libfuzzer_sys::fuzz_target;
 
-// libFuzzer ends the program at each panic. The reader of parquet files catches those of the parquet crate; a panic
-// that leaves the target still ends it.
 fuzz_target!(
-    init: drop(std::panic::take_hook()),
+    init: fuzz_targets::pass_over_guarded_panics(),
     |bytes: &[u8]| {
         fuzz_targets::records_parquet(bytes);
     }

@@ -6,6 +6,9 @@ mod fuzz_targets;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
-    fuzz_targets::reference_cache(bytes);
-});
+fuzz_target!(
+    init: fuzz_targets::pass_over_guarded_panics(),
+    |bytes: &[u8]| {
+        fuzz_targets::reference_cache(bytes);
+    }
+);
