@@ -165,19 +165,15 @@ fn nan_before_the_first_good_step_leaves_nothing() {
 #[test]
 fn an_update_that_overflows_leaves_the_metrics_alone() {
     let sandbox = Sandbox::new();
-    for options in [
-        "--learning-rate 1e39",
-        "--learning-rate 1e30 --weight-decay 1e30",
-    ] {
-        for data in ["--data d.jsonl", "--data d.jsonl --eval-data e.jsonl"] {
-            let ran = sandbox.train(&format!("--out out --overwrite {data} {options}"));
-            ran.refused(&["step 1"]);
-            assert_eq!(
-                sandbox.list("out"),
-                ["data.json", "metrics.jsonl", "run.toml"]
-            );
-            assert_eq!(steps(&sandbox.metrics("out")).len(), 1);
-        }
+    let options = "--learning-rate 1e30 --weight-decay 1e30";
+    for data in ["--data d.jsonl", "--data d.jsonl --eval-data e.jsonl"] {
+        let ran = sandbox.train(&format!("--out out --overwrite {data} {options}"));
+        ran.refused(&["step 1"]);
+        assert_eq!(
+            sandbox.list("out"),
+            ["data.json", "metrics.jsonl", "run.toml"]
+        );
+        assert_eq!(steps(&sandbox.metrics("out")).len(), 1);
     }
 }
 

@@ -19,7 +19,24 @@ fn spawn(sandbox: &Sandbox, args: &str) -> Child {
     let args: Vec<&str> = args.split_whitespace().collect();
     let mut command = sandbox.command(&args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    #[cfg(unix)]
+    heed_signals(&mut command);
     command.spawn().unwrap()
+}
+
+/// Signals end the command, even if those who run the tests ignore them, as `nohup` and a shell's `&` do.
+#[cfg(unix)]
+fn heed_signals(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: the default action has no handler that could be wrong.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only signal(2) is called, which POSIX allows there.
+    unsafe { command.pre_exec(heed) };
 }
 
 /// Everything that a run leaves in its folder, without times, the folder's name and the files that are there only
