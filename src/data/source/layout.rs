@@ -204,10 +204,13 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// Takes the JSON value at the cursor. If `ended` and the value is incomplete, takes the whole rest. Returns
-    /// false if more text is needed.
+    /// Takes the JSON value at the cursor, where no white space is. If `ended` and the value is incomplete, takes the
+    /// whole rest. Returns false if more text is needed.
     fn take_value(&mut self, ended: bool, found: &mut Vec<Span>) -> bool {
-        let left = || ended.then(|| self.rest().trim_ascii_end().len());
+        let left = || {
+            let last = self.rest().iter().rposition(|&byte| !is_space(byte))?;
+            ended.then_some(last + 1)
+        };
         let Some(length) = value_length(self.rest()).or_else(left) else {
             return false;
         };

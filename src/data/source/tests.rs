@@ -91,6 +91,17 @@ fn objects_over_several_lines() {
     assert!(error("{\n  \"a\": [\n").starts_with("d:2: not JSON: EOF"));
 }
 
+/// A form feed is white space in ASCII and not in JSON: it is a record that is none, and no reason to wait for more.
+#[test]
+fn white_space_that_json_has_not_ends() {
+    for last in ["\x0c", "\x0b", " \x0c ", "\x0c\n", "\u{85}", "x", "\"", "{"] {
+        let text = format!("{{\n\"chosen\": 1}}{last}");
+        assert!(error(&text).starts_with("d:2: not JSON"), "{last:?}");
+        let text = format!("[{{\n\"chosen\": 1}}{last}");
+        assert!(error(&text).starts_with("d:2: "), "{last:?}");
+    }
+}
+
 #[test]
 fn malformed_json_is_placed_in_the_file() {
     let text = error("{}\n{\"a\": nope}");
