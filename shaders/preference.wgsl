@@ -1,19 +1,36 @@
 // The loss of each preference pair from the log-probs of its response tokens, and its gradient.
 //
-// `forward` sums a pair's log-probs and hands the sums to `pair_loss`, which has a branch for each kind of
-// loss. `pair_loss` returns the scalar loss of the pair, and its slope with respect to the log-probs of each
-// side. `backward` hands the saved sums to `pair_loss` again, and writes the slope of a side to each of its
-// tokens.
-// step_control_struct.wgsl goes before this text.
+// `forward` sums a pair's log-probs and hands the sums to `pair_loss`, which adds up the run's losses. `pair_loss`
+// returns the scalar loss of the pair, and its slope with respect to the log-probs of each side. `backward` hands
+// the saved sums to `pair_loss` again, and writes the slope of a side to each of its tokens.
+// step_control_struct.wgsl goes before this text, and preference_losses.wgsl, which has the losses, behind it.
 
 struct Params {
-    kind: u32,           // the kind of loss: one of the constants below
     has_reference: u32,  // 0: every token's reference log-prob counts as equal to the policy's
     beta: f32,
     weight: f32,         // weight of a pair in the mean over the optimizer step: 1 / pairs of the step
+    token_weight: f32,   // weight of a chosen token in such a mean: 1 / chosen tokens of the step
     count: u32,          // pairs of this dispatch
     first_pair: u32,     // the first pair of this dispatch in `pairs`
     first_slot: u32,     // the slot of `pairs[0]` in `metrics`
+    label_smoothing: f32,  // ε: the share of labels that may be wrong
+    log_kept: f32,         // log(1 - ε)
+    log_smoothing: f32,    // log ε
+    discopop_tau: f32,
+    // The weight of each loss in the sum.
+    sigmoid: f32,
+    hinge: f32,
+    ipo: f32,
+    robust: f32,
+    exo_pair: f32,
+    nca_pair: f32,
+    bco_pair: f32,
+    sppo_hard: f32,
+    apo_zero: f32,
+    apo_down: f32,
+    discopop: f32,
+    sigmoid_norm: f32,
+    sft: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,10 +61,6 @@ struct PairLoss {
     chosen_slope: f32,    // dloss/dlogp of each chosen token · weight
     rejected_slope: f32,
 }
-
-// Kinds of loss.
-const SIGMOID: u32 = 0u;
-const SFT: u32 = 1u;
 
 const LANES: u32 = 64u;
 // loss, reward margin, chosen reward, rejected reward, chosen log-prob, rejected log-prob
@@ -95,37 +108,6 @@ fn log_1p(x: f32) -> f32 {
 // this function tests the bits.
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
-// DPO: loss = -log σ(z), z = β · (chosen gain - rejected gain); dloss/dlogp = ∓ β σ(-z). The relative error of
-// loss and slope is at most 1e-6 down to the smallest normal f32; below that they may be 0.
-fn sigmoid(s: Sums) -> PairLoss {
-    let margin = params.beta * (s.chosen_gain - s.rejected_gain);
-    if is_nan(margin) {
-        return PairLoss(margin, margin, margin);
-    }
-    let e = exp_of_minus(abs(margin));
-    // -log σ(z) = max(-z, 0) + log(1 + e^-|z|); neither the loss nor σ(-z) overflows for any z.
-    let loss = max(-margin, 0.0) + log_1p(e);
-    let sigma = select(1.0, e, margin > 0.0) / (1.0 + e);
-    let slope = params.beta * sigma * params.weight;
-    return PairLoss(loss, -slope, slope);
-}
-
-// Supervised fine-tuning: the mean negative log-prob of the chosen tokens.
-fn sft(s: Sums) -> PairLoss {
-    return PairLoss(-s.chosen_logp / s.chosen_len, -(params.weight / s.chosen_len), 0.0);
-}
-
-fn pair_loss(s: Sums) -> PairLoss {
-    switch params.kind {
-        case SFT: {
-            return sft(s);
-        }
-        default: {
-            return sigmoid(s);
-        }
-    }
 }
 
 var<workgroup> scratch: array<vec4<f32>, LANES>;

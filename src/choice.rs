@@ -64,11 +64,11 @@ pub(crate) use {choices, meaning};
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LossName;
+    use crate::config::DecayName;
 
     #[test]
     fn serde_and_display_write_the_name() {
-        for Named { value, name, .. } in LossName::VALUES {
+        for Named { value, name, .. } in DecayName::VALUES {
             assert_eq!(value.to_string(), *name);
             assert_eq!(serde_json::json!(value), *name);
         }

@@ -4,12 +4,14 @@
 mod choices;
 #[macro_use]
 mod list;
+mod losses;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use choices::{BestMetric, DecayName, LossName, ReferenceMode, TemplateChoice};
+pub use choices::{BestMetric, DecayName, ReferenceMode, TemplateChoice};
+pub use losses::{Losses, NoLosses};
 
 use crate::batch::Sides;
 use crate::bounded;
@@ -18,6 +20,7 @@ use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::objective::Objective;
 use crate::ops::adamw::Settings;
+use crate::ops::preference::{self, Kind};
 use crate::ops::step_control::Scaling;
 use crate::optimizer::{Decay, Optimizer};
 use crate::target::Precision;
@@ -201,6 +204,7 @@ impl TrainOptions {
             ("learning_rate", config.learning_rate),
             ("weight_decay", config.weight_decay),
             ("max_grad_norm", f64::from(config.max_grad_norm)),
+            ("sft_weight", f64::from(config.sft_weight)),
             ("save_minutes", config.save_minutes),
         ];
         for (option, value) in not_negative {
@@ -220,6 +224,7 @@ impl TrainOptions {
             return Err(Error::option(option, what, "give a number below 3e38"));
         }
         config.check_best()?;
+        config.check_loss()?;
         if config.beta == 0.0 && config.objective().uses_beta() {
             return Err(Error::option(
                 "beta",
@@ -240,13 +245,23 @@ impl TrainOptions {
     pub fn refuse_idle(&self, resolved: &TrainConfig) -> Result<()> {
         let objective = resolved.objective();
         let no_reference = !objective.needs_reference();
-        let loss = format!("`.loss` {}", resolved.loss);
+        let loss = format!("`.loss` {objective}");
         let loss = &loss[..];
         let on_the_fly = resolved.reference == ReferenceMode::OnTheFly;
         let tunes = resolved.device != DeviceChoice::CPU && !resolved.no_autotune;
         let idle_cache = self.cache_dir.is_some() && !tunes;
         let idle = [
             ("beta", self.beta.is_some() && !objective.uses_beta(), loss),
+            (
+                "label_smoothing",
+                self.label_smoothing.is_some() && !objective.uses_label_smoothing(),
+                loss,
+            ),
+            (
+                "discopop_tau",
+                self.discopop_tau.is_some() && !objective.uses_discopop_tau(),
+                loss,
+            ),
             ("reference", self.reference.is_some() && no_reference, loss),
             ("ref_model", self.ref_model.is_some() && no_reference, loss),
             ("cache_dir", idle_cache && no_reference, loss),
@@ -288,9 +303,17 @@ impl TrainOptions {
 }
 
 impl TrainConfig {
-    /// The loss with its settings.
+    /// The losses with their settings.
     pub fn objective(&self) -> Objective {
-        self.loss.objective(self.beta)
+        let losses = match self.sft_weight {
+            0.0 => self.loss,
+            weight => self.loss.with(Kind::Sft, weight),
+        };
+        losses.objective(preference::Settings {
+            beta: self.beta,
+            label_smoothing: self.label_smoothing,
+            discopop_tau: self.discopop_tau,
+        })
     }
 
     /// The optimizer with its settings.
@@ -502,6 +525,40 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// Checks the losses and their settings beside each other.
+    fn check_loss(&self) -> Result<()> {
+        let has = |kind| self.loss.objective(preference::Settings::DEFAULT).has(kind);
+        if self.sft_weight > 0.0 && has(Kind::Sft) {
+            return Err(Error::option(
+                "sft_weight",
+                format!("is given, and `.loss` {} has sft", self.loss),
+                "leave one of the two out",
+            ));
+        }
+        if !(0.0..0.5).contains(&self.label_smoothing) {
+            return Err(Error::option(
+                "label_smoothing",
+                format!("{} is not a share from 0 up to 0.5", self.label_smoothing),
+                "give the share of labels that may be wrong, for example 0.1",
+            ));
+        }
+        if has(Kind::ExoPair) && self.label_smoothing == 0.0 {
+            return Err(Error::option(
+                "label_smoothing",
+                "is 0, and the loss exo_pair needs a share above it",
+                "give 0.001, as its paper does",
+            ));
+        }
+        if !(self.discopop_tau > 0.0 && self.discopop_tau <= 1.0) {
+            return Err(Error::option(
+                "discopop_tau",
+                format!("{} is not above 0 and at most 1", self.discopop_tau),
+                "take its paper's 0.05",
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks the options about the best evaluation beside each other.
     fn check_best(&self) -> Result<()> {
         let Some(metric) = self.save_best else {
@@ -524,7 +581,7 @@ impl TrainConfig {
         if metric != BestMetric::Loss && !self.objective().needs_reference() {
             return Err(Error::option(
                 "save_best",
-                format!("{metric} is no metric of `.loss` {}", self.loss),
+                format!("{metric} is no metric of `.loss` {}", self.objective()),
                 "take eval_loss",
             ));
         }

@@ -11,7 +11,7 @@
 //! and `β · (log π_θ − log π_ref)` is a response's reward. At the start the policy equals the reference: every
 //! reward is 0 and the loss is ln 2. The gradient raises the log-probs of the chosen tokens and lowers the
 //! log-probs of the rejected tokens with the same strength, β·σ(−margin). So a pair that the policy already
-//! tells apart counts less. The kernels are in `shaders/preference.wgsl`.
+//! tells apart counts less. The kernels are in `shaders/preference.wgsl`; `ops::preference` has the other losses.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::ops;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct PairMetrics {
-    /// The loss in nats: DPO's −log σ(margin), or the mean negative log-prob.
+    /// The weighted sum of losses; DPO's −log σ(margin) in nats.
     pub loss: f32,
     /// Chosen reward − rejected reward.
     pub margin: f32,

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::{Dims, Layout, Limits};
 use crate::objective::Objective;
 use crate::pretrained::Weights;
-use crate::scorer::{Reference, Scorer, Share};
+use crate::scorer::{Reference, Scorer, Share, Whole};
 
 /// The models and pairs of an evaluation.
 #[derive(Clone, Copy)]
@@ -67,7 +67,7 @@ pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Summ
     for (i, (pairs, logps)) in batches.enumerate() {
         let share = Share {
             first_slot: i * batch_size,
-            of: total,
+            of: Whole::of(&data.examples),
         };
         let stream = Stream::new(pairs, sides);
         scorer.score(engine, &stream, Reference::LogProbs(logps), share)?;

@@ -2,6 +2,7 @@
 
 use crate::batch::{Extent, Stream};
 use crate::buffer::Buffer;
+use crate::data::Example;
 use crate::dpo::PairMetrics;
 use crate::engine::{Device, Engine, EngineExt, Release};
 use crate::error::{Error, Result};
@@ -27,8 +28,32 @@ pub enum Reference<'a> {
 pub struct Share {
     /// The slot of the micro-batch's first pair in the metrics.
     pub first_slot: usize,
-    /// The number of pairs of the step or evaluation, over which the loss is a mean.
-    pub of: usize,
+    /// The whole, over which the loss is a mean.
+    pub of: Whole,
+}
+
+/// All pairs of an optimizer step or of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The number of pairs.
+    pub pairs: usize,
+    /// The number of tokens of their chosen responses.
+    pub chosen_tokens: usize,
+}
+
+impl Whole {
+    /// The whole that these pairs are.
+    pub fn of<'a>(examples: impl IntoIterator<Item = &'a Example>) -> Whole {
+        let mut whole = Whole {
+            pairs: 0,
+            chosen_tokens: 0,
+        };
+        for example in examples {
+            whole.pairs += 1;
+            whole.chosen_tokens += example.chosen.len();
+        }
+        whole
+    }
 }
 
 /// Scores pairs with a model on a device; no gradients.
@@ -153,9 +178,10 @@ impl Scorer {
     pub(crate) fn loss(&self, share: Share) -> preference::Loss {
         let head = &self.ws.head;
         preference::Loss {
-            kind: self.objective.kind(),
-            beta: self.objective.beta,
-            weight: 1.0 / share.of as f32,
+            losses: self.objective.losses,
+            settings: self.objective.settings,
+            weight: 1.0 / share.of.pairs as f32,
+            token_weight: 1.0 / share.of.chosen_tokens as f32,
             pairs: self.ws.inputs.pairs,
             logps: head.logps,
             references: self.objective.needs_reference().then_some(head.references),

@@ -31,7 +31,7 @@ use crate::plan::{Datasets, Resident};
 use crate::pretrained::{self, Weights};
 use crate::reference::{self, ReferenceLogProbs};
 use crate::schedule::Schedule;
-use crate::scorer::{Reference, Share};
+use crate::scorer::{Reference, Share, Whole};
 
 use broken::BrokenStep;
 pub use host::{Host, Stop};
@@ -394,12 +394,13 @@ impl<'a> Run<'a> {
     /// number of their tokens.
     fn accumulate(&mut self, pairs: &[usize]) -> Result<usize> {
         let mut tokens = 0;
+        let of = Whole::of(pairs.iter().map(|&e| &self.train.examples[e]));
         for (i, micro) in pairs.chunks(self.micro_batch).enumerate() {
             let examples = micro.iter().map(|&e| &self.train.examples[e]);
             let stream = Stream::new(examples, self.objective.sides());
             let share = Share {
                 first_slot: i * self.micro_batch,
-                of: pairs.len(),
+                of,
             };
             let reference = self.reference(|kept| &kept.train, micro);
             let recording = self

@@ -9,10 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gpt2_dpo::config::{LossName, TrainConfig};
+use gpt2_dpo::config::{Losses, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::ops::preference;
 use gpt2_dpo::pretrained::{self, Config, Outline, Weights};
 use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::storage::{self, Replacing};
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
 /// The model trained on the exchanges' answers.
 fn pretrain(tokenizer: &Tokenizer, exchanges: &[corpus::Exchange]) -> Result<Weights> {
     let config = TrainConfig {
-        loss: LossName::Sft,
+        loss: Losses::from(preference::Kind::Sft),
         learning_rate: 2e-3,
         lr_scheduler: SchedulerName::Cosine,
         warmup_steps: 50,

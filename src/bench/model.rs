@@ -15,7 +15,7 @@ use crate::learner::{Learner, Recipe, Room, StepTicket};
 use crate::model::{Dims, Layout, Limits, params};
 use crate::objective::Objective;
 use crate::pretrained::{self, Config, Weights};
-use crate::scorer::{Reference, Share};
+use crate::scorer::{Reference, Share, Whole};
 
 /// A model that goes by a name.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +83,8 @@ pub(crate) struct Workload {
     references: Vec<f32>,
     /// The number of micro-batches in a step.
     pub batches: usize,
-    /// The number of pairs in a step.
-    pub pairs: usize,
+    /// The pairs of a step.
+    pub whole: Whole,
     /// The tokens of a step's prompts and responses, each counted once.
     pub tokens: usize,
     objective: Objective,
@@ -139,7 +139,10 @@ impl Workload {
             learner,
             references: stream.targets.iter().map(near).collect(),
             batches,
-            pairs,
+            whole: Whole {
+                pairs,
+                chosen_tokens: pairs.saturating_mul(options.max_response_tokens),
+            },
             tokens: stream.num_tokens.saturating_mul(batches),
             stream,
             objective,
@@ -171,7 +174,7 @@ impl Workload {
         let reference = Reference::LogProbs(self.references.clone());
         let share = Share {
             first_slot: batch * self.stream.pairs.len(),
-            of: self.pairs,
+            of: self.whole,
         };
         self.learner
             .accumulate(engine, &self.stream, reference, share)
@@ -179,7 +182,8 @@ impl Workload {
 
     /// Takes the optimizer step.
     pub fn update(&mut self, engine: &mut dyn Engine) -> Result<StepTicket> {
-        self.learner.update(engine, self.learning_rate, self.pairs)
+        self.learner
+            .update(engine, self.learning_rate, self.whole.pairs)
     }
 
     /// Waits for the metrics of a step, which is how training knows that the step is done.

@@ -64,7 +64,7 @@ pub(super) fn measure(
     Ok(StepSpeed {
         steps,
         seconds,
-        pairs_per_second: work.pairs as f64 / seconds,
+        pairs_per_second: work.whole.pairs as f64 / seconds,
         tokens_per_second: work.tokens as f64 / seconds,
         flops_per_second: sum(|calls| calls.flops as f64) / seconds,
         peak_bytes,

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
+use gpt2_dpo::config::{Losses, TemplateChoice, TrainConfig, TrainOptions, unescape};
+use gpt2_dpo::ops::preference::{Kind, Settings};
 use gpt2_dpo::run_folder;
 
 use super::{tell, with_flags};
@@ -23,9 +24,7 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
             return flags;
         }
     };
-    let other = run
-        .loss
-        .filter(|loss| !loss.objective(0.0).needs_reference());
+    let other = run.loss.filter(|loss| *loss != Losses::from(Kind::Sigmoid));
     if let Some(loss) = other.filter(|_| flags.data.is_some()) {
         tell!(
             "note: {} says --loss {loss}; what is reported is DPO's loss and accuracy, against the reference",
@@ -65,9 +64,10 @@ fn of_texts(run: TrainOptions) -> TrainOptions {
     });
     TrainOptions {
         // The value means nothing where the loss does not use it.
-        beta: run
-            .beta
-            .filter(|&beta| run.loss.is_none_or(|loss| loss.objective(beta).uses_beta())),
+        beta: run.beta.filter(|_| {
+            run.loss
+                .is_none_or(|loss| loss.objective(Settings::DEFAULT).uses_beta())
+        }),
         template: run.template,
         chat_template,
         max_prompt_tokens: run.max_prompt_tokens,

@@ -1,12 +1,17 @@
 //! How the values of options are read from the command line.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
+use clap::builder::{
+    PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser, ValueParser,
+};
+use clap::{Arg, Command};
 use gpt2_dpo::choice::{Choice, Named};
-use gpt2_dpo::config::{BestMetric, DecayName, LossName, ReferenceMode};
+use gpt2_dpo::config::{BestMetric, DecayName, Losses, ReferenceMode};
 use gpt2_dpo::data::{Boundary, Truncation};
 use gpt2_dpo::device::BackendName;
+use gpt2_dpo::ops::preference::Kind;
 use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::target::Precision;
 
@@ -42,23 +47,59 @@ choices!(
     BestMetric,
     Boundary,
     DecayName,
-    LossName,
     Precision,
     ReferenceMode,
     SchedulerName,
     Truncation
 );
 
-/// Takes the names of a choice's values, and lists them in the help.
-fn by_name<T: Choice + Send + Sync>() -> ValueParser {
-    let possible = T::VALUES.iter().map(|value| {
+impl Value for Losses {
+    fn parser() -> ValueParser {
+        LossesParser.into()
+    }
+}
+
+/// Takes one loss or several with weights, and lists them in the help.
+#[derive(Clone)]
+struct LossesParser;
+
+impl TypedValueParser for LossesParser {
+    type Value = Losses;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Losses, clap::Error> {
+        let named = |text: &str| text.parse::<Losses>();
+        TypedValueParser::parse_ref(
+            &StringValueParser::new().try_map(move |text| named(&text)),
+            command,
+            argument,
+            value,
+        )
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(possible::<Kind>()))
+    }
+}
+
+/// The values of a choice for the help.
+fn possible<T: Choice>() -> impl Iterator<Item = PossibleValue> {
+    T::VALUES.iter().map(|value| {
         let named = PossibleValue::new(value.name);
         match value.meaning {
             "" => named,
-            meaning => named.help(meaning),
+            meaning => named.help(super::with_flags(meaning)),
         }
-    });
-    PossibleValuesParser::new(possible)
+    })
+}
+
+/// Takes the names of a choice's values, and lists them in the help.
+fn by_name<T: Choice + Send + Sync>() -> ValueParser {
+    PossibleValuesParser::new(possible::<T>())
         .try_map(|given| {
             let mut values = T::VALUES.iter();
             let found = values.find(|Named { name, .. }| *name == given);

@@ -4,29 +4,6 @@ use std::path::Path;
 
 use crate::choice::choices;
 use crate::dpo::Summary;
-use crate::objective::Objective;
-use crate::ops::preference::Kind;
-
-choices! {
-    /// The loss, under TRL's names.
-    pub enum LossName {
-        /// DPO
-        Sigmoid = "sigmoid",
-        /// supervised: the chosen answer's mean negative log-likelihood
-        Sft = "sft",
-    }
-}
-
-impl LossName {
-    /// The objective that has this loss, with this β.
-    pub fn objective(self, beta: f32) -> Objective {
-        let kind = match self {
-            LossName::Sigmoid => Kind::Sigmoid,
-            LossName::Sft => Kind::Sft,
-        };
-        Objective::new(kind, beta)
-    }
-}
 
 choices! {
     /// The metric by which the best evaluation is found, under TRL's names.

@@ -62,10 +62,16 @@ macro_rules! train_options {
                 profile,
             }
             values {
-                /// The loss to minimise
-                loss: $crate::config::LossName = $crate::config::LossName::Sigmoid,
+                /// The loss to minimise; several with their weights as in sigmoid=1,sft=0.2
+                loss: $crate::config::Losses = $crate::config::Losses::from($crate::ops::preference::Kind::Sigmoid),
+                /// Add the loss sft with this weight, which keeps the chosen response's likelihood from falling; 0 = no
+                sft_weight: f32 = 0.0,
+                /// The share of labels that may be wrong: for the losses sigmoid, robust and exo_pair
+                label_smoothing: f32 = $crate::ops::preference::Settings::DEFAULT.label_smoothing,
+                /// Over which margins the two parts of the loss discopop blend
+                discopop_tau: f32 = $crate::ops::preference::Settings::DEFAULT.discopop_tau,
                 /// Strength of the pull towards the reference
-                beta: f32 = 0.1,
+                beta: f32 = $crate::ops::preference::Settings::DEFAULT.beta,
                 /// Peak learning rate
                 learning_rate: f64 = 1e-5,
                 /// Pairs of a micro-batch

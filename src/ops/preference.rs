@@ -1,10 +1,14 @@
 //! The loss of each preference pair and its gradient, for every kind of loss. `crate::dpo` explains DPO in prose.
 //!
-//! A loss is a function of sums over a pair's response tokens. It has a name in [`Kind`], a function in
-//! `shaders/preference.wgsl` and a twin of it here (`pair_loss`).
+//! The ops sum a pair's log-probs; a weighted sum of losses follows from these sums. A loss is a [`Kind`], a function in
+//! `shaders/preference_losses.wgsl` and its twin in `losses.rs`.
+
+mod losses;
 
 use std::ops::Range;
 
+pub use self::losses::Kind;
+use self::losses::pair_loss;
 use super::case::Case;
 use super::step_control::StepControl;
 use crate::buffer::Buffer;
@@ -14,13 +18,30 @@ use crate::wgsl::parts;
 
 params! {
     struct Params {
-        kind: u32,
         has_reference: u32,
         beta: f32,
         weight: f32,
+        token_weight: f32,
         count: u32,
         first_pair: u32,
         first_slot: u32,
+        label_smoothing: f32,
+        log_kept: f32,
+        log_smoothing: f32,
+        discopop_tau: f32,
+        sigmoid: f32,
+        hinge: f32,
+        ipo: f32,
+        robust: f32,
+        exo_pair: f32,
+        nca_pair: f32,
+        bco_pair: f32,
+        sppo_hard: f32,
+        apo_zero: f32,
+        apo_down: f32,
+        discopop: f32,
+        sigmoid_norm: f32,
+        sft: f32,
     }
 }
 
@@ -28,40 +49,41 @@ params! {
 pub static FORWARD: Kernel = Kernel::new(
     "preference",
     "forward",
-    parts!["step_control_struct", "preference"],
+    parts!["step_control_struct", "preference", "preference_losses"],
     twin!(Params, forward_twin),
 );
 /// `backward` of `shaders/preference.wgsl`.
 pub static BACKWARD: Kernel = Kernel::new(
     "preference",
     "backward",
-    parts!["step_control_struct", "preference"],
+    parts!["step_control_struct", "preference", "preference_losses"],
     twin!(Params, backward_twin),
 );
 /// Every kernel of this op.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// The kind of loss; the shader has a constant for each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// DPO (Rafailov et al. 2023, eq. 7): −log σ(β · (chosen gain − rejected gain)).
-    Sigmoid,
-    /// The mean negative log-prob of the chosen tokens.
-    Sft,
+/// The numbers that losses take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// β: strength of the pull towards the reference.
+    pub beta: f32,
+    /// ε: the share of labels that may be wrong, below 1/2. The loss `exo_pair` needs one above 0.
+    pub label_smoothing: f32,
+    /// τ of the loss `discopop`: over which margins its two parts blend, above 0 and at most 1.
+    pub discopop_tau: f32,
 }
 
-impl Kind {
-    /// Every kind, in the order of the shader's constants.
-    pub const ALL: [Kind; 2] = [Kind::Sigmoid, Kind::Sft];
-
-    /// The name of the shader's constant.
-    pub fn constant(self) -> &'static str {
-        match self {
-            Kind::Sigmoid => "SIGMOID",
-            Kind::Sft => "SFT",
-        }
-    }
+impl Settings {
+    /// TRL's defaults.
+    pub const DEFAULT: Settings = Settings {
+        beta: 0.1,
+        label_smoothing: 0.0,
+        discopop_tau: 0.05,
+    };
 }
+
+/// The weight of each kind in the loss, by `kind as usize`; 0 = not in it.
+pub type Weights = [f32; Kind::COUNT];
 
 /// The count of numbers that the metrics have of a pair: loss, reward margin, chosen and rejected reward, chosen
 /// and rejected log-prob.
@@ -77,12 +99,14 @@ const FLOPS: usize = 4;
 /// The operands of [`forward`] and [`backward`].
 #[derive(Clone)]
 pub struct Loss {
-    /// The kind of loss.
-    pub kind: Kind,
-    /// β: strength of the pull towards the reference.
-    pub beta: f32,
+    /// The losses that are added up.
+    pub losses: Weights,
+    /// Their settings.
+    pub settings: Settings,
     /// The weight of a pair in the mean over the optimizer step: 1 / pairs of the step.
     pub weight: f32,
+    /// The weight of a chosen token in such a mean: 1 / chosen tokens of the step.
+    pub token_weight: f32,
     /// `[pairs, 3]`: first head row, first rejected head row, end.
     pub pairs: Buffer,
     /// `[head rows]`: the policy's log-probs.
@@ -108,15 +132,25 @@ pub struct Gradient {
 
 impl Loss {
     fn params(&self, range: &Range<usize>) -> Params {
-        Params {
-            kind: self.kind as u32,
+        let smoothing = f64::from(self.settings.label_smoothing);
+        let mut params = Params {
             has_reference: self.references.is_some().into(),
-            beta: self.beta,
+            beta: self.settings.beta,
             weight: self.weight,
+            token_weight: self.token_weight,
             count: range.len() as u32,
             first_pair: range.start as u32,
             first_slot: self.first_slot as u32,
+            label_smoothing: self.settings.label_smoothing,
+            log_kept: (-smoothing).ln_1p() as f32,
+            log_smoothing: smoothing.ln() as f32,
+            discopop_tau: self.settings.discopop_tau,
+            ..Params::default()
+        };
+        for kind in Kind::all() {
+            *params.weight_of(kind) = self.losses[kind as usize];
         }
+        params
     }
 
     /// Operations over the head rows of `pairs`, estimated as if all pairs had the same length.
@@ -186,35 +220,6 @@ impl Sums {
     }
 }
 
-/// Mirrors `PairLoss` of the shader.
-struct PairLoss {
-    loss: f64,
-    chosen_slope: f32,
-    rejected_slope: f32,
-}
-
-/// Mirrors `pair_loss` of the shader.
-fn pair_loss(p: &Params, s: &Sums) -> PairLoss {
-    match Kind::ALL[p.kind as usize] {
-        Kind::Sigmoid => {
-            let margin = p.beta * (s.chosen_gain - s.rejected_gain);
-            let z = f64::from(margin);
-            let sigma = 1.0 / (1.0 + z.exp()); // σ(-z)
-            let slope = p.beta * sigma as f32 * p.weight;
-            PairLoss {
-                loss: (-z).max(0.0) + (-z.abs()).exp().ln_1p(),
-                chosen_slope: -slope,
-                rejected_slope: slope,
-            }
-        }
-        Kind::Sft => PairLoss {
-            loss: -s.chosen_logp / f64::from(s.chosen_len),
-            chosen_slope: -p.weight / s.chosen_len,
-            rejected_slope: 0.0,
-        },
-    }
-}
-
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (pairs, logps, references) = (b.read::<[u32; 3]>(0), b.read::<f32>(1), b.read::<f32>(2));
     let sums = b.write::<[f32; SUMS]>(3);
@@ -260,12 +265,55 @@ fn backward_twin(p: &Params, mut b: Bindings) {
     }
 }
 
+/// The losses by name and weight, as in `sigmoid=1,sft=0.2`; a single one of weight 1 by its name.
+pub fn describe(losses: &Weights) -> String {
+    let taken = Kind::all().filter(|&kind| losses[kind as usize] != 0.0);
+    let taken: Vec<Kind> = taken.collect();
+    match taken[..] {
+        [kind] if losses[kind as usize] == 1.0 => kind.to_string(),
+        _ => {
+            let terms = taken
+                .iter()
+                .map(|&kind| format!("{kind}={}", losses[kind as usize]));
+            terms.collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+/// A sum of losses.
+pub const fn summed(terms: &[(Kind, f32)]) -> Weights {
+    let mut weights = [0.0; Kind::COUNT];
+    let mut at = 0;
+    while at < terms.len() {
+        weights[terms[at].0 as usize] = terms[at].1;
+        at += 1;
+    }
+    weights
+}
+
+/// A single loss.
+pub const fn only(kind: Kind) -> Weights {
+    summed(&[(kind, 1.0)])
+}
+
 /// Cases for each kind of loss: pairs whose responses have one token, or more tokens than a workgroup has lanes,
 /// and pairs without a rejected response; the first chunk of a micro-batch and a later chunk, with a loss scale.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for kind in Kind::ALL {
-        let name = kind.constant();
+    // DPO with and without smoothing, every other loss, and a sum. The slope of exo_pair crosses 0 where z is the log of
+    // (1 - ε) / ε, and has few digits there; with its paper's ε no pair of these comes near.
+    let smoothed = |kind| Settings {
+        label_smoothing: if kind == Kind::ExoPair { 0.001 } else { 0.1 },
+        ..Settings::DEFAULT
+    };
+    let plain = [
+        only(Kind::Sigmoid),
+        summed(&[(Kind::Sigmoid, 1.0), (Kind::Sft, 0.2)]),
+    ];
+    let plain = plain.into_iter().map(|losses| (losses, Settings::DEFAULT));
+    let each = Kind::all().map(|kind| (only(kind), smoothed(kind)));
+    for (losses, settings) in plain.chain(each) {
+        let name = describe(&losses);
         for (lengths, skip, loss_scale, has_reference) in [
             (vec![[1, 1]], 0, 1.0, true),
             (vec![[1, 0]], 0, 1.0, false),
@@ -276,7 +324,10 @@ pub fn cases() -> Vec<Case> {
             let (pairs, rows) = super::case::pairs(&lengths);
             let count = lengths.len();
             let first_slot = 2;
-            let label = format!("{name} {lengths:?} from pair {skip}, reference {has_reference}");
+            let smoothing = settings.label_smoothing;
+            let label = format!(
+                "{name} {smoothing} {lengths:?} from pair {skip}, reference {has_reference}"
+            );
             cases.push(
                 Case::new(label)
                     .indices(pairs)
@@ -288,9 +339,10 @@ pub fn cases() -> Vec<Case> {
                     .floats(StepControl::new(loss_scale).floats())
                     .record(move |rec, b| {
                         let op = Loss {
-                            kind,
-                            beta: 0.1,
+                            losses,
+                            settings,
                             weight: 0.25,
+                            token_weight: 0.015,
                             pairs: b[0],
                             logps: b[1],
                             references: has_reference.then_some(b[2]),

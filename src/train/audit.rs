@@ -7,7 +7,7 @@ use crate::dpo::PairMetrics;
 use crate::engine::EngineExt;
 use crate::error::{Error, Result};
 use crate::recording::Recording;
-use crate::scorer::Share;
+use crate::scorer::{Share, Whole};
 use crate::shadow::Shadow;
 use crate::target::Precision;
 
@@ -61,7 +61,7 @@ impl Run<'_> {
         let stream = Stream::new(examples, self.objective.sides());
         let share = Share {
             first_slot: 0,
-            of: micro.len(),
+            of: Whole::of(micro.iter().map(|&e| &self.train.examples[e])),
         };
         let reference = self.reference(|kept| &kept.train, micro);
         let recording = self

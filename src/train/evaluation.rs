@@ -5,7 +5,7 @@ use crate::batch::Stream;
 use crate::checkpoint::Best;
 use crate::dpo::Summary;
 use crate::error::{Error, Result};
-use crate::scorer::Share;
+use crate::scorer::{Share, Whole};
 
 impl Run<'_> {
     /// True if the held-out pairs are scored after this step.
@@ -34,7 +34,7 @@ impl Run<'_> {
             let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
             let share = Share {
                 first_slot: slot,
-                of: total,
+                of: Whole::of(&eval.examples),
             };
             let reference = self.reference(|kept| &kept.eval, &indices);
             let policy = &self.learner.policy;

@@ -83,7 +83,7 @@ fn names_that_are_none() {
     let sandbox = Sandbox::new();
     for (options, fragments) in [
         ("--learning-rte 1", ["--learning-rte", "--learning-rate"]),
-        ("--loss ipo", ["--loss", "sigmoid"]),
+        ("--loss kto", ["--loss", "sigmoid"]),
         ("--lr-scheduler step", ["--lr-scheduler", "cosine"]),
         ("--decay none", ["--decay", "matrices"]),
         ("--reference none", ["--reference", "on-the-fly"]),
@@ -165,6 +165,8 @@ fn options_without_effect_are_refused() {
     for (options, option) in [
         ("--loss sft --beta 0.2", "--beta"),
         ("--loss sft --reference cached", "--reference"),
+        ("--loss hinge --label-smoothing 0.1", "--label-smoothing"),
+        ("--loss robust --discopop-tau 0.1", "--discopop-tau"),
         (
             "--device cpu --reference on-the-fly --cache-dir c",
             "--cache-dir",

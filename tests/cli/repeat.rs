@@ -82,7 +82,7 @@ fn the_file_is_held_to_its_names_and_types() {
         ("learning-rat = 1e-3", ["learning-rat", "recipe.toml"]),
         ("learning_rate = 1e-3", ["learning_rate", "recipe.toml"]),
         ("seed = \"13\"", ["seed", "recipe.toml"]),
-        ("loss = \"ipo\"", ["ipo", "sigmoid"]),
+        ("loss = \"kto\"", ["kto", "sigmoid"]),
         ("seed = ", ["recipe.toml", "line 1"]),
         ("batch-size = 0", ["--batch-size", "0"]),
     ] {

@@ -125,7 +125,7 @@ def dpo_loss(model, reference_sums, pairs):
 
 
 def sft_loss(model, pairs):
-    return -torch.stack([logps.mean() for logps in response_logps(model, pairs, "chosen_ids")]).mean()
+    return -torch.cat(response_logps(model, pairs, "chosen_ids")).mean()
 
 
 def short(name):

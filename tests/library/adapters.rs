@@ -126,7 +126,7 @@ fn run(
     let references: Vec<f32> = (0..logps.len()).map(|i| -3.0 - (i % 5) as f32).collect();
     let share = Share {
         first_slot: 0,
-        of: 3,
+        of: common::whole(3),
     };
     learner
         .accumulate(engine, &stream, Reference::LogProbs(references), share)

@@ -12,6 +12,7 @@ use gpt2_dpo::model::Limits;
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
 use gpt2_dpo::pretrained::{Model, Outline, Weights};
+use gpt2_dpo::scorer::Whole;
 use gpt2_dpo::target::{MatrixUnits, Precision};
 use serde_json::Value;
 
@@ -161,4 +162,12 @@ pub fn max_abs(ours: &[f32], theirs: &[f32]) -> f64 {
         worst = worst.max(difference);
     }
     worst
+}
+
+/// A step of so many pairs, for losses that count no tokens.
+pub fn whole(pairs: usize) -> Whole {
+    Whole {
+        pairs,
+        chosen_tokens: pairs,
+    }
 }

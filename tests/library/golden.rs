@@ -17,19 +17,19 @@ use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::optimizer::{Decay, Optimizer};
 use gpt2_dpo::pretrained::{Config, Outline, Weights};
-use gpt2_dpo::scorer::{Reference, Scorer, Share};
+use gpt2_dpo::scorer::{Reference, Scorer, Share, Whole};
 use safetensors::SafeTensors;
 
 /// The bounds of f32 results against the float64 fixtures.
-const LOGP_ABS: f64 = 1e-5;
-const LOSS_ABS: f64 = 1e-6;
-const RELATIVE_L2: f64 = 1e-5;
+pub const LOGP_ABS: f64 = 1e-5;
+pub const LOSS_ABS: f64 = 1e-6;
+pub const RELATIVE_L2: f64 = 1e-5;
 
-struct Golden {
-    config: Config,
-    policy: Weights,
-    reference: Weights,
-    examples: Vec<Example>,
+pub struct Golden {
+    pub config: Config,
+    pub policy: Weights,
+    pub reference: Weights,
+    pub examples: Vec<Example>,
     tensors: Vec<u8>,
     scalars: serde_json::Value,
 }
@@ -39,7 +39,7 @@ fn dir() -> PathBuf {
 }
 
 impl Golden {
-    fn load() -> Golden {
+    pub fn load() -> Golden {
         let config = Config::load(&dir().join("policy")).unwrap();
         let dims = config.dims;
         let outline = Outline::load(&dir().join("policy")).unwrap();
@@ -84,7 +84,7 @@ impl Golden {
             .collect()
     }
 
-    fn extent(&self, batch: usize) -> Extent {
+    pub fn extent(&self, batch: usize) -> Extent {
         Extent::of(&self.examples, batch, Sides::Both)
     }
 }
@@ -148,7 +148,7 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
             let reference = Reference::LogProbs(references[head..end].to_vec());
             let share = Share {
                 first_slot: slot,
-                of: count,
+                of: Whole::of(&golden.examples),
             };
             learner
                 .accumulate(engine, &stream, reference, share)
@@ -201,7 +201,7 @@ fn supervised(golden: &Golden, layout: &Layout, engine: &mut dyn Engine, batch: 
         let stream = Stream::new(pairs, Sides::Chosen);
         let share = Share {
             first_slot: i * batch,
-            of: count,
+            of: Whole::of(&golden.examples),
         };
         learner
             .accumulate(engine, &stream, Reference::None, share)
@@ -281,7 +281,7 @@ fn after_training(golden: &Golden, ours: &[Vec<f32>]) {
 }
 
 /// Larger than any tensor of the fixture.
-const WHOLE: usize = 128 << 20;
+pub const WHOLE: usize = 128 << 20;
 
 /// With these shards the vocabulary of 331 rows takes three shards, and every matrix several.
 const SMALL_SHARDS: usize = 128 * 48 * 4;

@@ -7,7 +7,7 @@ use crate::common;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Engine, EngineExt};
 use gpt2_dpo::ops::head;
-use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss};
+use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss, Settings};
 use gpt2_dpo::ops::step_control::StepControl;
 
 /// The largest relative error of a loss or a slope.
@@ -43,9 +43,13 @@ fn outcomes(engine: &mut dyn Engine, margins: &[f32]) -> Vec<Outcome> {
     let logps: Vec<f32> = margins.iter().flat_map(|m| [m / BETA, 0.0]).collect();
     let references = vec![0.0_f32; 2 * count];
     let op = Loss {
-        kind: Kind::Sigmoid,
-        beta: BETA,
+        losses: preference::only(Kind::Sigmoid),
+        settings: Settings {
+            beta: BETA,
+            ..Settings::DEFAULT
+        },
         weight: 1.0,
+        token_weight: 1.0,
         pairs: engine.upload("pairs", &pairs).unwrap(),
         logps: engine.upload("logps", &logps).unwrap(),
         references: Some(engine.upload("references", &references).unwrap()),

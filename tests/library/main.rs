@@ -13,6 +13,7 @@ mod gradients;
 mod hub;
 mod kernels;
 mod loss;
+mod losses;
 mod mirrors;
 mod mixed;
 mod mutations;

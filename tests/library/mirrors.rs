@@ -1,10 +1,10 @@
-//! What Rust and a shader both declare: structs on the device, tiles of attention, kinds of loss.
+//! What Rust and a shader both declare: structs on the device, tiles of attention.
 
 use std::mem::offset_of;
 
 use gpt2_dpo::batch::{Span, TILE_ROWS, Tile};
 use gpt2_dpo::kernel::Kernel;
-use gpt2_dpo::ops::preference::{self, Kind};
+use gpt2_dpo::ops::preference;
 use gpt2_dpo::ops::step_control::{self, StepControl};
 use gpt2_dpo::ops::{adamw, attention};
 
@@ -59,17 +59,6 @@ fn sums_of_a_pair() {
         assert_eq!(names.len(), preference::SUMS);
         assert!(members.iter().all(|(_, _, scalar)| scalar == "f32"));
         assert_eq!(kernel.constant("METRICS") as usize, preference::METRICS);
-    }
-}
-
-#[test]
-fn kinds_of_loss() {
-    for (number, kind) in Kind::ALL.into_iter().enumerate() {
-        let name = kind.constant();
-        assert_eq!(kind as usize, number);
-        for kernel in [&preference::FORWARD, &preference::BACKWARD] {
-            assert_eq!(kernel.constant(name) as usize, number, "{name}");
-        }
     }
 }
 

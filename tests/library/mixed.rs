@@ -152,7 +152,7 @@ impl Bench {
     fn accumulate(&mut self) {
         let share = Share {
             first_slot: 0,
-            of: PAIRS,
+            of: common::whole(PAIRS),
         };
         let (engine, stream) = (self.engine.as_mut(), &self.stream);
         let done = self

@@ -113,7 +113,7 @@ fn run(engine: &mut dyn Engine, stream: &Stream) -> (Vec<f32>, Weights) {
     let references: Vec<f32> = (0..logps.len()).map(|i| -3.0 - (i % 5) as f32).collect();
     let share = Share {
         first_slot: 0,
-        of: pairs,
+        of: common::whole(pairs),
     };
     let reference = Reference::LogProbs(references);
     learner

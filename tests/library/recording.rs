@@ -84,7 +84,7 @@ impl OnPaper {
     fn micro_batch(&self) -> Recording {
         let share = Share {
             first_slot: 0,
-            of: 16,
+            of: common::whole(16),
         };
         let reference = Reference::LogProbs(vec![0.0; self.stream.targets.len()]);
         let recording = self

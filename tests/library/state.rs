@@ -48,7 +48,7 @@ fn step(engine: &mut dyn Engine, learner: &mut Learner) {
     let stream = Stream::new(&pairs(&model).examples[..PAIRS], Objective::sft().sides());
     let share = Share {
         first_slot: 0,
-        of: PAIRS,
+        of: common::whole(PAIRS),
     };
     learner
         .accumulate(engine, &stream, Reference::None, share)

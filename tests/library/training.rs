@@ -303,7 +303,7 @@ fn score(order: &[usize], batch: usize, swap: bool) -> Vec<PairMetrics> {
             .collect();
         let share = Share {
             first_slot: i * batch,
-            of: count,
+            of: common::whole(count),
         };
         let reference = Reference::LogProbs(references);
         scorer
@@ -428,7 +428,7 @@ fn a_reference_that_does_not_fit_is_refused() {
     let stream = Stream::new(&examples[..2], Sides::Both);
     let share = Share {
         first_slot: 0,
-        of: 2,
+        of: common::whole(2),
     };
     let short = vec![-1.0; stream.targets.len() - 1];
     for reference in [Reference::None, Reference::LogProbs(short)] {

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gpt2_dpo::batch::Sides;
-use gpt2_dpo::config::{LossName, TrainConfig, TrainOptions};
+use gpt2_dpo::config::{Losses, TrainConfig, TrainOptions};
 use gpt2_dpo::data::{Audit, Boundary, Options, Truncation};
 use gpt2_dpo::model::Dims;
+use gpt2_dpo::ops::preference::{Kind, Settings};
 use gpt2_dpo::pretrained::{Config, Outline};
 use gpt2_dpo::storage::{check_writable, write_atomically};
 use gpt2_dpo::tokenizer::Tokenizer;
@@ -42,8 +43,8 @@ pub struct Args {
     /// Model of which only the tokenizer counts; the starter's if neither is given
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     tokenizer: Option<PathBuf>,
-    #[arg(long, value_parser = LossName::parser())]
-    loss: Option<LossName>,
+    #[arg(long, value_parser = Losses::parser())]
+    loss: Option<Losses>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     drop_ties: Option<bool>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -65,6 +66,14 @@ pub struct Args {
     texts: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// A loss over the same responses that needs no settings: no others matter to data.
+fn alike(losses: Losses) -> Losses {
+    Losses::from(match losses.objective(Settings::DEFAULT).sides() {
+        Sides::Both => Kind::Sigmoid,
+        Sides::Chosen => Kind::Sft,
+    })
 }
 
 /// Everything that the command reports.
@@ -90,7 +99,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let flags = TrainOptions {
         data: Some(args.data.clone()),
         eval_data: args.eval_data.clone(),
-        loss: args.loss,
+        loss: args.loss.map(alike),
         drop_ties: args.drop_ties,
         dedupe: args.dedupe,
         min_score_margin: args.min_score_margin,

@@ -55,8 +55,8 @@ pub(super) fn option_files() -> Vec<BadInput> {
         ),
         option_file(
             "a loss that is none",
-            "loss = \"ipo\"\n",
-            &["c.toml: ", "unknown variant `ipo`"],
+            "loss = \"kto\"\n",
+            &["c.toml: ", "no loss \"kto\"", "sigmoid"],
         ),
         option_file(
             "a model without a name",

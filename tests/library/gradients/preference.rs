@@ -1,12 +1,15 @@
 //! Each loss by its definition: DPO near the reference, at it and far from it; the supervised loss, in which
-//! the rejected tokens have no say.
+//! the rejected tokens have no say; every other loss, and sums of losses.
 
-use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss};
+use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss, Settings, Weights};
 use gpt2_dpo::ops::step_control::StepControl;
 
 use super::{Twin, assert_close, assert_gradients};
 
 type Metrics = [f64; preference::METRICS];
+
+/// 1 / chosen tokens of a step; a power of two, so that products with it are exact.
+const TOKEN_WEIGHT: f64 = 1.0 / 64.0;
 
 /// The head rows of pairs with these (chosen, rejected) lengths: start, middle, end.
 pub fn pair_table(lengths: &[[usize; 2]]) -> Vec<[u32; 3]> {
@@ -47,23 +50,40 @@ fn twin(
     beta: f64,
     scale: f64,
 ) -> (Vec<Metrics>, Vec<f64>) {
-    scaled_twin(lengths, logps, references, [beta, scale], 1.0)
+    let objective = Summed {
+        losses: preference::only(Kind::Sigmoid),
+        settings: Settings {
+            beta: beta as f32,
+            ..Settings::DEFAULT
+        },
+        weight: scale,
+    };
+    scaled_twin(lengths, logps, references, &objective, 1.0)
 }
 
-/// [`twin`] with a loss scale.
+/// A sum of losses.
+struct Summed {
+    losses: Weights,
+    settings: Settings,
+    /// 1 / pairs of the step.
+    weight: f64,
+}
+
+/// [`twin`] of any losses, with a loss scale.
 fn scaled_twin(
     lengths: &[[usize; 2]],
     logps: &[f64],
     references: &[f64],
-    [beta, weight]: [f64; 2],
+    objective: &Summed,
     loss_scale: f32,
 ) -> (Vec<Metrics>, Vec<f64>) {
     let mut t = Twin::new();
     let first_slot = 2;
     let op = Loss {
-        kind: Kind::Sigmoid,
-        beta: beta as f32,
-        weight: weight as f32,
+        losses: objective.losses,
+        settings: objective.settings,
+        weight: objective.weight as f32,
+        token_weight: TOKEN_WEIGHT as f32,
         pairs: t.words(&pair_table(lengths)),
         logps: t.input(logps),
         references: Some(t.input(references)),
@@ -142,7 +162,12 @@ fn loss_scale_scales_the_gradient_alone() {
     let lengths = [[3, 1], [5, 4]];
     let mut t = Twin::new();
     let (logps, references) = (t.random(13, 4.0), t.random(13, 4.0));
-    let run = |loss_scale| scaled_twin(&lengths, &logps, &references, [0.1, 0.25], loss_scale);
+    let objective = Summed {
+        losses: preference::only(Kind::Sigmoid),
+        settings: Settings::DEFAULT,
+        weight: 0.25,
+    };
+    let run = |loss_scale| scaled_twin(&lengths, &logps, &references, &objective, loss_scale);
     let (metrics, dlogps) = run(1.0);
     let (scaled_metrics, scaled_dlogps) = run(65536.0);
     assert_eq!(scaled_metrics, metrics);
@@ -198,9 +223,10 @@ fn sft_forward_and_gradients() {
     let mut t = Twin::new();
     let logps = t.random(17, 4.0);
     let op = Loss {
-        kind: Kind::Sft,
-        beta: 0.1,
+        losses: preference::only(Kind::Sft),
+        settings: Settings::DEFAULT,
         weight: scale as f32,
+        token_weight: TOKEN_WEIGHT as f32,
         pairs: t.words(&pair_table(&lengths)),
         logps: t.input(&logps),
         references: None,
@@ -219,7 +245,7 @@ fn sft_forward_and_gradients() {
     t.run();
     let losses = |[logps]: [&[f64]; 1]| -> Vec<f64> {
         let chosen = |&pair: &[u32; 3]| sides(logps, pair)[0];
-        let loss = |logps: &[f64]| -logps.iter().sum::<f64>() / logps.len() as f64;
+        let loss = |logps: &[f64]| -logps.iter().sum::<f64>() * TOKEN_WEIGHT / scale;
         pair_table(&lengths).iter().map(chosen).map(loss).collect()
     };
     let metrics = t.read(op.metrics);
@@ -230,9 +256,8 @@ fn sft_forward_and_gradients() {
             .step_by(preference::METRICS)
     };
     let (loss, logp): (Vec<f64>, Vec<f64>) = column(0).zip(column(4)).unzip();
-    let sums: Vec<f64> = (0..3)
-        .map(|i| -losses([&logps])[i] * lengths[i][0] as f64)
-        .collect();
+    let sums = losses([&logps]).into_iter();
+    let sums: Vec<f64> = sums.map(|loss| -loss * scale / TOKEN_WEIGHT).collect();
     assert_close("loss", &loss, &losses([&logps]));
     assert_close("chosen log-prob", &logp, &sums);
     for k in [1, 2, 3] {
@@ -240,4 +265,100 @@ fn sft_forward_and_gradients() {
     }
     let seeds = [scale * loss_scale; 3];
     assert_gradients(losses, [&logps], &seeds, [("dlogps", t.read(to.dlogps))]);
+}
+
+/// −log σ(z).
+fn log_loss(z: f64) -> f64 {
+    (-z).exp().ln_1p()
+}
+
+fn sigma(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// A loss by its definition, from the gains of both responses, their lengths and the sum of the chosen log-probs.
+fn defined(
+    kind: Kind,
+    settings: &Settings,
+    [c, r]: [f64; 2],
+    [nc, nr]: [f64; 2],
+    logp: f64,
+) -> f64 {
+    let beta = f64::from(settings.beta);
+    let share = f64::from(settings.label_smoothing);
+    let tau = f64::from(settings.discopop_tau);
+    let z = beta * (c - r);
+    match kind {
+        Kind::Sigmoid => (1.0 - share) * log_loss(z) + share * log_loss(-z),
+        Kind::Sft => -logp * TOKEN_WEIGHT * 4.0,
+        Kind::Hinge => (1.0 - z).max(0.0),
+        Kind::Ipo => (c / nc - r / nr - 1.0 / (2.0 * beta)).powi(2),
+        Kind::Robust => ((1.0 - share) * log_loss(z) - share * log_loss(-z)) / (1.0 - 2.0 * share),
+        Kind::ExoPair => {
+            sigma(z) * (sigma(z) / (1.0 - share)).ln() + sigma(-z) * (sigma(-z) / share).ln()
+        }
+        Kind::NcaPair => log_loss(beta * c) + 0.5 * log_loss(-beta * c) + 0.5 * log_loss(-beta * r),
+        Kind::BcoPair => log_loss(beta * c) + log_loss(-beta * r),
+        Kind::SppoHard => (c - 0.5 / beta).powi(2) + (r + 0.5 / beta).powi(2),
+        Kind::ApoZero => 1.0 - sigma(beta * c) + sigma(beta * r),
+        Kind::ApoDown => sigma(beta * c) + 1.0 - sigma(z),
+        Kind::Discopop => {
+            let share = sigma(z / tau);
+            log_loss(z) * (1.0 - share) + (-z).exp() * share
+        }
+        Kind::SigmoidNorm => log_loss(beta * (c / nc - r / nr)),
+    }
+}
+
+/// Value and gradient of every loss, with and without smoothing, near the reference and far from it, and of sums.
+#[test]
+fn every_loss_and_its_gradient() {
+    let lengths = [[3, 1], [5, 4], [1, 7]];
+    let mut t = Twin::new();
+    let single = Kind::all().map(preference::only);
+    let sums = [
+        preference::summed(&[(Kind::Sigmoid, 1.0), (Kind::Sft, 0.25)]),
+        preference::summed(&[(Kind::ApoZero, 0.5), (Kind::Ipo, 2.0), (Kind::Hinge, 0.125)]),
+    ];
+    for losses in single.chain(sums) {
+        for (label_smoothing, spread) in [(0.125, 1.0), (0.125, 30.0), (0.0, 4.0)] {
+            if losses[Kind::ExoPair as usize] != 0.0 && label_smoothing == 0.0 {
+                continue;
+            }
+            let settings = Settings {
+                beta: BETA as f32,
+                label_smoothing,
+                discopop_tau: 0.25,
+            };
+            let (logps, references) = (t.random(21, spread), t.random(21, spread));
+            let objective = Summed {
+                losses,
+                settings,
+                weight: 0.25,
+            };
+            let values = |[logps]: [&[f64]; 1]| -> Vec<f64> {
+                let pair = |&pair: &[u32; 3]| {
+                    let policy = sides(logps, pair);
+                    let reference = sides(&references, pair);
+                    let gain = |s: usize| -> f64 {
+                        policy[s].iter().zip(reference[s]).map(|(p, r)| p - r).sum()
+                    };
+                    let counts = policy.map(|side| side.len() as f64);
+                    let chosen = policy[0].iter().sum();
+                    let terms = Kind::all().filter(|&kind| losses[kind as usize] != 0.0);
+                    let value = |kind| {
+                        let weight = f64::from(losses[kind as usize]);
+                        weight * defined(kind, &settings, [gain(0), gain(1)], counts, chosen)
+                    };
+                    terms.map(value).sum()
+                };
+                pair_table(&lengths).iter().map(pair).collect()
+            };
+            let (metrics, dlogps) = scaled_twin(&lengths, &logps, &references, &objective, 1.0);
+            let name = preference::describe(&losses);
+            let ours: Vec<f64> = metrics.iter().map(|pair| pair[0]).collect();
+            assert_close(&name, &ours, &values([&logps]));
+            assert_gradients(values, [&logps], &[0.25; 3], [(&name, dlogps)]);
+        }
+    }
 }
