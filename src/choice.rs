@@ -18,7 +18,7 @@ pub trait Choice: Copy + 'static {
 }
 
 /// Defines the enum of a [`Choice`] from its values and their names. A variant's doc comment, which is one
-/// line at most, is the value's meaning. Serde and `Display` write the name.
+/// line at most and names no option, is the value's meaning. Serde and `Display` write the name.
 macro_rules! choices {
     (
         $(#[$($about:tt)*])*

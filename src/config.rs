@@ -1,6 +1,7 @@
 //! The options of a training run: one list with every default, as raw options (from flags and a TOML
 //! file) and resolved.
 
+mod checks;
 mod choices;
 #[macro_use]
 mod list;
@@ -23,6 +24,7 @@ use crate::ops::adamw::Settings;
 use crate::ops::preference::{self, Kind};
 use crate::ops::step_control::Scaling;
 use crate::optimizer::{Decay, Optimizer};
+use crate::schedule::{Schedule, SchedulerName};
 use crate::target::Precision;
 use crate::tokenizer::Tokenizer;
 
@@ -225,6 +227,7 @@ impl TrainOptions {
         }
         config.check_best()?;
         config.check_loss()?;
+        config.check_rates()?;
         if config.beta == 0.0 && config.objective().uses_beta() {
             return Err(Error::option(
                 "beta",
@@ -247,6 +250,8 @@ impl TrainOptions {
         let no_reference = !objective.needs_reference();
         let loss = format!("`.loss` {objective}");
         let loss = &loss[..];
+        let scheduler = format!("`.lr_scheduler` {}", resolved.lr_scheduler);
+        let scheduler = &scheduler[..];
         let on_the_fly = resolved.reference == ReferenceMode::OnTheFly;
         let tunes = resolved.device != DeviceChoice::CPU && !resolved.no_autotune;
         let idle_cache = self.cache_dir.is_some() && !tunes;
@@ -261,6 +266,16 @@ impl TrainOptions {
                 "discopop_tau",
                 self.discopop_tau.is_some() && !objective.uses_discopop_tau(),
                 loss,
+            ),
+            (
+                "min_lr_rate",
+                self.min_lr_rate.is_some() && !resolved.lr_scheduler.uses_min_lr_rate(),
+                scheduler,
+            ),
+            (
+                "decay_steps",
+                self.decay_steps.is_some() && resolved.lr_scheduler != SchedulerName::Wsd,
+                scheduler,
             ),
             ("reference", self.reference.is_some() && no_reference, loss),
             ("ref_model", self.ref_model.is_some() && no_reference, loss),
@@ -316,13 +331,30 @@ impl TrainConfig {
         })
     }
 
+    /// The learning rates of a run of so many optimizer steps.
+    pub fn schedule(&self, total_steps: usize) -> Schedule {
+        Schedule {
+            scheduler: self.lr_scheduler,
+            peak: self.learning_rate,
+            warmup_steps: match self.warmup_steps {
+                0 => (total_steps as f64 * self.warmup_ratio).ceil() as usize,
+                steps => steps,
+            },
+            total_steps,
+            min_lr_rate: self.min_lr_rate,
+            decay_steps: self.decay_steps,
+        }
+    }
+
     /// The optimizer with its settings.
     pub fn optimizer(&self) -> Optimizer {
         Optimizer {
             adamw: Settings {
                 learning_rate: self.learning_rate,
+                beta1: self.adam_beta1,
+                beta2: self.adam_beta2,
+                epsilon: self.adam_epsilon,
                 weight_decay: self.weight_decay,
-                ..Settings::DEFAULT
             },
             decay: match self.decay {
                 DecayName::All => Decay::All,
@@ -416,176 +448,6 @@ impl TrainConfig {
             TemplateChoice::MODEL => TemplateChoice::Model,
             file => TemplateChoice::File(Path::new(file)),
         }
-    }
-
-    /// Refuses empty paths, which a file of options may hold.
-    fn check_paths(&self) -> Result<()> {
-        let single = [
-            ("model", &self.model),
-            ("ref_model", &self.ref_model),
-            ("eval_data", &self.eval_data),
-            ("out", &self.out),
-            ("cache_dir", &self.cache_dir),
-        ];
-        let single = single
-            .into_iter()
-            .flat_map(|(option, path)| path.iter().map(move |path| (option, path)));
-        let mut paths = single.chain(self.data.iter().map(|path| ("data", path)));
-        match paths.find(|(_, path)| path.as_os_str().is_empty()) {
-            None => Ok(()),
-            Some((option, _)) => Err(Error::option(
-                option,
-                "is empty",
-                "name it, or leave it out",
-            )),
-        }
-    }
-
-    /// Checks the options about data beside each other.
-    fn check_data(&self) -> Result<()> {
-        self.check_paths()?;
-        Columns::parse(&self.columns)?;
-        let own_data = !self.data.is_empty();
-        if self.model.is_some() && !own_data {
-            return Err(Error::option(
-                "data",
-                "is not given, and a model is",
-                "give preference pairs, or neither `.model` nor `.data` for the starter",
-            ));
-        }
-        if self.eval_data.is_some() && !own_data {
-            return Err(Error::option(
-                "eval_data",
-                "is given without `.data`",
-                "give both, or neither for the starter's own pairs",
-            ));
-        }
-        let all_data = self.data.iter().chain(&self.eval_data);
-        if all_data.filter(|path| path.as_os_str() == "-").count() > 1 {
-            return Err(Error::option(
-                "data",
-                "standard input (-) is named twice, and can be read once",
-                "put one of the two into a file",
-            ));
-        }
-        if !(0.0..1.0).contains(&self.eval_fraction) {
-            return Err(Error::option(
-                "eval_fraction",
-                format!("{} is not a share from 0 up to 1", self.eval_fraction),
-                "give the share of pairs to hold out, for example 0.1",
-            ));
-        }
-        if self.eval_fraction > 0.0 && (self.eval_data.is_some() || !own_data) {
-            return Err(Error::option(
-                "eval_fraction",
-                "is given, and there are held-out pairs already",
-                "leave one of `.eval_fraction` and `.eval_data` out; the starter has held-out pairs of its own",
-            ));
-        }
-        let held_out = self.eval_data.is_some() || self.eval_fraction > 0.0 || !own_data;
-        if self.eval_steps > 0 && !held_out {
-            return Err(Error::option(
-                "eval_steps",
-                "is given without `.eval_data`",
-                "give held-out pairs with `.eval_data` or `.eval_fraction`",
-            ));
-        }
-        if self.eval_limit > 0 && self.eval_data.is_none() && own_data {
-            return Err(Error::option(
-                "eval_limit",
-                "is given without `.eval_data`",
-                "give held-out pairs with `.eval_data`",
-            ));
-        }
-        if self
-            .min_score_margin
-            .is_some_and(|margin| !margin.is_finite())
-        {
-            return Err(Error::option(
-                "min_score_margin",
-                "is not a finite number",
-                "give the least difference of the two scores",
-            ));
-        }
-        let weights = &self.data_weights;
-        if let Some(weight) = weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
-            return Err(Error::option(
-                "data_weights",
-                format!("{weight} is not a number of at least 0"),
-                "give a number of at least 0 for each `.data`: 2 takes its pairs twice",
-            ));
-        }
-        if !weights.is_empty() && weights.len() != self.data.len() {
-            return Err(Error::option(
-                "data_weights",
-                format!("{} weights for {} `.data`", weights.len(), self.data.len()),
-                "give a weight for each `.data`, in the same order",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Checks the losses and their settings beside each other.
-    fn check_loss(&self) -> Result<()> {
-        let has = |kind| self.loss.objective(preference::Settings::DEFAULT).has(kind);
-        if self.sft_weight > 0.0 && has(Kind::Sft) {
-            return Err(Error::option(
-                "sft_weight",
-                format!("is given, and `.loss` {} has sft", self.loss),
-                "leave one of the two out",
-            ));
-        }
-        if !(0.0..0.5).contains(&self.label_smoothing) {
-            return Err(Error::option(
-                "label_smoothing",
-                format!("{} is not a share from 0 up to 0.5", self.label_smoothing),
-                "give the share of labels that may be wrong, for example 0.1",
-            ));
-        }
-        if has(Kind::ExoPair) && self.label_smoothing == 0.0 {
-            return Err(Error::option(
-                "label_smoothing",
-                "is 0, and the loss exo_pair needs a share above it",
-                "give 0.001, as its paper does",
-            ));
-        }
-        if !(self.discopop_tau > 0.0 && self.discopop_tau <= 1.0) {
-            return Err(Error::option(
-                "discopop_tau",
-                format!("{} is not above 0 and at most 1", self.discopop_tau),
-                "take its paper's 0.05",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Checks the options about the best evaluation beside each other.
-    fn check_best(&self) -> Result<()> {
-        let Some(metric) = self.save_best else {
-            return match self.early_stopping_patience {
-                0 => Ok(()),
-                _ => Err(Error::option(
-                    "early_stopping_patience",
-                    "is given without `.save_best`",
-                    "name the metric with `.save_best`, for example eval_loss",
-                )),
-            };
-        };
-        if self.eval_steps == 0 {
-            return Err(Error::option(
-                "save_best",
-                "is given without `.eval_steps`: the last evaluation is the only one",
-                "give `.eval_steps`, and held-out pairs",
-            ));
-        }
-        if metric != BestMetric::Loss && !self.objective().needs_reference() {
-            return Err(Error::option(
-                "save_best",
-                format!("{metric} is no metric of `.loss` {}", self.objective()),
-                "take eval_loss",
-            ));
-        }
-        Ok(())
     }
 
     /// Optimizer steps of a run over this many pairs.

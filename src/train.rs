@@ -30,7 +30,6 @@ use crate::objective::Objective;
 use crate::plan::{Datasets, Resident};
 use crate::pretrained::{self, Weights};
 use crate::reference::{self, ReferenceLogProbs};
-use crate::schedule::Schedule;
 use crate::scorer::{Reference, Share, Whole};
 
 use broken::BrokenStep;
@@ -243,12 +242,7 @@ impl<'a> Run<'a> {
         }
         self.put_start()?;
         let total = self.position.total;
-        let schedule = Schedule {
-            scheduler: self.config.lr_scheduler,
-            peak: self.config.learning_rate,
-            warmup_steps: self.config.warmup_steps,
-            total_steps: total,
-        };
+        let schedule = self.config.schedule(total);
         if schedule.warmup_steps >= total {
             let note = format!(
                 "the warm-up of {} steps is as long as the run",

@@ -92,7 +92,7 @@ fn possible<T: Choice>() -> impl Iterator<Item = PossibleValue> {
         let named = PossibleValue::new(value.name);
         match value.meaning {
             "" => named,
-            meaning => named.help(super::with_flags(meaning)),
+            meaning => named.help(meaning),
         }
     })
 }

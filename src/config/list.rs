@@ -106,6 +106,12 @@ macro_rules! train_options {
                 /// The template of conversations: auto (the model's own chat template if it has one, else
                 /// `.template`), card (`.template`), model, or a file with a Jinja template
                 chat_template: String = $crate::config::TemplateChoice::AUTO.to_owned(),
+                /// AdamW's β1: the share of the mean gradient that a step keeps
+                adam_beta1: f64 = $crate::ops::adamw::Settings::DEFAULT.beta1,
+                /// AdamW's β2: the same for the mean square
+                adam_beta2: f64 = $crate::ops::adamw::Settings::DEFAULT.beta2,
+                /// AdamW's ε, beside the root of the mean square
+                adam_epsilon: f64 = $crate::ops::adamw::Settings::DEFAULT.epsilon,
                 /// AdamW's decoupled weight decay
                 weight_decay: f64 = $crate::ops::adamw::Settings::DEFAULT.weight_decay,
                 /// Which parameters decay
@@ -116,6 +122,12 @@ macro_rules! train_options {
                 lr_scheduler: $crate::schedule::SchedulerName = $crate::schedule::SchedulerName::Constant,
                 /// Steps over which the learning rate rises from 0
                 warmup_steps: usize = 0,
+                /// The same as a share of all steps, rounded up
+                warmup_ratio: f64 = 0.0,
+                /// Where the learning rate ends, as a share of its peak: for cosine_with_min_lr and wsd
+                min_lr_rate: f64 = 0.0,
+                /// Steps of the fall at the end of wsd
+                decay_steps: usize = 0,
                 /// Seed of the order of the pairs
                 seed: u64 = 13,
                 /// Evaluate every so many steps too; 0 = before the first step and at the end only

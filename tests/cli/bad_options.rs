@@ -167,6 +167,8 @@ fn options_without_effect_are_refused() {
         ("--loss sft --reference cached", "--reference"),
         ("--loss hinge --label-smoothing 0.1", "--label-smoothing"),
         ("--loss robust --discopop-tau 0.1", "--discopop-tau"),
+        ("--lr-scheduler cosine --min-lr-rate 0.1", "--min-lr-rate"),
+        ("--lr-scheduler linear --decay-steps 3", "--decay-steps"),
         (
             "--device cpu --reference on-the-fly --cache-dir c",
             "--cache-dir",

@@ -191,6 +191,67 @@ fn the_schedule_is_seen_in_the_learning_rate() {
     let expected =
         [0.0_f64, 0.25, 0.5, 0.75].map(|x| 1.5e-4 * (1.0 + (std::f64::consts::PI * x).cos()));
     assert_near(&cosine, &expected, 1e-12);
+    let ratio = rates("ratio", "--warmup-ratio 0.4");
+    assert_near(&ratio, &constant, 1e-12);
+    let options = "--lr-scheduler wsd --decay-steps 2 --min-lr-rate 0.1";
+    let stable = rates("wsd", options);
+    assert_near(&stable, &[3e-4, 3e-4, 3e-4, 1.65e-4], 1e-12);
+    for (options, named) in [
+        ("--warmup-ratio 0.1 --warmup-steps 3", "--warmup-ratio"),
+        ("--warmup-ratio 1.1", "--warmup-ratio"),
+        ("--lr-scheduler cosine_with_min_lr", "--min-lr-rate"),
+        ("--lr-scheduler wsd", "--decay-steps"),
+    ] {
+        sandbox.refuses(&format!("--data d.jsonl {options}"), &[named]);
+    }
+}
+
+/// After one step a weight has moved by lr · g / (|g| + ε), whatever the βs are; after two steps these count.
+#[test]
+fn adamw_has_the_settings_that_were_given() {
+    let sandbox = Sandbox::new();
+    let trained = |out: &str, options: &str| -> Vec<f32> {
+        let options =
+            format!("--device cpu --no-shuffle --weight-decay 0 --max-grad-norm 0 {options}");
+        sandbox.metrics_of(out, &options);
+        let all = tensors(&sandbox.path(out));
+        let bytes = &all["transformer.h.0.mlp.c_fc.bias"].bytes;
+        let words = bytes.chunks_exact(4);
+        words
+            .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
+            .collect()
+    };
+    let before = trained("before", "--max-steps 1 --learning-rate 0");
+    let moved = |after: &[f32]| -> f64 {
+        let distances = before
+            .iter()
+            .zip(after)
+            .map(|(b, a)| f64::from((a - b).abs()));
+        distances.fold(0.0, f64::max)
+    };
+    let trained =
+        |out: &str, options: &str| trained(out, &format!("--learning-rate 1e-3 {options}"));
+    let plain = moved(&trained("plain", "--max-steps 1"));
+    assert!((plain - 1e-3).abs() < 1e-5, "{plain}");
+    let damped = moved(&trained("damped", "--max-steps 1 --adam-epsilon 1"));
+    assert!(damped < 0.5e-3 && damped > 0.0, "{damped}");
+    let other = "--adam-beta1 0.5 --adam-beta2 0.9";
+    let first = moved(&trained("first", &format!("--max-steps 1 {other}")));
+    assert!((first - plain).abs() < 1e-6, "{first}");
+    let bytes = |out: &str| sandbox.read(&format!("{out}/model.safetensors"));
+    trained("two", "--max-steps 2");
+    trained("two-other", &format!("--max-steps 2 {other}"));
+    assert!(bytes("two") != bytes("two-other"));
+    for options in [
+        "--adam-beta1 1",
+        "--adam-beta1 0",
+        "--adam-beta2 nan",
+        "--adam-epsilon 0",
+        "--adam-epsilon 1e-60",
+    ] {
+        let named = &options[..options.find(' ').unwrap()];
+        sandbox.refuses(&format!("--data d.jsonl {options}"), &[named]);
+    }
 }
 
 #[test]

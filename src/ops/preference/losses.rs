@@ -10,7 +10,7 @@ use crate::choice::{Choice, choices};
 choices! {
     /// The kind of loss, under TRL's name.
     pub enum Kind {
-        /// DPO; with `.label_smoothing` conservative DPO
+        /// DPO; with label smoothing conservative DPO
         Sigmoid = "sigmoid",
         /// supervised: the mean negative log-likelihood of chosen tokens
         Sft = "sft",
@@ -18,9 +18,9 @@ choices! {
         Hinge = "hinge",
         /// the mean gain of a token is to be 1 / (2 beta) (IPO)
         Ipo = "ipo",
-        /// DPO without bias where a share `.label_smoothing` of labels is wrong
+        /// DPO without bias where a share of labels is wrong, the label smoothing
         Robust = "robust",
-        /// the policy's choice follows labels smoothed by `.label_smoothing` (EXO)
+        /// the policy's choice follows smoothed labels (EXO)
         ExoPair = "exo_pair",
         /// keeps the chosen answer's likelihood from falling (NCA)
         NcaPair = "nca_pair",
