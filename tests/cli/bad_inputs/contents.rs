@@ -86,3 +86,20 @@ pub(super) fn training(run: &Sandbox, key: &str, value: &str) -> Vec<u8> {
     json[key] = serde_json::from_str(value).unwrap();
     json.to_string().into_bytes()
 }
+
+/// A parquet file whose first page claims to become 2^31 - 1 bytes; the file's length stays.
+pub(super) fn huge_page(mut parquet: Vec<u8>) -> Vec<u8> {
+    // Behind the magic bytes, in Thrift's compact protocol: the page's type, the claim, the bytes in the file.
+    assert!(parquet.starts_with(b"PAR1\x15") && parquet[6] == 0x15);
+    let claim = 7..7
+        + 1
+        + parquet[7..]
+            .iter()
+            .position(|byte| byte & 0x80 == 0)
+            .unwrap();
+    let more = 5 - claim.len();
+    // Some bytes of the page itself make room.
+    parquet.drain(claim.end + 64..claim.end + 64 + more);
+    parquet.splice(claim, *b"\xFE\xFF\xFF\xFF\x0F");
+    parquet
+}

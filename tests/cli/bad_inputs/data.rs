@@ -478,6 +478,13 @@ fcf7f615828b0254c12b473182f0f81d3a707\nsize 548105171\n",
         )
         .claims(),
         data(
+            "a page of parquet that claims 2 GiB",
+            "bad.parquet",
+            huge_page(of_repository("tests/data/pairs-snappy.parquet")),
+            &["bad.parquet: parquet: ", "claims to hold 2147483647"],
+        )
+        .claims(),
+        data(
             "parquet with an empty footer",
             "bad.parquet",
             patched(

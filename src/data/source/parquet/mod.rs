@@ -8,6 +8,7 @@ mod column;
 mod damaged;
 mod leaf;
 mod node;
+mod pages;
 
 use std::fs::File;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::guard;
 use column::{Column, Cursor, Decoded};
 use damaged::Damaged;
 use node::Node;
+use pages::Pages;
 
 /// The most rows of a chunk, however small the rows are.
 const MAX_ROWS: usize = 8192;
@@ -31,6 +33,8 @@ const MAX_ROWS: usize = 8192;
 pub(super) struct Parquet {
     path: Arc<Path>,
     file: SerializedFileReader<File>,
+    /// The same file, for the headers of its pages.
+    bytes: File,
     root: Arc<Node>,
     /// The number of row groups begun.
     groups: usize,
@@ -66,6 +70,7 @@ impl std::fmt::Debug for Parquet {
 
 impl Parquet {
     pub fn new(path: Arc<Path>, file: File) -> Result<Self> {
+        let bytes = file.try_clone().map_err(|e| Error::io("read", &*path, e))?;
         let file = guarded(&path, || SerializedFileReader::new(file))?;
         let schema = file.metadata().file_metadata().schema_descr();
         let root = Node::root(schema).map_err(|what| {
@@ -76,6 +81,7 @@ impl Parquet {
         Ok(Parquet {
             path,
             file,
+            bytes,
             root: Arc::new(root),
             groups: 0,
             group: Group::default(),
@@ -121,6 +127,13 @@ impl Parquet {
         let metadata = self.file.metadata().row_group(index);
         for column in metadata.columns() {
             check_codec(column.compression(), &self.path)?;
+            if column.compression() == Compression::SNAPPY {
+                // The crate opens the file at each page's place, wherever it stands.
+                guarded(&self.path, || {
+                    let (start, bytes) = column.byte_range();
+                    pages::check_snappy(&self.bytes, Pages { start, bytes })
+                })?;
+            }
         }
         let rows = usize::try_from(metadata.num_rows()).unwrap_or_default();
         let bytes = usize::try_from(metadata.total_byte_size()).unwrap_or_default();
