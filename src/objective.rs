@@ -4,13 +4,13 @@ use std::fmt;
 
 use crate::batch::Sides;
 use crate::dpo::{PairMetrics, Summary};
-use crate::ops::preference::{self, Kind, Settings, Weights};
+use crate::ops::preference::{self, Kind, LossWeights, Settings};
 
 /// The objective that training minimises: the mean over pairs of a weighted sum of losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Objective {
     /// The weight of each loss.
-    pub losses: Weights,
+    pub losses: LossWeights,
     /// The losses' settings; a loss ignores those that it does not take.
     pub settings: Settings,
 }

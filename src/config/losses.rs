@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::choice::{Choice, Named};
 use crate::objective::Objective;
-use crate::ops::preference::{self, Kind, Settings, Weights};
+use crate::ops::preference::{self, Kind, LossWeights, Settings};
 
 /// A weighted sum of losses; as text `sigmoid`, or `sigmoid=1,sft=0.2`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Losses(Weights);
+pub struct Losses(LossWeights);
 
 impl Losses {
     /// The objective that has these losses.

@@ -83,7 +83,7 @@ impl Settings {
 }
 
 /// The weight of each kind in the loss, by `kind as usize`; 0 = not in it.
-pub type Weights = [f32; Kind::COUNT];
+pub type LossWeights = [f32; Kind::COUNT];
 
 /// The count of numbers that the metrics have of a pair: loss, reward margin, chosen and rejected reward, chosen
 /// and rejected log-prob.
@@ -100,7 +100,7 @@ const FLOPS: usize = 4;
 #[derive(Clone)]
 pub struct Loss {
     /// The losses that are added up.
-    pub losses: Weights,
+    pub losses: LossWeights,
     /// Their settings.
     pub settings: Settings,
     /// The weight of a pair in the mean over the optimizer step: 1 / pairs of the step.
@@ -266,7 +266,7 @@ fn backward_twin(p: &Params, mut b: Bindings) {
 }
 
 /// The losses by name and weight, as in `sigmoid=1,sft=0.2`; a single one of weight 1 by its name.
-pub fn describe(losses: &Weights) -> String {
+pub fn describe(losses: &LossWeights) -> String {
     let taken = Kind::all().filter(|&kind| losses[kind as usize] != 0.0);
     let taken: Vec<Kind> = taken.collect();
     match taken[..] {
@@ -281,7 +281,7 @@ pub fn describe(losses: &Weights) -> String {
 }
 
 /// A sum of losses.
-pub const fn summed(terms: &[(Kind, f32)]) -> Weights {
+pub const fn summed(terms: &[(Kind, f32)]) -> LossWeights {
     let mut weights = [0.0; Kind::COUNT];
     let mut at = 0;
     while at < terms.len() {
@@ -292,7 +292,7 @@ pub const fn summed(terms: &[(Kind, f32)]) -> Weights {
 }
 
 /// A single loss.
-pub const fn only(kind: Kind) -> Weights {
+pub const fn only(kind: Kind) -> LossWeights {
     summed(&[(kind, 1.0)])
 }
 

@@ -1,7 +1,7 @@
 //! Each loss by its definition: DPO near the reference, at it and far from it; the supervised loss, in which
 //! the rejected tokens have no say; every other loss, and sums of losses.
 
-use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss, Settings, Weights};
+use gpt2_dpo::ops::preference::{self, Gradient, Kind, Loss, LossWeights, Settings};
 use gpt2_dpo::ops::step_control::StepControl;
 
 use super::{Twin, assert_close, assert_gradients};
@@ -63,7 +63,7 @@ fn twin(
 
 /// A sum of losses.
 struct Summed {
-    losses: Weights,
+    losses: LossWeights,
     settings: Settings,
     /// 1 / pairs of the step.
     weight: f64,
