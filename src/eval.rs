@@ -53,7 +53,8 @@ pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Summ
         pair_heads: extent.pair_heads,
     };
     let layout = Layout::new(dims, limits)?;
-    let total = data.examples.len();
+    let of = Whole::of(&data.examples);
+    let total = of.pairs;
 
     let scorer = Scorer::new(engine, &layout, reference, objective, extent, total)?;
     let mut references = Vec::new();
@@ -67,7 +68,7 @@ pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Summ
     for (i, (pairs, logps)) in batches.enumerate() {
         let share = Share {
             first_slot: i * batch_size,
-            of: Whole::of(&data.examples),
+            of,
         };
         let stream = Stream::new(pairs, sides);
         scorer.score(engine, &stream, Reference::LogProbs(logps), share)?;

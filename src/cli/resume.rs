@@ -94,15 +94,13 @@ impl Earlier {
             let (now, then) = [&now, &then]
                 .map(|table| table.get(option).or(defaults.get(option)))
                 .into();
-            let is_free = [&FREE[..], &SAID_BY_THE_RUN]
-                .concat()
-                .contains(&&option[..]);
-            if now == then || is_free {
+            let option = option.as_str();
+            if now == then || FREE.contains(&option) || SAID_BY_THE_RUN.contains(&option) {
                 continue;
             }
             let said = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), show);
             let change = format!("was {}, and is {} now", said(then), said(now));
-            if ROUNDING.contains(&option.as_str()) {
+            if ROUNDING.contains(&option) {
                 tell!("note: --{option} {change}: the numbers are not to the bit those of one run");
             } else if self.anyway {
                 tell!("note: --{option} {change}: the result is another");

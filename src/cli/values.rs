@@ -72,13 +72,9 @@ impl TypedValueParser for LossesParser {
         argument: Option<&Arg>,
         value: &OsStr,
     ) -> Result<Losses, clap::Error> {
-        let named = |text: &str| text.parse::<Losses>();
-        TypedValueParser::parse_ref(
-            &StringValueParser::new().try_map(move |text| named(&text)),
-            command,
-            argument,
-            value,
-        )
+        StringValueParser::new()
+            .try_map(|text| text.parse::<Losses>())
+            .parse_ref(command, argument, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

@@ -24,7 +24,8 @@ impl Run<'_> {
             return Ok(());
         };
         let step = self.position.step;
-        let total = eval.examples.len();
+        let of = Whole::of(&eval.examples);
+        let total = of.pairs;
         for (i, pairs) in eval.examples.chunks(self.micro_batch).enumerate() {
             if self.host.stop.is_requested() {
                 return Err(Error::Interrupted);
@@ -34,7 +35,7 @@ impl Run<'_> {
             let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
             let share = Share {
                 first_slot: slot,
-                of: Whole::of(&eval.examples),
+                of,
             };
             let reference = self.reference(|kept| &kept.eval, &indices);
             let policy = &self.learner.policy;

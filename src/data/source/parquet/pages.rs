@@ -11,8 +11,8 @@ use ::parquet::file::reader::ChunkReader;
 /// The most bytes that a byte of snappy's format unpacks to: three bytes copy at most 64.
 const MOST_PER_BYTE: u64 = 22;
 
-/// The most bytes of a header that is read; statistics may be long.
-const HEADER: u64 = 1 << 20;
+/// Bytes that are read for a header, and more if it is longer: statistics may be long.
+const HEADER: [u64; 3] = [1 << 12, 1 << 16, 1 << 20];
 
 /// Structs and lists are nested less deeply than this.
 const DEPTH: usize = 16;
@@ -29,8 +29,7 @@ pub(super) fn check_snappy(file: &File, pages: Pages) -> Result<(), ParquetError
     let end = pages.start.saturating_add(pages.bytes);
     let mut at = pages.start;
     while at < end {
-        let length = (end - at).min(HEADER) as usize;
-        let Some(header) = Header::read(&file.get_bytes(at, length)?) else {
+        let Some(header) = Header::at(file, at, end)? else {
             return Ok(());
         };
         if header.unpacked > header.packed.saturating_mul(MOST_PER_BYTE) {
@@ -58,6 +57,18 @@ struct Header {
 }
 
 impl Header {
+    /// The header at this place of a file, whose pages end at `end`; `None` as in [`Header::read`].
+    fn at(file: &File, at: u64, end: u64) -> Result<Option<Header>, ParquetError> {
+        for most in HEADER {
+            let length = (end - at).min(most) as usize;
+            let header = Header::read(&file.get_bytes(at, length)?);
+            if header.is_some() {
+                return Ok(header);
+            }
+        }
+        Ok(None)
+    }
+
     /// The header at the start of `bytes`; `None` if it is not whole, or none.
     fn read(bytes: &[u8]) -> Option<Header> {
         let mut thrift = Thrift { bytes, at: 0 };
