@@ -1,8 +1,8 @@
 // The loss of each preference pair from the log-probs of its response tokens, and its gradient.
 //
 // `forward` sums a pair's log-probs and hands the sums to `pair_loss`, which adds up the run's losses. `pair_loss`
-// returns the scalar loss of the pair, and its slope with respect to the log-probs of each side. `backward` hands
-// the saved sums to `pair_loss` again, and writes the slope of a side to each of its tokens.
+// returns the scalar loss of the pair, and its slopes with respect to the gain and the log-probs of each side. `backward`
+// hands the saved sums to `pair_loss` again, and writes to each token the slope of its side.
 // step_control_struct.wgsl goes before this text, and preference_losses.wgsl, which has the losses, behind it.
 
 struct Params {
@@ -17,6 +17,12 @@ struct Params {
     log_kept: f32,         // log(1 - ε)
     log_smoothing: f32,    // log ε
     discopop_tau: f32,
+    dpop_lambda: f32,
+    simpo_gamma: f32,
+    ld_alpha: f32,         // what a token beyond the shorter response's length counts in a gain
+    average: u32,          // 1: a gain is a mean over tokens, not a sum
+    is_js: u32,            // 1: the divergence is Jensen's and Shannon's
+    alpha_less_1: f32,     // α - 1 of the alpha-divergence; forward KL has -1, reverse KL 0
     // The weight of each loss in the sum.
     sigmoid: f32,
     hinge: f32,
@@ -30,11 +36,16 @@ struct Params {
     apo_down: f32,
     discopop: f32,
     sigmoid_norm: f32,
+    dpop: f32,
+    aot: f32,
+    aot_unpaired: f32,
+    simpo: f32,
+    orpo: f32,
     sft: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pairs: array<u32>;          // [pairs, 3]: head rows start, middle, end
+@group(0) @binding(1) var<storage, read> pairs: array<Pair>;         // [pairs]
 @group(0) @binding(2) var<storage, read> logps: array<f32>;          // [head rows]
 @group(0) @binding(3) var<storage, read> references: array<f32>;     // [head rows]
 @group(0) @binding(4) var<storage, read_write> sums: array<Sums>;    // [pairs]
@@ -42,12 +53,24 @@ struct Params {
 @group(0) @binding(6) var<storage, read> saved: array<Sums>;         // `sums` of the forward pass
 @group(0) @binding(7) var<storage, read_write> dlogps: array<f32>;   // [head rows]: dloss/dlogp · loss scale
 @group(0) @binding(8) var<storage, read> control: StepControl;
+@group(0) @binding(9) var<storage, read> facts: array<f32>;          // [head rows, FACTS]: entropy, mean logit, hit
+
+// A pair's head rows, and what the loss takes of it beside their log-probs.
+struct Pair {
+    start: u32,             // the first chosen head row
+    middle: u32,            // the first rejected one
+    end: u32,
+    weight: f32,            // what the pair's loss counts
+    chosen_rival: f32,      // aot_unpaired: the rejected gain that is ranked as the chosen one
+    rejected_rival: f32,    // aot_unpaired: the chosen gain that is ranked as the rejected one
+    reference_shift: f32,   // aot: the reference's margin less the one that is ranked as the policy's
+}
 
 // A pair's sums over its response tokens. A gain is a sum of differences, token by token. The differences are
 // small where the sums of log-probs are large, so a gain keeps its digits, and it is exactly 0 where policy and
 // reference agree.
 struct Sums {
-    chosen_gain: f32,    // Σ (logp - reference)
+    chosen_gain: f32,    // Σ (logp - reference), or the mean
     rejected_gain: f32,
     chosen_logp: f32,    // Σ logp
     rejected_logp: f32,
@@ -57,14 +80,18 @@ struct Sums {
 
 // The result of `pair_loss`.
 struct PairLoss {
-    loss: f32,            // unweighted
-    chosen_slope: f32,    // dloss/dlogp of each chosen token · weight
+    loss: f32,            // not divided by the pairs of the step
+    chosen_slope: f32,    // dloss/dgain · weight
     rejected_slope: f32,
+    chosen_token: f32,    // dloss/dlogp of each chosen token · weight, beside that through the gain
+    rejected_token: f32,
 }
 
 const LANES: u32 = 64u;
-// loss, reward margin, chosen reward, rejected reward, chosen log-prob, rejected log-prob
-const METRICS: u32 = 6u;
+// loss, reward margin, chosen reward, rejected reward, chosen log-prob, rejected log-prob; sums over tokens: entropies,
+// mean logits of the chosen response, of the rejected one, hits in the chosen one; tokens of either response
+const METRICS: u32 = 12u;
+const FACTS: u32 = 3u;
 
 const LN_2: f32 = 0.69314718;
 
@@ -110,7 +137,15 @@ fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
+// What a token's log-prob counts in its response's gain: `index` is its place there.
+fn share(pair: Pair, index: u32, count: u32) -> f32 {
+    let shorter = min(pair.middle - pair.start, pair.end - pair.middle);
+    let of_tail = select(params.ld_alpha, 1.0, index < shorter);
+    return select(of_tail, of_tail / f32(count), params.average != 0u);
+}
+
 var<workgroup> scratch: array<vec4<f32>, LANES>;
+var<workgroup> fact_scratch: array<vec4<f32>, LANES>;
 
 // One workgroup computes one pair.
 @compute @workgroup_size(LANES)
@@ -118,40 +153,65 @@ fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let pair = params.first_pair + group.x;
-    let start = pairs[3u * pair];
-    let middle = pairs[3u * pair + 1u];
-    let end = pairs[3u * pair + 2u];
+    let at = params.first_pair + group.x;
+    let pair = pairs[at];
+    let chosen_len = pair.middle - pair.start;
+    let rejected_len = pair.end - pair.middle;
     // chosen and rejected gain, chosen and rejected log-prob
     var own = vec4(0.0);
-    for (var r = start + lane; r < end; r += LANES) {
+    // entropies, chosen and rejected mean logits, hits
+    var own_facts = vec4(0.0);
+    for (var r = pair.start + lane; r < pair.end; r += LANES) {
+        let is_chosen = r < pair.middle;
         let logp = logps[r];
         var gain = 0.0;
         if params.has_reference != 0u {
-            gain = logp - references[r];
+            let index = r - select(pair.middle, pair.start, is_chosen);
+            gain = (logp - references[r]) * share(pair, index, select(rejected_len, chosen_len, is_chosen));
         }
-        own += select(vec4(0.0, gain, 0.0, logp), vec4(gain, 0.0, logp, 0.0), r < middle);
+        own += select(vec4(0.0, gain, 0.0, logp), vec4(gain, 0.0, logp, 0.0), is_chosen);
+        let entropy = facts[FACTS * r];
+        let logit = facts[FACTS * r + 1u];
+        let hit = facts[FACTS * r + 2u];
+        own_facts += select(vec4(entropy, 0.0, logit, 0.0), vec4(entropy, logit, 0.0, hit), is_chosen);
     }
     scratch[lane] = own;
+    fact_scratch[lane] = own_facts;
     workgroupBarrier();
     for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
         if lane < reach {
             scratch[lane] += scratch[lane + reach];
+            fact_scratch[lane] += fact_scratch[lane + reach];
         }
         workgroupBarrier();
     }
     if lane == 0u {
         let total = scratch[0];
-        let s = Sums(total.x, total.y, total.z, total.w, f32(middle - start), f32(end - middle));
-        sums[pair] = s;
-        let at = METRICS * (params.first_slot + pair);
-        metrics[at] = pair_loss(s).loss;
-        metrics[at + 1u] = params.beta * (s.chosen_gain - s.rejected_gain);
-        metrics[at + 2u] = params.beta * s.chosen_gain;
-        metrics[at + 3u] = params.beta * s.rejected_gain;
-        metrics[at + 4u] = s.chosen_logp;
-        metrics[at + 5u] = s.rejected_logp;
+        let s = Sums(total.x, total.y, total.z, total.w, f32(chosen_len), f32(rejected_len));
+        sums[at] = s;
+        let chosen = reward(s.chosen_gain, s.chosen_logp, s.chosen_len);
+        let rejected = reward(s.rejected_gain, s.rejected_logp, s.rejected_len);
+        let slot = METRICS * (params.first_slot + at);
+        metrics[slot] = pair_loss(s, pair).loss;
+        metrics[slot + 1u] = params.beta * (chosen - rejected);
+        metrics[slot + 2u] = params.beta * chosen;
+        metrics[slot + 3u] = params.beta * rejected;
+        metrics[slot + 4u] = s.chosen_logp;
+        metrics[slot + 5u] = s.rejected_logp;
+        let of_tokens = fact_scratch[0];
+        metrics[slot + 6u] = of_tokens.x;
+        metrics[slot + 7u] = of_tokens.y;
+        metrics[slot + 8u] = of_tokens.z;
+        metrics[slot + 9u] = of_tokens.w;
+        metrics[slot + 10u] = s.chosen_len;
+        metrics[slot + 11u] = s.rejected_len;
     }
+}
+
+// A response's reward, without β: the gain, or for losses without a reference the mean log-prob of its tokens.
+fn reward(gain: f32, logp: f32, count: f32) -> f32 {
+    let is_free = params.has_reference == 0u && (params.simpo != 0.0 || params.orpo != 0.0);
+    return select(gain, logp / max(count, 1.0), is_free);
 }
 
 @compute @workgroup_size(LANES)
@@ -159,10 +219,15 @@ fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let pair = params.first_pair + group.x;
-    let middle = pairs[3u * pair + 1u];
-    let loss = pair_loss(saved[pair]);
-    for (var r = pairs[3u * pair] + lane; r < pairs[3u * pair + 2u]; r += LANES) {
-        dlogps[r] = select(loss.rejected_slope, loss.chosen_slope, r < middle) * control.loss_scale;
+    let at = params.first_pair + group.x;
+    let pair = pairs[at];
+    let loss = pair_loss(saved[at], pair);
+    for (var r = pair.start + lane; r < pair.end; r += LANES) {
+        let is_chosen = r < pair.middle;
+        let index = r - select(pair.middle, pair.start, is_chosen);
+        let count = select(pair.end - pair.middle, pair.middle - pair.start, is_chosen);
+        let through_gain = select(loss.rejected_slope, loss.chosen_slope, is_chosen) * share(pair, index, count);
+        let slope = through_gain + select(loss.rejected_token, loss.chosen_token, is_chosen);
+        dlogps[r] = slope * control.loss_scale;
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use choices::{BestMetric, DecayName, ReferenceMode, TemplateChoice};
+pub use choices::{BestMetric, DecayName, Normalize, ReferenceMode, TemplateChoice};
 pub use losses::{Losses, NoLosses};
 
 use crate::batch::Sides;
@@ -21,7 +21,7 @@ use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::objective::Objective;
 use crate::ops::adamw::Settings;
-use crate::ops::preference::{self, Kind};
+use crate::ops::preference::{self, Divergence, Kind};
 use crate::ops::step_control::Scaling;
 use crate::optimizer::{Decay, Optimizer};
 use crate::schedule::{Schedule, SchedulerName};
@@ -207,6 +207,8 @@ impl TrainOptions {
             ("weight_decay", config.weight_decay),
             ("max_grad_norm", f64::from(config.max_grad_norm)),
             ("sft_weight", f64::from(config.sft_weight)),
+            ("dpop_lambda", f64::from(config.dpop_lambda)),
+            ("simpo_gamma", f64::from(config.simpo_gamma)),
             ("save_minutes", config.save_minutes),
         ];
         for (option, value) in not_negative {
@@ -264,8 +266,40 @@ impl TrainOptions {
             ),
             (
                 "discopop_tau",
-                self.discopop_tau.is_some() && !objective.uses_discopop_tau(),
+                self.discopop_tau.is_some() && !objective.has(Kind::Discopop),
                 loss,
+            ),
+            (
+                "dpop_lambda",
+                self.dpop_lambda.is_some() && !objective.has(Kind::Dpop),
+                loss,
+            ),
+            (
+                "simpo_gamma",
+                self.simpo_gamma.is_some() && !objective.has(Kind::Simpo),
+                loss,
+            ),
+            (
+                "f_divergence_type",
+                self.f_divergence_type.is_some() && no_reference,
+                loss,
+            ),
+            (
+                "f_alpha_divergence_coef",
+                self.f_alpha_divergence_coef.is_some()
+                    && resolved.f_divergence_type != Divergence::AlphaDivergence,
+                "another `.f_divergence_type` than alpha_divergence",
+            ),
+            ("ld_alpha", self.ld_alpha.is_some() && no_reference, loss),
+            (
+                "average_log_prob",
+                self.average_log_prob == Some(true) && !objective.uses_whole_gains(),
+                loss,
+            ),
+            (
+                "normalize",
+                self.normalize.is_some() && resolved.gradient_accumulation_steps == 1,
+                "`.gradient_accumulation_steps` 1",
             ),
             (
                 "min_lr_rate",
@@ -278,6 +312,16 @@ impl TrainOptions {
                 scheduler,
             ),
             ("reference", self.reference.is_some() && no_reference, loss),
+            (
+                "sync_ref_steps",
+                resolved.sync_ref_steps > 0 && no_reference,
+                loss,
+            ),
+            (
+                "sync_ref_alpha",
+                self.sync_ref_alpha.is_some() && resolved.sync_ref_steps == 0,
+                "`.sync_ref_steps` 0",
+            ),
             ("ref_model", self.ref_model.is_some() && no_reference, loss),
             ("cache_dir", idle_cache && no_reference, loss),
             (
@@ -328,6 +372,12 @@ impl TrainConfig {
             beta: self.beta,
             label_smoothing: self.label_smoothing,
             discopop_tau: self.discopop_tau,
+            dpop_lambda: self.dpop_lambda,
+            simpo_gamma: self.simpo_gamma,
+            divergence: self.f_divergence_type,
+            divergence_alpha: self.f_alpha_divergence_coef,
+            ld_alpha: self.ld_alpha,
+            average_log_prob: self.average_log_prob,
         })
     }
 

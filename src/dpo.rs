@@ -34,6 +34,18 @@ pub struct PairMetrics {
     pub chosen_logp: f32,
     /// Σ of the policy's log-probs over the rejected response's tokens.
     pub rejected_logp: f32,
+    /// Σ over both responses' tokens of the entropy of the policy's prediction, in nats.
+    pub entropy: f32,
+    /// Σ over the chosen response's tokens of the mean logit over the vocabulary.
+    pub chosen_logit: f32,
+    /// The same of the rejected response.
+    pub rejected_logit: f32,
+    /// The number of the chosen response's tokens than which no other token is likelier.
+    pub hits: f32,
+    /// The number of the chosen response's tokens.
+    pub chosen_tokens: f32,
+    /// The number of the rejected response's tokens; 0 for the supervised loss.
+    pub rejected_tokens: f32,
 }
 
 const _: () = assert!(size_of::<PairMetrics>() == size_of::<[f32; ops::preference::METRICS]>());
@@ -56,6 +68,43 @@ pub struct Summary {
         default
     )]
     pub rejected_logp: Option<f64>,
+    /// Means over tokens; `None` in what an older version has written.
+    #[serde(flatten)]
+    pub tokens: Option<TokenMeans>,
+}
+
+/// Means over all tokens of the responses, not over pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenMeans {
+    /// Of the entropy of the policy's prediction, in nats.
+    pub entropy: f64,
+    /// Share of chosen tokens than which no other token is likelier.
+    #[serde(rename = "mean_token_accuracy")]
+    pub accuracy: f64,
+    /// Over the chosen tokens, of the mean logit over the vocabulary.
+    #[serde(rename = "logits/chosen")]
+    pub chosen_logit: f64,
+    /// Over the rejected tokens; `None` for the supervised loss.
+    #[serde(
+        rename = "logits/rejected",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    pub rejected_logit: Option<f64>,
+}
+
+impl TokenMeans {
+    fn of(pairs: &[PairMetrics]) -> TokenMeans {
+        let total =
+            |of: fn(&PairMetrics) -> f32| pairs.iter().map(|p| f64::from(of(p))).sum::<f64>();
+        let (chosen, rejected) = (total(|p| p.chosen_tokens), total(|p| p.rejected_tokens));
+        TokenMeans {
+            entropy: total(|p| p.entropy) / (chosen + rejected),
+            accuracy: total(|p| p.hits) / chosen,
+            chosen_logit: total(|p| p.chosen_logit) / chosen,
+            rejected_logit: (rejected > 0.0).then(|| total(|p| p.rejected_logit) / rejected),
+        }
+    }
 }
 
 /// The part of a [`Summary`] that the supervised loss does not have.
@@ -91,6 +140,45 @@ impl Summary {
         }
     }
 
+    /// The mean of means; NaN over none.
+    pub fn mean(of: &[Summary]) -> Summary {
+        if let [one] = of {
+            return *one;
+        }
+        let mean = |get: &dyn Fn(&Summary) -> Option<f64>| -> Option<f64> {
+            let sum = of.iter().map(get).sum::<Option<f64>>()?;
+            Some(sum / of.len() as f64)
+        };
+        let number =
+            |get: &dyn Fn(&Summary) -> f64| of.iter().map(get).sum::<f64>() / of.len() as f64;
+        let reward = |get: fn(&Rewards) -> f64| mean(&|s| s.rewards.as_ref().map(get));
+        let rewards = || {
+            Some(Rewards {
+                chosen: reward(|r| r.chosen)?,
+                rejected: reward(|r| r.rejected)?,
+                accuracy: reward(|r| r.accuracy)?,
+                ties: reward(|r| r.ties)?,
+                margin: reward(|r| r.margin)?,
+            })
+        };
+        let token = |get: fn(&TokenMeans) -> f64| mean(&|s| s.tokens.as_ref().map(get));
+        let tokens = || {
+            Some(TokenMeans {
+                entropy: token(|t| t.entropy)?,
+                accuracy: token(|t| t.accuracy)?,
+                chosen_logit: token(|t| t.chosen_logit)?,
+                rejected_logit: mean(&|s| s.tokens?.rejected_logit),
+            })
+        };
+        Summary {
+            loss: number(&|s| s.loss),
+            rewards: rewards(),
+            chosen_logp: number(&|s| s.chosen_logp),
+            rejected_logp: mean(&|s| s.rejected_logp),
+            tokens: tokens(),
+        }
+    }
+
     /// Means over pairs trained with DPO.
     pub fn preference(pairs: &[PairMetrics]) -> Summary {
         let rewards = Rewards {
@@ -114,6 +202,7 @@ impl Summary {
             rewards: None,
             chosen_logp: mean(pairs, |p| p.chosen_logp),
             rejected_logp: None,
+            tokens: Some(TokenMeans::of(pairs)),
         }
     }
 }

@@ -189,6 +189,20 @@ impl Learner {
         }
     }
 
+    /// The state beside which a reference moves: its weights are a part of it.
+    pub fn state_beside(&self, reference: Option<&Tensors>) -> State {
+        let mut state = self.state();
+        for placed in self.layout.params.iter() {
+            state.tensors.extend(reference.map(|reference| StateTensor {
+                kind: StateKind::Reference,
+                name: placed.param.name.clone(),
+                shape: placed.param.shape(),
+                pieces: placed.on(&reference.arenas).pieces().collect(),
+            }));
+        }
+        state
+    }
+
     /// Restores the count of optimizer steps. The caller writes the device's part of a [`State`] itself.
     pub fn set_steps(&mut self, steps: u64) {
         self.steps = steps;

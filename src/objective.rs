@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::batch::Sides;
+use crate::batch::{Rivals, Sides};
+use crate::data::Example;
 use crate::dpo::{PairMetrics, Summary};
-use crate::ops::preference::{self, Kind, LossWeights, Settings};
+use crate::ops::preference::{self, Kind, LossWeights, Ranked, Settings};
 
 /// The objective that training minimises: the mean over pairs of a weighted sum of losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +16,7 @@ pub struct Objective {
     pub settings: Settings,
 }
 
-/// What a loss needs.
+/// What a loss needs, and which settings act with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Needs {
     /// The responses of a pair that enter a stream.
@@ -26,17 +27,29 @@ struct Needs {
     beta: bool,
     /// True if the label smoothing has an effect.
     label_smoothing: bool,
-    /// True if τ has an effect.
-    discopop_tau: bool,
+    /// True if the loss is one of scores, which follow from the divergence.
+    divergence: bool,
+    /// True if the loss takes gains of whole responses, so that it matters whether these are means.
+    whole_gains: bool,
+    /// True if the loss sorts the pairs of a whole step.
+    ranks: bool,
 }
 
-/// The needs of most losses.
-const PREFERENCE: Needs = Needs {
+/// The needs of a loss of the margin.
+const MARGIN: Needs = Needs {
     sides: Sides::Both,
     reference: true,
     beta: true,
     label_smoothing: false,
-    discopop_tau: false,
+    divergence: true,
+    whole_gains: true,
+    ranks: false,
+};
+
+/// The needs of a loss of each response's gain.
+const GAINS: Needs = Needs {
+    divergence: false,
+    ..MARGIN
 };
 
 /// What each loss needs.
@@ -44,25 +57,36 @@ fn needs(kind: Kind) -> Needs {
     match kind {
         Kind::Sigmoid | Kind::Robust | Kind::ExoPair => Needs {
             label_smoothing: true,
-            ..PREFERENCE
+            ..MARGIN
         },
-        Kind::Discopop => Needs {
-            discopop_tau: true,
-            ..PREFERENCE
+        Kind::Hinge | Kind::Discopop => MARGIN,
+        Kind::Ipo | Kind::SigmoidNorm => Needs {
+            whole_gains: false,
+            ..MARGIN
         },
-        Kind::Hinge
-        | Kind::Ipo
-        | Kind::NcaPair
+        Kind::NcaPair
         | Kind::BcoPair
         | Kind::SppoHard
         | Kind::ApoZero
         | Kind::ApoDown
-        | Kind::SigmoidNorm => PREFERENCE,
+        | Kind::Dpop => GAINS,
+        Kind::Aot | Kind::AotUnpaired => Needs {
+            label_smoothing: true,
+            ranks: true,
+            ..GAINS
+        },
+        Kind::Simpo | Kind::Orpo => Needs {
+            label_smoothing: kind == Kind::Simpo,
+            reference: false,
+            whole_gains: false,
+            ..GAINS
+        },
         Kind::Sft => Needs {
             sides: Sides::Chosen,
             reference: false,
             beta: false,
-            ..PREFERENCE
+            whole_gains: false,
+            ..GAINS
         },
     }
 }
@@ -122,9 +146,48 @@ impl Objective {
         self.any(|needs| needs.label_smoothing)
     }
 
-    /// True if τ has an effect.
-    pub fn uses_discopop_tau(self) -> bool {
-        self.any(|needs| needs.discopop_tau)
+    /// True if another divergence than the reverse KL changes each loss that has a reference.
+    pub fn takes_divergence(self) -> bool {
+        self.needs_reference() && !self.any(|needs| needs.reference && !needs.divergence)
+    }
+
+    /// True if a loss takes gains of whole responses, so that it matters whether these are means over their tokens.
+    pub fn uses_whole_gains(self) -> bool {
+        self.any(|needs| needs.whole_gains)
+    }
+
+    /// True if a loss sorts the pairs of a whole step, so that a forward pass over all of them has to come first.
+    pub fn ranks(self) -> bool {
+        self.any(|needs| needs.ranks)
+    }
+
+    /// What the ranking of a step takes of these pairs: their metrics after a forward pass, and the numbers of tokens of
+    /// their chosen and rejected responses.
+    fn ranked(self, pair: &PairMetrics, tokens: [usize; 2]) -> Ranked {
+        let beta = f64::from(self.settings.beta);
+        let [chosen, rejected] = match self.settings.average_log_prob {
+            true => tokens.map(|count| count as f64),
+            false => [1.0; 2],
+        };
+        Ranked {
+            chosen_gain: f64::from(pair.chosen_reward) / beta,
+            rejected_gain: f64::from(pair.rejected_reward) / beta,
+            policy_margin: f64::from(pair.chosen_logp) / chosen
+                - f64::from(pair.rejected_logp) / rejected,
+        }
+    }
+
+    /// The rivals of each pair of a step.
+    pub fn rivals<'a>(
+        self,
+        metrics: &[PairMetrics],
+        examples: impl IntoIterator<Item = &'a Example>,
+    ) -> Vec<Rivals> {
+        let pairs = metrics.iter().zip(examples);
+        let ranked = pairs.map(|(metrics, example)| {
+            self.ranked(metrics, [example.chosen.len(), example.rejected.len()])
+        });
+        preference::rank(&ranked.collect::<Vec<_>>())
     }
 
     /// Means over these pairs.

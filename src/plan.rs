@@ -333,6 +333,8 @@ impl Plan {
             let (_, resident) = counted(&same, usize::MAX)?;
             Some(resident.buffers().map(|made| 4 * made.buffer.words).sum())
         };
+        let moving = resident.frozen.as_ref();
+        let moving = moving.filter(|_| config.sync_ref_steps > 0);
         let policy = &resident.learner.policy;
         let is_split = |tensor: &&crate::model::Tensor| tensor.shards.len() > 1;
         let vocabulary_shards = policy.weights.gpt2.wte.shards.len();
@@ -347,7 +349,7 @@ impl Plan {
             split_matrices: split - usize::from(vocabulary_shards > 1),
             max_binding_bytes,
             memory,
-            checkpoint_bytes: Snapshot::bytes(&resident.learner.state()),
+            checkpoint_bytes: Snapshot::bytes(&resident.learner.state_beside(moving)),
             recompute_bytes,
         })
     }

@@ -1,6 +1,8 @@
 //! Finds the response of each pair that a model itself prefers. If the model strongly prefers the rejected
 //! response, the labels of the pair may be swapped.
 
+use std::ops::Range;
+
 use crate::batch::{Extent, Stream};
 use crate::data::Example;
 use crate::engine::{Engine, Release};
@@ -47,12 +49,12 @@ pub fn preferences(
     for pairs in examples.chunks(batch_size) {
         let stream = Stream::new(pairs, sides);
         let logps = scorer.log_probs(engine, &stream)?;
-        for &[start, middle, end] in &stream.pairs {
-            let mean = |from: u32, to: u32| {
-                let logps = &logps[from as usize..to as usize];
+        for pair in &stream.pairs {
+            let mean = |heads: Range<usize>| {
+                let logps = &logps[heads];
                 logps.iter().map(|&l| f64::from(l)).sum::<f64>() / logps.len() as f64
             };
-            preferences.push(mean(start, middle) - mean(middle, end));
+            preferences.push(mean(pair.chosen()) - mean(pair.rejected()));
         }
         tell(preferences.len());
     }

@@ -5,7 +5,7 @@ use crate::kernel::{Bindings, Class, Field, Kernel, Slot};
 use crate::target::Target;
 
 /// The most bytes that a kernel's `Params` may have.
-pub const MAX_PARAMS: usize = 128;
+pub const MAX_PARAMS: usize = 192;
 
 /// One dispatch: kernel, buffers, params, grid.
 #[derive(Clone, Copy)]

@@ -136,12 +136,18 @@ pub struct Part {
     pub values: Vec<f32>,
 }
 
-/// A hash of all pairs: their ids, in order.
+/// A hash of all pairs: their ids, in order, and their weights where these are not 1.
 pub fn hash_of<'a>(data: impl IntoIterator<Item = &'a Dataset>) -> String {
     let mut hash = Sha256::new();
     for data in data {
         hash.update((data.examples.len() as u64).to_le_bytes());
         add_ids(&mut hash, &data.examples);
+        for (i, example) in data.examples.iter().enumerate() {
+            if example.weight != 1.0 {
+                hash.update((i as u64).to_le_bytes());
+                hash.update(example.weight.to_bits().to_le_bytes());
+            }
+        }
     }
     hex(hash.finalize())
 }

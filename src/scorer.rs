@@ -54,6 +54,14 @@ impl Whole {
         }
         whole
     }
+
+    /// So many wholes of this size, for a mean over their means.
+    pub fn times(self, count: usize) -> Whole {
+        Whole {
+            pairs: count * self.pairs,
+            chosen_tokens: count * self.chosen_tokens,
+        }
+    }
 }
 
 /// Scores pairs with a model on a device; no gradients.
@@ -184,6 +192,7 @@ impl Scorer {
             token_weight: 1.0 / share.of.chosen_tokens as f32,
             pairs: self.ws.inputs.pairs,
             logps: head.logps,
+            facts: head.facts,
             references: self.objective.needs_reference().then_some(head.references),
             sums: head.sums,
             metrics: head.metrics,

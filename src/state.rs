@@ -13,6 +13,8 @@ pub enum StateKind {
     FirstMoment,
     /// AdamW's running mean of the squared gradient.
     SecondMoment,
+    /// The reference's parameter, where it moves.
+    Reference,
 }
 
 /// A tensor on a device.
@@ -31,7 +33,7 @@ pub struct StateTensor {
 /// The whole state on which the next optimizer step depends, apart from its data and its learning rate.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The weights of all parameters, and gradients and moments of the trainable parameters.
+    /// The weights of all parameters, gradients and moments of the trainable parameters, and a moving reference.
     pub tensors: Vec<StateTensor>,
     /// A [`StepControl`](crate::ops::step_control::StepControl) on the device: loss scale and counters.
     pub control: Buffer,

@@ -6,6 +6,8 @@ mod evaluation;
 mod host;
 mod inputs;
 mod metrics;
+mod micro_batches;
+mod moving_reference;
 mod order;
 mod outcome;
 mod pass;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::batch::Stream;
+use crate::batch::TokenCount;
 use crate::checkpoint::{self, Checkpoint, Facts, Position};
 use crate::config::TrainConfig;
 use crate::data::Dataset;
@@ -30,7 +32,7 @@ use crate::objective::Objective;
 use crate::plan::{Datasets, Resident};
 use crate::pretrained::{self, Weights};
 use crate::reference::{self, ReferenceLogProbs};
-use crate::scorer::{Reference, Share, Whole};
+use crate::scorer::Reference;
 
 use broken::BrokenStep;
 pub use host::{Host, Stop};
@@ -82,13 +84,29 @@ pub struct Run<'a> {
     observe: &'a mut dyn FnMut(Event),
 }
 
+/// Refuses weights of pairs beside a loss that compares responses of different pairs.
+fn refuse_weights(objective: Objective, data: [Option<&Dataset>; 2]) -> Result<()> {
+    let mut examples = data.into_iter().flatten().flat_map(|data| &data.examples);
+    match examples.find(|example| objective.ranks() && example.weight != 1.0) {
+        None => Ok(()),
+        Some(example) => Err(Error::option(
+            "loss",
+            format!(
+                "{objective} compares responses of different pairs, and the pair at {} has a weight",
+                example.place
+            ),
+            "leave the weights unused with `.columns` weight=, or take another loss",
+        )),
+    }
+}
+
 /// An optimizer step whose metrics are under way.
 struct Flight {
     ticket: StepTicket,
     step: usize,
     learning_rate: f64,
     pairs: Vec<usize>,
-    tokens: usize,
+    tokens: TokenCount,
 }
 
 impl<'a> Run<'a> {
@@ -117,6 +135,7 @@ impl<'a> Run<'a> {
         } = inputs;
         let dims = &outline.config.dims;
         let objective = config.objective();
+        refuse_weights(objective, [Some(train), eval])?;
         let resident = Resident::new(engine, config, dims, Datasets { train, eval })?;
         let micro_batch = resident.micro_batch();
         let Resident {
@@ -302,9 +321,11 @@ impl<'a> Run<'a> {
         let ticket = self
             .learner
             .update(self.engine, learning_rate, pairs.len())?;
+        let step = self.position.step + self.flights.len() + 1;
+        self.move_reference(step)?;
         self.flights.push_back(Flight {
             ticket,
-            step: self.position.step + self.flights.len() + 1,
+            step,
             learning_rate,
             pairs,
             tokens,
@@ -384,28 +405,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Accumulates the gradient of the mean loss over these pairs, one micro-batch after another; returns the
-    /// number of their tokens.
-    fn accumulate(&mut self, pairs: &[usize]) -> Result<usize> {
-        let mut tokens = 0;
-        let of = Whole::of(pairs.iter().map(|&e| &self.train.examples[e]));
-        for (i, micro) in pairs.chunks(self.micro_batch).enumerate() {
-            let examples = micro.iter().map(|&e| &self.train.examples[e]);
-            let stream = Stream::new(examples, self.objective.sides());
-            let share = Share {
-                first_slot: i * self.micro_batch,
-                of,
-            };
-            let reference = self.reference(|kept| &kept.train, micro);
-            let recording = self
-                .learner
-                .record(self.engine, &stream, reference, share)?;
-            self.engine.run(&recording)?;
-            tokens += stream.num_tokens;
-        }
-        Ok(tokens)
-    }
-
     fn pass_notes_on(&mut self) {
         for note in self.engine.notes() {
             (self.observe)(Event::Note(note));
@@ -440,7 +439,7 @@ impl<'a> Run<'a> {
             );
             (self.observe)(Event::Note(note));
         }
-        let summary = self.objective.summary(&report.pairs);
+        let summary = self.summary(&report.pairs);
         let epoch = self.epoch(flight.step);
         let position = &mut self.position;
         position.step = flight.step;
@@ -456,9 +455,10 @@ impl<'a> Run<'a> {
             learning_rate: flight.learning_rate,
             grad_norm: f64::from(report.grad_norm),
             loss_scale: report.loss_scale,
-            num_tokens: position.num_tokens,
+            num_tokens: position.num_tokens.apart,
+            num_computed_tokens: position.num_tokens.shared,
             pairs_per_second: flight.pairs.len() as f64 / seconds,
-            tokens_per_second: flight.tokens as f64 / seconds,
+            tokens_per_second: flight.tokens.shared as f64 / seconds,
         };
         let total = position.total;
         let written = self.metrics.write(&row);

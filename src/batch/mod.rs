@@ -11,7 +11,9 @@
 
 mod spans;
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
+
+use serde::{Deserialize, Serialize};
 
 use crate::data::Example;
 
@@ -61,8 +63,63 @@ pub enum Sides {
     Chosen,
 }
 
+/// The head rows of a pair, and what its loss takes beside their log-probs; mirrors `Pair` of
+/// `shaders/preference.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Pair {
+    /// The first chosen head row.
+    pub start: u32,
+    /// The first rejected head row, and the end of the chosen ones.
+    pub middle: u32,
+    /// The end of the rejected head rows.
+    pub end: u32,
+    /// What the pair's loss counts.
+    pub weight: f32,
+    /// What the losses over a whole step take.
+    pub rivals: Rivals,
+}
+
+impl Pair {
+    /// The count of 4-byte words.
+    pub const WORDS: usize = size_of::<Pair>() / 4;
+
+    /// A pair of these head rows that counts once.
+    pub fn of_rows(start: u32, middle: u32, end: u32) -> Pair {
+        Pair {
+            start,
+            middle,
+            end,
+            weight: 1.0,
+            rivals: Rivals::default(),
+        }
+    }
+
+    /// The head rows of the chosen response.
+    pub fn chosen(&self) -> Range<usize> {
+        self.start as usize..self.middle as usize
+    }
+
+    /// The head rows of the rejected response.
+    pub fn rejected(&self) -> Range<usize> {
+        self.middle as usize..self.end as usize
+    }
+}
+
+/// What a pair is compared with where a loss sorts the responses of a whole step (`ops::preference::rank`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Rivals {
+    /// The rejected gain that is ranked as the pair's chosen one.
+    pub of_chosen: f32,
+    /// The chosen gain that is ranked as the pair's rejected one.
+    pub of_rejected: f32,
+    /// The reference's margin less the one that is ranked as the policy's.
+    pub reference_shift: f32,
+}
+
 /// A micro-batch as one stream of N rows with P head rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stream {
     /// `[N]` token ids.
     pub tokens: Vec<u32>,
@@ -78,16 +135,32 @@ pub struct Stream {
     pub targets: Vec<u32>,
     /// `[N]` the head rows taken from each stream row, [`NONE`] where there is none.
     pub inverse: Vec<[u32; 2]>,
-    /// The head rows of each pair: first chosen, first rejected, end.
-    pub pairs: Vec<[u32; 3]>,
+    /// The head rows of each pair, and what its loss takes beside.
+    pub pairs: Vec<Pair>,
     /// The stream rows of each pair.
     pub rows: Vec<Range<usize>>,
     /// `tokens` sorted, for the gradient of `wte`.
     pub token_uses: Uses,
     /// `positions` sorted, for the gradient of `wpe`.
     pub position_uses: Uses,
-    /// The tokens of prompts and responses, each counted once.
-    pub num_tokens: usize,
+    /// The tokens of prompts and responses.
+    pub num_tokens: TokenCount,
+}
+
+/// A number of tokens, counted in two ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCount {
+    /// Each prompt once, though two responses share it: what the device computes.
+    pub shared: usize,
+    /// Each prompt once for each of its responses, as in TRL's padded batches.
+    pub apart: usize,
+}
+
+impl AddAssign for TokenCount {
+    fn add_assign(&mut self, other: TokenCount) {
+        self.shared += other.shared;
+        self.apart += other.apart;
+    }
 }
 
 impl Stream {
@@ -101,6 +174,17 @@ impl Stream {
         stream.token_uses = Uses::of(&stream.tokens);
         stream.position_uses = Uses::of(&stream.positions);
         stream
+    }
+
+    /// Gives each pair its rivals.
+    ///
+    /// # Panics
+    /// If there are not as many as pairs.
+    pub fn set_rivals(&mut self, rivals: &[Rivals]) {
+        assert_eq!(rivals.len(), self.pairs.len());
+        for (pair, &rivals) in self.pairs.iter_mut().zip(rivals) {
+            pair.rivals = rivals;
+        }
     }
 
     /// One sequence without targets, for generation.
@@ -151,10 +235,18 @@ impl Stream {
             }
         }
         let middle = first_head + example.chosen.len() as u32;
-        self.pairs
-            .push([first_head, middle, self.sources.len() as u32]);
+        let end = self.sources.len() as u32;
+        self.pairs.push(Pair {
+            weight: example.weight,
+            ..Pair::of_rows(first_head, middle, end)
+        });
         self.rows.push(start..self.tokens.len());
-        self.num_tokens += prompt.len() + example.chosen.len() + rejected.len();
+        let responses = example.chosen.len() + rejected.len();
+        let sides = 1 + usize::from(!rejected.is_empty());
+        self.num_tokens += TokenCount {
+            shared: prompt.len() + responses,
+            apart: sides * prompt.len() + responses,
+        };
     }
 
     fn push_rows(&mut self, tokens: &[u32], first_position: usize) {
@@ -169,7 +261,7 @@ impl Stream {
     /// # Panics
     /// If `pairs` is empty or reaches beyond the stream's pairs.
     pub fn heads(&self, pairs: &Range<usize>) -> Range<usize> {
-        self.pairs[pairs.start][0] as usize..self.pairs[pairs.end - 1][2] as usize
+        self.pairs[pairs.start].start as usize..self.pairs[pairs.end - 1].end as usize
     }
 
     /// Cuts the pairs into runs of at most `max_heads` head rows. A pair with more head rows is a run of its own.

@@ -143,7 +143,7 @@ impl Workload {
                 pairs,
                 chosen_tokens: pairs.saturating_mul(options.max_response_tokens),
             },
-            tokens: stream.num_tokens.saturating_mul(batches),
+            tokens: stream.num_tokens.shared.saturating_mul(batches),
             stream,
             objective,
             learning_rate: config.learning_rate,

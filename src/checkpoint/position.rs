@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::TokenCount;
 use crate::dpo::Summary;
 
 /// The file of a [`Position`].
 pub const POSITION_FILE: &str = "training.json";
 
 /// The version of the format of checkpoints.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// The position that a run has reached, and every number beside the tensors on which the rest depends.
 ///
@@ -24,8 +25,8 @@ pub struct Position {
     pub total: usize,
     /// True if no evaluation is due at this step, or if it is done.
     pub evaluated: bool,
-    /// Tokens of prompts and responses so far, each counted once.
-    pub num_tokens: usize,
+    /// Tokens of prompts and responses so far.
+    pub num_tokens: TokenCount,
     /// Steps that the optimizer skipped, because a gradient overflowed.
     pub skipped: usize,
     /// The words of the [`StepControl`](crate::ops::step_control::StepControl): loss scale and counters.
@@ -93,7 +94,7 @@ impl Position {
             step: 0,
             total,
             evaluated: false,
-            num_tokens: 0,
+            num_tokens: TokenCount::default(),
             skipped: 0,
             control: Vec::new(),
             first_loss: None,

@@ -11,6 +11,8 @@ use crate::state::{State, StateKind};
 /// The prefix of a moment's name in the optimizer's file; they are those of PyTorch's AdamW.
 const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
+/// The prefix of a moving reference's parameter there.
+const REFERENCE: &str = "reference.";
 
 /// A checkpoint's two files of tensors.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,6 +62,7 @@ impl Tensors {
         Tensors::of(state, TensorFile::Moments, |kind| match kind {
             StateKind::FirstMoment => Some(FIRST),
             StateKind::SecondMoment => Some(SECOND),
+            StateKind::Reference => Some(REFERENCE),
             StateKind::Weight | StateKind::Gradient => None,
         })
     }

@@ -8,10 +8,10 @@ use clap::builder::{
 };
 use clap::{Arg, Command};
 use gpt2_dpo::choice::{Choice, Named};
-use gpt2_dpo::config::{BestMetric, DecayName, Losses, ReferenceMode};
+use gpt2_dpo::config::{BestMetric, DecayName, Losses, Normalize, ReferenceMode};
 use gpt2_dpo::data::{Boundary, Truncation};
 use gpt2_dpo::device::BackendName;
-use gpt2_dpo::ops::preference::Kind;
+use gpt2_dpo::ops::preference::{Divergence, Kind};
 use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::target::Precision;
 
@@ -47,6 +47,8 @@ choices!(
     BestMetric,
     Boundary,
     DecayName,
+    Divergence,
+    Normalize,
     Precision,
     ReferenceMode,
     SchedulerName,

@@ -1,9 +1,10 @@
 //! Options that make no sense, alone or beside each other.
 
-use super::{BestMetric, TrainConfig};
+use super::{BestMetric, ReferenceMode, TrainConfig};
+use crate::batch::Sides;
 use crate::data::Columns;
 use crate::error::{Error, Result};
-use crate::ops::preference::{Kind, Settings};
+use crate::ops::preference::{Divergence, Kind, Settings};
 use crate::schedule::SchedulerName;
 
 impl TrainConfig {
@@ -145,6 +146,61 @@ impl TrainConfig {
                 "take its paper's 0.05",
             ));
         }
+        self.check_gains()
+    }
+
+    /// Checks the settings that change what the losses take of a response.
+    fn check_gains(&self) -> Result<()> {
+        let objective = self.objective();
+        let other = self.f_divergence_type != Divergence::ReverseKl;
+        if other && objective.needs_reference() && !objective.takes_divergence() {
+            return Err(Error::option(
+                "f_divergence_type",
+                format!(
+                    "{} is not known for `.loss` {objective}",
+                    self.f_divergence_type
+                ),
+                "take it with sigmoid, sigmoid_norm, hinge, ipo, robust, exo_pair or discopop, beside sft, simpo or orpo",
+            ));
+        }
+        if !self.f_alpha_divergence_coef.is_finite() {
+            return Err(Error::option(
+                "f_alpha_divergence_coef",
+                format!("{} is not a finite number", self.f_alpha_divergence_coef),
+                "TRL's default is 0.5",
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.ld_alpha) {
+            return Err(Error::option(
+                "ld_alpha",
+                format!("{} is not a share from 0 to 1", self.ld_alpha),
+                "give what a token beyond the other response's length counts; 1 is as the others",
+            ));
+        }
+        if self.sync_ref_steps > 0 && self.reference != ReferenceMode::OnTheFly {
+            return Err(Error::option(
+                "sync_ref_steps",
+                format!(
+                    "moves the reference, and with `.reference` {} its log-probs are computed once",
+                    self.reference
+                ),
+                "take `.reference` on-the-fly",
+            ));
+        }
+        if !(self.sync_ref_alpha > 0.0 && self.sync_ref_alpha <= 1.0) {
+            return Err(Error::option(
+                "sync_ref_alpha",
+                format!("{} is not above 0 and at most 1", self.sync_ref_alpha),
+                "TRL's default is 0.6",
+            ));
+        }
+        if self.ld_alpha != 1.0 && objective.has(Kind::Aot) {
+            return Err(Error::option(
+                "ld_alpha",
+                format!("is not known for `.loss` {objective}"),
+                "leave it out: aot compares margins of whole responses",
+            ));
+        }
         Ok(())
     }
 
@@ -215,7 +271,7 @@ impl TrainConfig {
                 "give `.eval_steps`, and held-out pairs",
             ));
         }
-        if metric != BestMetric::Loss && !self.objective().needs_reference() {
+        if metric != BestMetric::Loss && self.objective().sides() == Sides::Chosen {
             return Err(Error::option(
                 "save_best",
                 format!("{metric} is no metric of `.loss` {}", self.objective()),

@@ -38,6 +38,16 @@ impl BestMetric {
 }
 
 choices! {
+    /// The mean that a step's loss is.
+    pub enum Normalize {
+        /// over all pairs of the step
+        Pairs = "pairs",
+        /// over its micro-batches, each a mean over its pairs, as TRL
+        MicroBatches = "micro-batches",
+    }
+}
+
+choices! {
     /// Which parameters decay.
     pub enum DecayName {
         /// all, as torch.optim.AdamW does

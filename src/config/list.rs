@@ -39,6 +39,8 @@ macro_rules! train_options {
             switches {
                 /// Replace the run that the output directory holds
                 overwrite,
+                /// Take a response's mean log-prob of a token in place of the sum
+                average_log_prob,
                 /// Take the pairs in file order
                 no_shuffle,
                 /// Leave out records that cannot be used, and count them, instead of stopping at the first
@@ -66,11 +68,24 @@ macro_rules! train_options {
                 loss: $crate::config::Losses = $crate::config::Losses::from($crate::ops::preference::Kind::Sigmoid),
                 /// Add the loss sft with this weight, which keeps the chosen response's likelihood from falling; 0 = no
                 sft_weight: f32 = 0.0,
-                /// The share of labels that may be wrong: for the losses sigmoid, robust and exo_pair
+                /// The share of labels that may be wrong: for the losses sigmoid, robust, exo_pair, aot, aot_unpaired and
+                /// simpo
                 label_smoothing: f32 = $crate::ops::preference::Settings::DEFAULT.label_smoothing,
                 /// Over which margins the two parts of the loss discopop blend
                 discopop_tau: f32 = $crate::ops::preference::Settings::DEFAULT.discopop_tau,
-                /// Strength of the pull towards the reference
+                /// The strength of the penalty of the loss dpop
+                dpop_lambda: f32 = $crate::ops::preference::Settings::DEFAULT.dpop_lambda,
+                /// By how much the two responses are to be apart in the loss simpo
+                simpo_gamma: f32 = $crate::ops::preference::Settings::DEFAULT.simpo_gamma,
+                /// The divergence from the reference: for the losses of the margin
+                f_divergence_type: $crate::ops::preference::Divergence = $crate::ops::preference::Settings::DEFAULT.divergence,
+                /// The alpha of `.f_divergence_type` alpha_divergence
+                f_alpha_divergence_coef: f32 = $crate::ops::preference::Settings::DEFAULT.divergence_alpha,
+                /// LD-DPO: what a token counts that is beyond the length of the other response, from 0 to 1
+                ld_alpha: f32 = $crate::ops::preference::Settings::DEFAULT.ld_alpha,
+                /// How micro-batches make up a step
+                normalize: $crate::config::Normalize = $crate::config::Normalize::Pairs,
+                /// Strength of the pull towards the reference; with orpo the weight of the odds
                 beta: f32 = $crate::ops::preference::Settings::DEFAULT.beta,
                 /// Peak learning rate
                 learning_rate: f64 = 1e-5,
@@ -145,6 +160,10 @@ macro_rules! train_options {
                 audit_steps: usize = 0,
                 /// Open the device anew so many times if it is lost, and go on from the last checkpoint
                 retries: usize = 0,
+                /// TR-DPO: move the reference towards the policy every so many steps; needs `.reference` on-the-fly; 0 = never
+                sync_ref_steps: usize = 0,
+                /// How much of the way the reference then goes; 1 = it becomes the policy
+                sync_ref_alpha: f32 = 0.6,
                 /// The source of the reference's log-probs
                 reference: $crate::config::ReferenceMode = $crate::config::ReferenceMode::Cached,
                 /// auto, cpu, an index or a part of a name from `gpt2-dpo devices`

@@ -22,18 +22,33 @@ const LANES: usize = 16;
 /// Σ term over the elements of the slices, up to the shortest slice's length, in f64.
 #[inline(always)]
 pub fn sum<const N: usize>(of: [&[f32]; N], term: impl Fn([f32; N]) -> f64) -> f64 {
-    let mut sums = [0.0_f64; LANES];
+    let [sum] = sums(of, |elements| [term(elements)]);
+    sum
+}
+
+/// Several sums over the same elements: Σ of each of the terms.
+#[inline(always)]
+pub fn sums<const N: usize, const K: usize>(
+    of: [&[f32]; N],
+    terms: impl Fn([f32; N]) -> [f64; K],
+) -> [f64; K] {
+    let mut sums = [[0.0_f64; LANES]; K];
+    let mut add = |lane: usize, elements: [f32; N]| {
+        for (sums, term) in sums.iter_mut().zip(terms(elements)) {
+            sums[lane] += term;
+        }
+    };
     let len = of.iter().map(|values| values.len()).min().unwrap_or(0);
     let parts = of.map(|values| values[..len].as_chunks::<LANES>());
     for i in 0..len / LANES {
-        for (k, sum) in sums.iter_mut().enumerate() {
-            *sum += term(parts.map(|(blocks, _)| blocks[i][k]));
+        for lane in 0..LANES {
+            add(lane, parts.map(|(blocks, _)| blocks[i][lane]));
         }
     }
-    for (k, sum) in sums.iter_mut().enumerate().take(len % LANES) {
-        *sum += term(parts.map(|(_, rest)| rest[k]));
+    for lane in 0..len % LANES {
+        add(lane, parts.map(|(_, rest)| rest[lane]));
     }
-    sums.iter().sum()
+    sums.map(|lanes| lanes.iter().sum())
 }
 
 /// The largest element; −∞ of an empty slice. NaNs are ignored.

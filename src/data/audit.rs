@@ -40,6 +40,8 @@ pub struct Audit {
     pub outside_limits: usize,
     /// Pairs that are kept although they have no scores for `drop_ties` or `min_score_margin` to judge by.
     pub unscored: usize,
+    /// Pairs whose record gives their loss another weight than 1.
+    pub weighted: usize,
     /// Tokens of each prompt before its budget.
     pub prompt_tokens: Counts,
     /// Tokens of each chosen response before its budget, end-of-text included.
@@ -255,6 +257,7 @@ impl Auditor {
                 }
             }
         }
+        audit.weighted += usize::from(example.weight != 1.0);
         audit.special_tokens.pairs += usize::from(facts.specials.tokens > 0);
         audit.special_tokens.tokens += facts.specials.tokens;
         audit.without_end += usize::from(facts.without_end);
@@ -353,6 +356,14 @@ impl Audit {
             notes.push(format!(
                 "{} kept without the scores that `.drop_ties` and `.min_score_margin` judge by",
                 counted(self.unscored, "pair")
+            ));
+        }
+        if self.weighted > 0 {
+            notes.push(format!(
+                "{} of {} {} as their `weight` says",
+                self.weighted,
+                counted(self.kept, "pair"),
+                either(self.weighted, "counts", "count")
             ));
         }
         let responses = self.chosen_tokens.total() + self.rejected_tokens.total();

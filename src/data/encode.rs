@@ -119,12 +119,14 @@ impl<'a> Encoder<'a> {
             shape,
             content,
             scores,
+            weight,
             used,
             ignored,
         } = record;
         let facts = Facts {
             shape,
             scores,
+            weight,
             used,
             ignored,
             ..Facts::default()
@@ -356,6 +358,7 @@ impl<'a> Encoder<'a> {
         if let Some(alone) = &alone {
             example.asked = example::hash([alone]);
         }
+        example.weight = facts.weight.unwrap_or(1.0);
         if example.chosen == example.rejected {
             return Ok(Outcome::Dropped(Reason::EqualUnderBudget));
         }

@@ -34,6 +34,8 @@ pub(super) struct Facts {
     pub used: Vec<String>,
     pub ignored: Vec<String>,
     pub scores: Option<Scores>,
+    /// What the pair's loss counts, if its record says so.
+    pub weight: Option<f32>,
     pub specials: Specials,
     pub lengths: Lengths,
     /// For each answer, whether its end-of-text lies behind the budget.

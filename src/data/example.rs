@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::source::Place;
 
 /// One preference pair, as token ids, budgets applied. All ids are in the model's vocabulary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// The prompt of both responses, at most `max_prompt_tokens`; never empty.
     pub prompt: Vec<u32>,
@@ -19,10 +19,12 @@ pub struct Example {
     /// Equal for equal prompts, even if a prompt lost its end to its responses under
     /// [`Boundary::Joined`](super::Boundary::Joined).
     pub asked: u128,
+    /// What its loss counts: 1, or what its record says.
+    pub weight: f32,
 }
 
 impl Example {
-    /// A pair of these ids.
+    /// A pair of these ids, which counts once.
     pub fn new(prompt: Vec<u32>, chosen: Vec<u32>, rejected: Vec<u32>, place: Place) -> Example {
         Example {
             asked: hash([&prompt]),
@@ -30,6 +32,7 @@ impl Example {
             chosen,
             rejected,
             place,
+            weight: 1.0,
         }
     }
 }

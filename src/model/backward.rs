@@ -46,7 +46,11 @@ impl Walk<'_> {
         for pairs in stream.chunks(ws.head.max_rows) {
             let heads = stream.heads(&pairs);
             let chunk = head_chunk(rec, dims, weights, ws, heads.clone());
-            head::forward(rec, &chunk, &shards, ws.head.logps);
+            let results = head::Results {
+                logps: ws.head.logps,
+                facts: ws.head.facts,
+            };
+            head::forward(rec, &chunk, &shards, results);
             preference::forward(rec, loss, pairs.clone());
             let gradient = preference::Gradient {
                 dlogps: ws.head.dlogps,

@@ -212,7 +212,11 @@ pub fn log_probs(
     let shards = ws.vocabulary(weights);
     for pairs in stream.chunks(ws.head.max_rows) {
         let chunk = head_chunk(rec, dims, weights, ws, stream.heads(&pairs));
-        head::forward(rec, &chunk, &shards, logps);
+        let to = head::Results {
+            logps,
+            facts: ws.head.facts,
+        };
+        head::forward(rec, &chunk, &shards, to);
     }
 }
 

@@ -4,7 +4,7 @@ use super::Dims;
 use super::gpt2::Gpt2;
 use super::layout::Layout;
 use super::tensors::Tensor;
-use crate::batch::{Extent, Stream};
+use crate::batch::{Extent, Pair, Stream};
 use crate::buffer::Buffer;
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Result, Setting};
@@ -85,7 +85,7 @@ pub struct Inputs {
     pub targets: Buffer,
     /// `[N, 2]` the head rows of each stream row, two at most.
     pub inverse: Buffer,
-    /// `[pairs, 3]` the pair's first chosen head row, its first rejected head row, and their end.
+    /// `[pairs, Pair::WORDS]` the head rows of each pair, and what its loss takes beside.
     pub pairs: Buffer,
     /// `[N]` stream rows, sorted by token.
     pub token_order: Buffer,
@@ -131,12 +131,14 @@ pub struct Head {
     pub normed: Buffer,
     /// `[R, 2]` mean and rstd of each row of `x`.
     pub normed_stats: Buffer,
-    /// `[R, head::STATS]` the running log-sum-exp over the shards.
+    /// `[R, head::STATS]` the running softmax over the shards.
     pub stats: Buffer,
     /// `[R, shard]` the logits, one buffer for each vocabulary shard.
     pub logits: Vec<Buffer>,
     /// `[P]` the policy's log-probs of the whole micro-batch.
     pub logps: Buffer,
+    /// `[P, head::FACTS]` what the metrics show of each head row, of the model that ran last.
+    pub facts: Buffer,
     /// `[P]` the reference's log-probs of the whole micro-batch.
     pub references: Buffer,
     /// `[P]` dloss/dlogp.
@@ -283,7 +285,7 @@ impl Workspace {
             sources: on.make("sources", extent.heads, 1)?,
             targets: on.make("targets", extent.heads, 1)?,
             inverse: on.make("inverse", n, 2)?,
-            pairs: on.make("pairs", extent.pairs, 3)?,
+            pairs: on.make("pairs", extent.pairs, Pair::WORDS)?,
             token_order: on.make("token order", n, 1)?,
             token_segments: on.make("token segments", n, 3)?,
             position_order: on.make("position order", n, 1)?,
@@ -317,6 +319,7 @@ impl Workspace {
             stats: on.make("softmax stats", max_rows, head::STATS)?,
             logits,
             logps: on.make("log-probs", extent.heads, 1)?,
+            facts: on.make("facts of tokens", extent.heads, head::FACTS)?,
             references: on.make("reference log-probs", extent.heads, 1)?,
             dlogps: on.make("log-prob gradients", extent.heads, 1)?,
             sums: on.make("sums of log-probs", extent.pairs, preference::SUMS)?,

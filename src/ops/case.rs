@@ -5,6 +5,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::batch::{Pair, Rivals};
 use crate::buffer::Buffer;
 use crate::distance::POISON;
 pub use crate::distance::{Distance, distance};
@@ -84,6 +85,16 @@ impl Case {
     pub fn writable(mut self) -> Self {
         if let Some(field) = self.fields.last_mut() {
             field.role = Role::Output;
+        }
+        self
+    }
+
+    /// Makes the numbers of the last buffer negative, as log-probs are.
+    pub fn negative(mut self) -> Self {
+        if let Some(field) = self.fields.last_mut() {
+            for word in &mut field.words {
+                *word |= 1 << 31;
+            }
         }
         self
     }
@@ -173,14 +184,24 @@ pub struct Outcome {
     pub broken: Vec<String>,
 }
 
-/// The table of pairs with these (chosen, rejected) lengths, `[pairs, 3]`: first head row, first rejected head
-/// row, end. Beside the table the number of head rows.
+/// The pairs with these (chosen, rejected) lengths, `[pairs, Pair::WORDS]`, with other weights than 1 and rivals. Beside
+/// them the number of head rows.
 pub(super) fn pairs(lengths: &[[usize; 2]]) -> (Vec<u32>, usize) {
-    let mut table = Vec::new();
+    let mut pairs = Vec::new();
     let mut end = 0;
-    for &[chosen, rejected] in lengths {
-        table.extend([end, end + chosen, end + chosen + rejected].map(|r| r as u32));
+    for (i, &[chosen, rejected]) in lengths.iter().enumerate() {
+        let [start, middle, last] = [end, end + chosen, end + chosen + rejected].map(|r| r as u32);
+        let half = i as f32 / 2.0;
+        pairs.push(Pair {
+            weight: 1.0 + half,
+            rivals: Rivals {
+                of_chosen: 3.0 - half,
+                of_rejected: half - 2.0,
+                reference_shift: half - 1.5,
+            },
+            ..Pair::of_rows(start, middle, last)
+        });
         end += chosen + rejected;
     }
-    (table, end)
+    (bytemuck::cast_slice(&pairs).to_vec(), end)
 }

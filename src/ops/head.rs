@@ -1,6 +1,8 @@
 //! Log-probs from the logits of the vocabulary's shards, and the gradient of the logits.
 //!
-//! log π(token) = logit(token) − log Σ exp(logits); dlogits = dlogp · (onehot − softmax).
+//! log π(token) = logit(token) − log Σ exp(logits); dlogits = dlogp · (onehot − softmax). Beside the log-prob each row has
+//! facts that the metrics show: the entropy −Σ π log π in nats, the mean logit over the vocabulary, and whether no token
+//! is likelier than the target.
 
 use std::ops::Range;
 
@@ -10,7 +12,7 @@ use rayon::prelude::*;
 use super::case::Case;
 use super::linear::{self, Nn, Nt, Sum, Tn};
 use crate::buffer::Buffer;
-use crate::cpu::vector::{exp, max, sum};
+use crate::cpu::vector::{exp, max, sums};
 use crate::kernel::{Bindings, Kernel, params, twin};
 use crate::recording::{Cost, Grid, Recording};
 use crate::wgsl::parts;
@@ -44,8 +46,12 @@ pub static BACKWARD: Kernel = Kernel::new(
 /// The entry points of `shaders/head.wgsl`.
 pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// The count of numbers that a row keeps between shards: max, Σ exp(· − max), the target's logit.
-pub const STATS: usize = 3;
+/// The count of numbers that a row keeps between shards: max, Σ e^(l − max), Σ e^(l − max) · (l − max), Σ l, the target's
+/// logit.
+pub const STATS: usize = 5;
+
+/// The count of facts of a row: entropy, mean logit, and 1 if the target is the likeliest token.
+pub const FACTS: usize = 3;
 
 /// One shard of the vocabulary and the buffer of its logits.
 #[derive(Clone, Debug)]
@@ -86,18 +92,27 @@ pub fn logits(rec: &mut Recording, chunk: &Chunk, shard: &Shard) {
     linear::nt(rec, &product, shape, Sum::SET);
 }
 
-/// Records the log-prob of each row's target token, in the chunk's rows of logps `[head rows]`.
-pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], logps: Buffer) {
+/// The results of [`forward`].
+#[derive(Clone, Copy)]
+pub struct Results {
+    /// `[head rows]`.
+    pub logps: Buffer,
+    /// `[head rows, FACTS]`.
+    pub facts: Buffer,
+}
+
+/// Records log-prob and facts of each row, in the chunk's rows of the results.
+pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], to: Results) {
     for (s, shard) in shards.iter().enumerate() {
         logits(rec, chunk, shard);
         let mut params = shard_params(chunk, shard);
         params.first_shard = (s == 0).into();
         params.last_shard = (s + 1 == shards.len()).into();
         let rows = chunk.heads.len();
-        let buffers = [chunk.targets, shard.logits, chunk.stats, logps];
+        let buffers = [chunk.targets, shard.logits, chunk.stats, to.logps, to.facts];
         let grid = Grid::Groups([rows, 1, 1]);
         let logits = rows * shard.tokens.len();
-        let work = Cost::new(8 * logits as u64, logits + rows * (2 * STATS + 2));
+        let work = Cost::new(12 * logits as u64, logits + rows * (2 * STATS + 2 + FACTS));
         rec.push(&FORWARD, &buffers, params, grid, work);
     }
 }
@@ -164,6 +179,7 @@ fn shard_params(chunk: &Chunk, shard: &Shard) -> Params {
 fn forward_twin(p: &Params, mut b: Bindings) {
     let (targets, logits) = (b.read::<u32>(0), b.read::<f32>(1));
     let (stats, logps) = (b.write::<f32>(2), b.write::<f32>(3));
+    let facts = b.write::<f32>(4);
     let (stride, cols) = (p.stride as usize, p.cols as usize);
     let first_head = p.first_head as usize;
     logits
@@ -171,17 +187,24 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         .zip(stats.par_chunks_mut(STATS))
         .zip(&targets[first_head..])
         .zip(&mut logps[first_head..])
+        .zip(
+            facts[FACTS * first_head..]
+                .chunks_mut(FACTS)
+                .collect::<Vec<_>>(),
+        )
         .take(p.rows as usize)
-        .for_each(|(((logits, stats), &target), logp)| {
+        .for_each(|((((logits, stats), &target), logp), facts)| {
             let logits = &logits[..cols];
-            let (mut peak, mut total) = peak_and_total(logits);
+            let mut softmax = Part::of(logits);
             let mut target_logit = 0.0;
             if p.first_shard == 0 {
-                let higher = peak.max(stats[0]);
-                total = total * f64::from((peak - higher).exp())
-                    + f64::from(stats[1]) * f64::from((stats[0] - higher).exp());
-                peak = higher;
-                target_logit = stats[2];
+                softmax = softmax.merged(Part {
+                    peak: stats[0],
+                    total: stats[1].into(),
+                    weighted: stats[2].into(),
+                    plain: stats[3].into(),
+                });
+                target_logit = stats[4];
             }
             if let Some(&logit) = target
                 .checked_sub(p.first_token)
@@ -189,9 +212,25 @@ fn forward_twin(p: &Params, mut b: Bindings) {
             {
                 target_logit = logit;
             }
-            stats.copy_from_slice(&[peak, total as f32, target_logit]);
+            let Part {
+                peak,
+                total,
+                weighted,
+                plain,
+            } = softmax;
+            stats.copy_from_slice(&[
+                peak,
+                total as f32,
+                weighted as f32,
+                plain as f32,
+                target_logit,
+            ]);
             if p.last_shard != 0 {
                 *logp = (target_logit - peak) - total.ln() as f32;
+                let vocabulary = f64::from(p.first_token + p.cols);
+                facts[0] = (total.ln() - weighted / total) as f32;
+                facts[1] = (plain / vocabulary) as f32;
+                facts[2] = f32::from(target_logit >= peak);
             }
         });
 }
@@ -220,11 +259,60 @@ fn backward_twin(p: &Params, mut b: Bindings) {
         });
 }
 
-/// The maximum, and Σ exp(· − max).
+/// Mirrors `Part` of the shader.
+struct Part {
+    peak: f32,
+    total: f64,
+    weighted: f64,
+    plain: f64,
+}
+
+impl Part {
+    fn of(logits: &[f32]) -> Part {
+        let (peak, [total, weighted, plain]) = peak_and_sums(logits);
+        Part {
+            peak,
+            total,
+            weighted,
+            plain,
+        }
+    }
+
+    /// Mirrors `seen_from` of the shader.
+    fn seen_from(self, peak: f32) -> Part {
+        let below = self.peak - peak;
+        let scale = f64::from(below.exp());
+        Part {
+            peak,
+            total: self.total * scale,
+            weighted: (self.weighted + self.total * f64::from(below)) * scale,
+            plain: self.plain,
+        }
+    }
+
+    /// Mirrors `merged` of the shader.
+    fn merged(self, other: Part) -> Part {
+        let peak = self.peak.max(other.peak);
+        let (own, other) = (self.seen_from(peak), other.seen_from(peak));
+        Part {
+            peak,
+            total: own.total + other.total,
+            weighted: own.weighted + other.weighted,
+            plain: own.plain + other.plain,
+        }
+    }
+}
+
+/// The maximum, Σ e^(l − max), Σ e^(l − max) · (l − max), and Σ l.
 #[multiversion(targets = "simd")]
-fn peak_and_total(logits: &[f32]) -> (f32, f64) {
+fn peak_and_sums(logits: &[f32]) -> (f32, [f64; 3]) {
     let peak = max(logits);
-    (peak, sum([logits], |[l]| f64::from(exp(l - peak))))
+    let sums = sums([logits], |[l]| {
+        let (below, logit) = (l - peak, f64::from(l));
+        let e = f64::from(exp(below));
+        [e, e * f64::from(below), logit]
+    });
+    (peak, sums)
 }
 
 /// Replaces each value by factor · exp(value − peak).
@@ -257,7 +345,8 @@ pub fn cases() -> Vec<Case> {
             .input(heads.end, 1.0)
             .output(rows * STATS)
             .inout(heads.end, 1.0)
-            .output(rows * width);
+            .output(rows * width)
+            .inout(heads.end * FACTS, 1.0);
         for (_, stride) in &layout {
             case = case
                 .input(stride * width, 0.3)
@@ -269,8 +358,8 @@ pub fn cases() -> Vec<Case> {
                 .iter()
                 .enumerate()
                 .map(|(s, (tokens, stride))| Shard {
-                    wte: b[6 + 3 * s],
-                    logits: b[7 + 3 * s],
+                    wte: b[7 + 3 * s],
+                    logits: b[8 + 3 * s],
                     tokens: tokens.clone(),
                     stride: *stride,
                 })
@@ -282,11 +371,15 @@ pub fn cases() -> Vec<Case> {
                 stats: b[3],
                 heads: heads.clone(),
             };
-            forward(rec, &chunk, &shards, b[4]);
+            let to = Results {
+                logps: b[4],
+                facts: b[6],
+            };
+            forward(rec, &chunk, &shards, to);
             let op = Backward {
                 dlogps: b[2],
                 dx: b[5],
-                dwte: Some((0..shards.len()).map(|s| b[8 + 3 * s]).collect()),
+                dwte: Some((0..shards.len()).map(|s| b[9 + 3 * s]).collect()),
             };
             backward(rec, &chunk, &shards, &op);
         }));

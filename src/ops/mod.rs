@@ -4,6 +4,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod blend;
 pub mod case;
 pub mod ceiling;
 pub mod embedding;
@@ -28,7 +29,7 @@ macro_rules! for_each_op {
     ($macro:ident) => {
         $macro! {
             embedding, layernorm, linear, attention, gather, head, preference,
-            grad_norm, step_control, adamw, ceiling
+            grad_norm, step_control, adamw, blend, ceiling
         }
     };
 }

@@ -4,14 +4,19 @@
 //! `shaders/preference_losses.wgsl` and its twin in `losses.rs`.
 
 mod losses;
+mod rank;
 
 use std::ops::Range;
 
-pub use self::losses::Kind;
 use self::losses::pair_loss;
+pub use self::losses::{Divergence, Kind};
+pub use self::rank::{Ranked, rank};
 use super::case::Case;
+use super::head;
 use super::step_control::StepControl;
+use crate::batch::Pair;
 use crate::buffer::Buffer;
+use crate::choice::Choice;
 use crate::kernel::{Bindings, Kernel, params, twin};
 use crate::recording::{Grid, Recording};
 use crate::wgsl::parts;
@@ -29,6 +34,12 @@ params! {
         log_kept: f32,
         log_smoothing: f32,
         discopop_tau: f32,
+        dpop_lambda: f32,
+        simpo_gamma: f32,
+        ld_alpha: f32,
+        average: u32,
+        is_js: u32,
+        alpha_less_1: f32,
         sigmoid: f32,
         hinge: f32,
         ipo: f32,
@@ -41,6 +52,11 @@ params! {
         apo_down: f32,
         discopop: f32,
         sigmoid_norm: f32,
+        dpop: f32,
+        aot: f32,
+        aot_unpaired: f32,
+        simpo: f32,
+        orpo: f32,
         sft: f32,
     }
 }
@@ -71,23 +87,58 @@ pub struct Settings {
     pub label_smoothing: f32,
     /// τ of the loss `discopop`: over which margins its two parts blend, above 0 and at most 1.
     pub discopop_tau: f32,
+    /// λ of the loss `dpop`: the strength of its penalty.
+    pub dpop_lambda: f32,
+    /// γ of the loss `simpo`: by how much the two responses are to be apart, times β.
+    pub simpo_gamma: f32,
+    /// The divergence that the losses of the margin bound.
+    pub divergence: Divergence,
+    /// α of [`Divergence::AlphaDivergence`].
+    pub divergence_alpha: f32,
+    /// α of LD-DPO (Liu et al. 2024, "Length Desensitization in Direct Preference Optimization"): what a token counts in a
+    /// gain if the other response has no token at its place; 1 = as the others.
+    pub ld_alpha: f32,
+    /// A gain is the mean over a response's tokens, not their sum.
+    pub average_log_prob: bool,
 }
 
 impl Settings {
-    /// TRL's defaults.
+    /// TRL's defaults, and the paper's for `dpop`, which TRL lacks.
     pub const DEFAULT: Settings = Settings {
         beta: 0.1,
         label_smoothing: 0.0,
         discopop_tau: 0.05,
+        dpop_lambda: 50.0,
+        simpo_gamma: 0.5,
+        divergence: Divergence::ReverseKl,
+        divergence_alpha: 0.5,
+        ld_alpha: 1.0,
+        average_log_prob: false,
     };
+
+    /// α − 1 of the alpha-divergence: 0 for the reverse KL, to which alpha-divergences tend as α tends to 1.
+    fn alpha_less_1(&self) -> f32 {
+        match self.divergence {
+            Divergence::ReverseKl | Divergence::JsDivergence => 0.0,
+            Divergence::ForwardKl => -1.0,
+            Divergence::AlphaDivergence => match self.divergence_alpha - 1.0 {
+                near if near.abs() < NO_ALPHA => 0.0,
+                alpha_less_1 => alpha_less_1,
+            },
+        }
+    }
 }
+
+/// Closer to 1 than this, the α of an alpha-divergence counts as 1, as TRL has it.
+const NO_ALPHA: f32 = 1e-6;
 
 /// The weight of each kind in the loss, by `kind as usize`; 0 = not in it.
 pub type LossWeights = [f32; Kind::COUNT];
 
 /// The count of numbers that the metrics have of a pair: loss, reward margin, chosen and rejected reward, chosen
-/// and rejected log-prob.
-pub const METRICS: usize = 6;
+/// and rejected log-prob; sums over tokens of entropies, of mean logits of either response, of hits in the chosen one; the
+/// tokens of either response.
+pub const METRICS: usize = 12;
 
 /// The count of numbers that the forward pass keeps of a pair for the backward pass: the fields of the shader's
 /// `Sums`.
@@ -107,10 +158,12 @@ pub struct Loss {
     pub weight: f32,
     /// The weight of a chosen token in such a mean: 1 / chosen tokens of the step.
     pub token_weight: f32,
-    /// `[pairs, 3]`: first head row, first rejected head row, end.
+    /// `[pairs]` of [`Pair`].
     pub pairs: Buffer,
     /// `[head rows]`: the policy's log-probs.
     pub logps: Buffer,
+    /// `[head rows, head::FACTS]`: the policy's.
+    pub facts: Buffer,
     /// `[head rows]`: the reference's log-probs; `None` for a loss without a reference, and then rewards are 0.
     pub references: Option<Buffer>,
     /// `[pairs, SUMS]`: scratch.
@@ -145,6 +198,12 @@ impl Loss {
             log_kept: (-smoothing).ln_1p() as f32,
             log_smoothing: smoothing.ln() as f32,
             discopop_tau: self.settings.discopop_tau,
+            dpop_lambda: self.settings.dpop_lambda,
+            simpo_gamma: self.settings.simpo_gamma,
+            ld_alpha: self.settings.ld_alpha,
+            average: self.settings.average_log_prob.into(),
+            is_js: (self.settings.divergence == Divergence::JsDivergence).into(),
+            alpha_less_1: self.settings.alpha_less_1(),
             ..Params::default()
         };
         for kind in Kind::all() {
@@ -155,7 +214,7 @@ impl Loss {
 
     /// Operations over the head rows of `pairs`, estimated as if all pairs had the same length.
     fn flops(&self, pairs: &Range<usize>) -> u64 {
-        let all = (self.pairs.words / 3).max(1);
+        let all = (self.pairs.words / Pair::WORDS).max(1);
         (FLOPS * self.logps.words * pairs.len() / all) as u64
     }
 }
@@ -168,10 +227,15 @@ pub fn forward(rec: &mut Recording, op: &Loss, range: Range<usize>) {
         "a slot beyond metrics"
     );
     assert!(range.end * SUMS <= op.sums.words, "a pair beyond sums");
-    assert!(range.end * 3 <= op.pairs.words, "a pair beyond pairs");
+    assert!(
+        range.end * Pair::WORDS <= op.pairs.words,
+        "a pair beyond pairs"
+    );
     // Without a reference the kernel does not read this binding, but some buffer must be bound.
     let references = op.references.unwrap_or(op.logps);
-    let buffers = [op.pairs, op.logps, references, op.sums, op.metrics];
+    let buffers = [
+        op.pairs, op.logps, references, op.sums, op.metrics, op.facts,
+    ];
     let grid = Grid::Groups([range.len(), 1, 1]);
     let flops = op.flops(&range);
     rec.push(&FORWARD, &buffers, op.params(&range), grid, flops);
@@ -220,48 +284,87 @@ impl Sums {
     }
 }
 
+/// Mirrors `share` of the shader.
+fn share(p: &Params, pair: &Pair, index: usize, count: usize) -> f32 {
+    let shorter = pair.chosen().len().min(pair.rejected().len());
+    let of_tail = if index < shorter { 1.0 } else { p.ld_alpha };
+    match p.average {
+        0 => of_tail,
+        _ => of_tail / count as f32,
+    }
+}
+
 fn forward_twin(p: &Params, mut b: Bindings) {
-    let (pairs, logps, references) = (b.read::<[u32; 3]>(0), b.read::<f32>(1), b.read::<f32>(2));
+    let (pairs, logps, references) = (b.read::<Pair>(0), b.read::<f32>(1), b.read::<f32>(2));
     let sums = b.write::<[f32; SUMS]>(3);
     let metrics = b.write::<[f32; METRICS]>(4);
-    for pair in p.first_pair..p.first_pair + p.count {
-        let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
+    let facts = b.read::<[f32; head::FACTS]>(5);
+    let is_free = p.has_reference == 0 && (p.simpo != 0.0 || p.orpo != 0.0);
+    for at in p.first_pair..p.first_pair + p.count {
+        let pair = &pairs[at as usize];
         let logp = |range: Range<usize>| range.map(|r| f64::from(logps[r])).sum::<f64>();
         let gain = |range: Range<usize>| match p.has_reference {
             0 => 0.0,
             _ => {
-                let gains = range.map(|r| f64::from(logps[r] - references[r]));
+                let count = range.len();
+                let gains = range.enumerate().map(|(index, r)| {
+                    f64::from(logps[r] - references[r]) * f64::from(share(p, pair, index, count))
+                });
                 gains.sum::<f64>() as f32
             }
         };
         let s = Sums {
-            chosen_gain: gain(start..middle),
-            rejected_gain: gain(middle..end),
-            chosen_logp: logp(start..middle),
-            rejected_logp: logp(middle..end),
-            chosen_len: (middle - start) as f32,
-            rejected_len: (end - middle) as f32,
+            chosen_gain: gain(pair.chosen()),
+            rejected_gain: gain(pair.rejected()),
+            chosen_logp: logp(pair.chosen()),
+            rejected_logp: logp(pair.rejected()),
+            chosen_len: pair.chosen().len() as f32,
+            rejected_len: pair.rejected().len() as f32,
         };
-        sums[pair as usize] = s.floats();
-        metrics[(p.first_slot + pair) as usize] = [
-            pair_loss(p, &s).loss as f32,
-            p.beta * (s.chosen_gain - s.rejected_gain),
-            p.beta * s.chosen_gain,
-            p.beta * s.rejected_gain,
+        sums[at as usize] = s.floats();
+        let reward = |gain: f32, logp: f64, count: f32| match is_free {
+            true => logp as f32 / count.max(1.0),
+            false => gain,
+        };
+        let total = |rows: Range<usize>, fact: usize| {
+            rows.map(|r| f64::from(facts[r][fact])).sum::<f64>() as f32
+        };
+        let all = pair.start as usize..pair.end as usize;
+        let chosen = reward(s.chosen_gain, s.chosen_logp, s.chosen_len);
+        let rejected = reward(s.rejected_gain, s.rejected_logp, s.rejected_len);
+        metrics[(p.first_slot + at) as usize] = [
+            pair_loss(p, &s, pair).loss as f32,
+            p.beta * (chosen - rejected),
+            p.beta * chosen,
+            p.beta * rejected,
             s.chosen_logp as f32,
             s.rejected_logp as f32,
+            total(all, 0),
+            total(pair.chosen(), 1),
+            total(pair.rejected(), 1),
+            total(pair.chosen(), 2),
+            s.chosen_len,
+            s.rejected_len,
         ];
     }
 }
 
 fn backward_twin(p: &Params, mut b: Bindings) {
-    let (pairs, sums) = (b.read::<[u32; 3]>(0), b.read::<[f32; SUMS]>(1));
+    let (pairs, sums) = (b.read::<Pair>(0), b.read::<[f32; SUMS]>(1));
     let (dlogps, control) = (b.write::<f32>(2), b.read::<StepControl>(3)[0]);
-    for pair in p.first_pair..p.first_pair + p.count {
-        let [start, middle, end] = pairs[pair as usize].map(|r| r as usize);
-        let loss = pair_loss(p, &Sums::of(sums[pair as usize]));
-        dlogps[start..middle].fill(loss.chosen_slope * control.loss_scale);
-        dlogps[middle..end].fill(loss.rejected_slope * control.loss_scale);
+    for at in p.first_pair..p.first_pair + p.count {
+        let pair = &pairs[at as usize];
+        let loss = pair_loss(p, &Sums::of(sums[at as usize]), pair);
+        let sides = [
+            (pair.chosen(), loss.chosen_slope, loss.chosen_token),
+            (pair.rejected(), loss.rejected_slope, loss.rejected_token),
+        ];
+        for (rows, slope, token) in sides {
+            let count = rows.len();
+            for (index, dlogp) in dlogps[rows].iter_mut().enumerate() {
+                *dlogp = (slope * share(p, pair, index, count) + token) * control.loss_scale;
+            }
+        }
     }
 }
 
@@ -296,24 +399,53 @@ pub const fn only(kind: Kind) -> LossWeights {
     summed(&[(kind, 1.0)])
 }
 
-/// Cases for each kind of loss: pairs whose responses have one token, or more tokens than a workgroup has lanes,
-/// and pairs without a rejected response; the first chunk of a micro-batch and a later chunk, with a loss scale.
+/// Cases for each kind of loss and each setting: pairs whose responses have one token, or more tokens than a workgroup has
+/// lanes, and pairs without a rejected response; the first chunk of a micro-batch and a later chunk, with a loss scale.
 pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    // DPO with and without smoothing, every other loss, and a sum. The slope of exo_pair crosses 0 where z is the log of
-    // (1 - ε) / ε, and has few digits there; with its paper's ε no pair of these comes near.
-    let smoothed = |kind| Settings {
-        label_smoothing: if kind == Kind::ExoPair { 0.001 } else { 0.1 },
+    let smoothed = |label_smoothing| Settings {
+        label_smoothing,
         ..Settings::DEFAULT
     };
-    let plain = [
-        only(Kind::Sigmoid),
-        summed(&[(Kind::Sigmoid, 1.0), (Kind::Sft, 0.2)]),
+    let diverging = |divergence| Settings {
+        divergence,
+        ..Settings::DEFAULT
+    };
+    // DPO as it is, a sum, every loss, and the settings that change all losses of gains. The slope of exo_pair crosses 0
+    // where z is the log of (1 - ε) / ε, and has few digits there; with its paper's ε no pair of these comes near.
+    let mut objectives = vec![
+        (only(Kind::Sigmoid), Settings::DEFAULT),
+        (
+            summed(&[(Kind::Sigmoid, 1.0), (Kind::Sft, 0.2), (Kind::Orpo, 0.5)]),
+            Settings {
+                ld_alpha: 0.5,
+                ..Settings::DEFAULT
+            },
+        ),
+        (
+            summed(&[(Kind::Sigmoid, 1.0), (Kind::Ipo, 1.0)]),
+            Settings {
+                average_log_prob: true,
+                ..Settings::DEFAULT
+            },
+        ),
     ];
-    let plain = plain.into_iter().map(|losses| (losses, Settings::DEFAULT));
-    let each = Kind::all().map(|kind| (only(kind), smoothed(kind)));
-    for (losses, settings) in plain.chain(each) {
-        let name = describe(&losses);
+    objectives.extend(Kind::all().map(|kind| match kind {
+        Kind::ExoPair => (only(kind), smoothed(0.001)),
+        _ => (only(kind), smoothed(0.1)),
+    }));
+    let sum = summed(&[(Kind::Sigmoid, 1.0), (Kind::SigmoidNorm, 0.5)]);
+    objectives.extend(
+        Divergence::VALUES
+            .iter()
+            .map(|of| (sum, diverging(of.value))),
+    );
+    let mut cases = Vec::new();
+    for (losses, settings) in objectives {
+        // A score is an exponential of a gain, which multiplies the gain's rounding.
+        let amplitude = match settings.divergence {
+            Divergence::ReverseKl => 4.0,
+            _ => 0.05,
+        };
         for (lengths, skip, loss_scale, has_reference) in [
             (vec![[1, 1]], 0, 1.0, true),
             (vec![[1, 0]], 0, 1.0, false),
@@ -324,19 +456,22 @@ pub fn cases() -> Vec<Case> {
             let (pairs, rows) = super::case::pairs(&lengths);
             let count = lengths.len();
             let first_slot = 2;
-            let smoothing = settings.label_smoothing;
             let label = format!(
-                "{name} {smoothing} {lengths:?} from pair {skip}, reference {has_reference}"
+                "{} {settings:?} {lengths:?} from pair {skip}, reference {has_reference}",
+                describe(&losses)
             );
             cases.push(
                 Case::new(label)
                     .indices(pairs)
-                    .input(rows, 4.0)
-                    .input(rows, 4.0)
+                    .input(rows, amplitude)
+                    .negative()
+                    .input(rows, amplitude)
+                    .negative()
                     .inout(count * SUMS, 1.0)
                     .inout((first_slot + count) * METRICS, 1.0)
                     .inout(rows, 1.0)
                     .floats(StepControl::new(loss_scale).floats())
+                    .input(rows * head::FACTS, 4.0)
                     .record(move |rec, b| {
                         let op = Loss {
                             losses,
@@ -345,6 +480,7 @@ pub fn cases() -> Vec<Case> {
                             token_weight: 0.015,
                             pairs: b[0],
                             logps: b[1],
+                            facts: b[7],
                             references: has_reference.then_some(b[2]),
                             sums: b[3],
                             metrics: b[4],

@@ -32,7 +32,7 @@ impl Run<'_> {
         report: &StepReport,
     ) -> Error {
         self.broken = Some(BrokenStep {
-            loss: self.objective.summary(&report.pairs).loss,
+            loss: self.summary(&report.pairs).loss,
         });
         let for_good = report.broken == Some(Broken::ForGood);
         let mut what = match for_good {

@@ -1,9 +1,10 @@
 //! Evaluations of a run: when, the means over the held-out pairs, and the best of them.
 
 use super::{EvalRow, Event, Run};
-use crate::batch::Stream;
+use crate::batch::{Rivals, Stream};
 use crate::checkpoint::Best;
-use crate::dpo::Summary;
+use crate::data::Dataset;
+use crate::dpo::{PairMetrics, Summary};
 use crate::error::{Error, Result};
 use crate::scorer::{Share, Whole};
 
@@ -24,29 +25,12 @@ impl Run<'_> {
             return Ok(());
         };
         let step = self.position.step;
-        let of = Whole::of(&eval.examples);
-        let total = of.pairs;
-        for (i, pairs) in eval.examples.chunks(self.micro_batch).enumerate() {
-            if self.host.stop.is_requested() {
-                return Err(Error::Interrupted);
-            }
-            let stream = Stream::new(pairs, self.objective.sides());
-            let slot = i * self.micro_batch;
-            let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
-            let share = Share {
-                first_slot: slot,
-                of,
-            };
-            let reference = self.reference(|kept| &kept.eval, &indices);
-            let policy = &self.learner.policy;
-            let recording = policy.record_score(self.engine, &stream, reference, share)?;
-            self.engine.run(&recording)?;
-            let done = slot + pairs.len();
-            (self.observe)(Event::Evaluating { done, total });
+        let mut metrics = self.score_held_out(eval, None)?;
+        if self.objective.ranks() {
+            let rivals = self.objective.rivals(&metrics, &eval.examples);
+            metrics = self.score_held_out(eval, Some(&rivals))?;
         }
-        let summary = self
-            .objective
-            .summary(&self.learner.policy.metrics(self.engine, total)?);
+        let summary = self.objective.summary(&metrics);
         if !summary.loss.is_finite() {
             return Err(Error::NotFinite {
                 step: step as u64,
@@ -67,6 +51,38 @@ impl Run<'_> {
             summary: &summary,
         });
         Ok(())
+    }
+
+    /// A forward pass over all held-out pairs: the metrics of each.
+    fn score_held_out(
+        &mut self,
+        eval: &Dataset,
+        rivals: Option<&[Rivals]>,
+    ) -> Result<Vec<PairMetrics>> {
+        let of = Whole::of(&eval.examples);
+        let total = of.pairs;
+        for (i, pairs) in eval.examples.chunks(self.micro_batch).enumerate() {
+            if self.host.stop.is_requested() {
+                return Err(Error::Interrupted);
+            }
+            let mut stream = Stream::new(pairs, self.objective.sides());
+            let slot = i * self.micro_batch;
+            let done = slot + pairs.len();
+            if let Some(rivals) = rivals {
+                stream.set_rivals(&rivals[slot..done]);
+            }
+            let indices: Vec<usize> = (slot..done).collect();
+            let share = Share {
+                first_slot: slot,
+                of,
+            };
+            let reference = self.reference(|kept| &kept.eval, &indices);
+            let policy = &self.learner.policy;
+            let recording = policy.record_score(self.engine, &stream, reference, share)?;
+            self.engine.run(&recording)?;
+            (self.observe)(Event::Evaluating { done, total });
+        }
+        self.learner.policy.metrics(self.engine, total)
     }
 
     /// Notes an evaluation in the position: whether it is the best so far, and for how long none was better.

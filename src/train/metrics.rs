@@ -32,8 +32,10 @@ pub struct StepRow {
     /// The loss scale after this step; only in mixed precision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<f32>,
-    /// Tokens of prompts and responses so far, each counted once.
+    /// Tokens of prompts and responses so far, a prompt once for each of its responses: TRL's count.
     pub num_tokens: usize,
+    /// The same with each prompt counted once: what the device computed.
+    pub num_computed_tokens: usize,
     /// Pairs per second since the row before, without the time of evaluations.
     pub pairs_per_second: f64,
     /// Tokens per second since the row before, without the time of evaluations; each token of prompts and responses

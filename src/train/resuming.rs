@@ -71,7 +71,7 @@ impl Run<'_> {
         }
         let mut step = None;
         if let Some(checkpoint) = self.resume.take() {
-            let state = self.learner.state();
+            let state = self.state();
             checkpoint.restore(self.engine, &state)?;
             self.learner.set_steps(self.position.step as u64);
             let then = &checkpoint.position().facts.precision;

@@ -218,7 +218,7 @@ impl Run<'_> {
         let Ok(free) = self.host.storage.free_bytes(&self.out) else {
             return Ok(());
         };
-        let checkpoint = Snapshot::bytes(&self.learner.state());
+        let checkpoint = Snapshot::bytes(&self.state());
         let model: usize = self
             .learner
             .policy
@@ -257,7 +257,7 @@ impl Run<'_> {
     pub(super) fn parts(&self) -> Parts {
         Parts {
             position: self.position.clone(),
-            state: self.learner.state(),
+            state: self.state(),
             metrics: self.metrics.so_far(),
         }
     }

@@ -95,7 +95,7 @@ fn all_is_counted_and_named_by_its_line() {
             "equal-under-budget": {"count": 1, "first": ["d.jsonl:7"]},
             "bad-record": {"count": 1, "first": [first]},
         },
-        "outside_limits": 0, "unscored": 0,
+        "outside_limits": 0, "unscored": 0, "weighted": 0,
         "prompt_tokens": {
             "min": prompt("Is it?"), "median": prompt("Is it?"), "p90": longest,
             "p99": longest, "max": longest,

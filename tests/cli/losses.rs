@@ -1,6 +1,6 @@
 //! Every loss through the program, several at once, and what they are refused with.
 
-use crate::sandbox::{Sandbox, number, numbers, steps, without_speeds};
+use crate::sandbox::{Sandbox, evals, number, numbers, steps, without_speeds};
 
 #[test]
 fn every_loss_trains() {
@@ -27,7 +27,28 @@ fn every_loss_trains() {
         ("apo_down", "", Some(1.0)),
         ("discopop", "--discopop-tau 0.1", None),
         ("sigmoid_norm", "", Some(std::f64::consts::LN_2)),
+        ("dpop", "--dpop-lambda 5", Some(std::f64::consts::LN_2)),
+        ("aot", "--label-smoothing 0.1", Some(std::f64::consts::LN_2)),
+        ("aot_unpaired", "", Some(std::f64::consts::LN_2)),
+        ("simpo", "--beta 2 --simpo-gamma 1", None),
+        ("orpo", "", None),
         ("sft", "", None),
+        (
+            "sigmoid",
+            "--f-divergence-type js_divergence",
+            Some(std::f64::consts::LN_2),
+        ),
+        (
+            "sigmoid",
+            "--f-divergence-type alpha_divergence --f-alpha-divergence-coef 2",
+            Some(std::f64::consts::LN_2),
+        ),
+        ("sigmoid", "--ld-alpha 0.3", Some(std::f64::consts::LN_2)),
+        (
+            "sigmoid",
+            "--average-log-prob",
+            Some(std::f64::consts::LN_2),
+        ),
     ] {
         let out = format!("{loss}{}", options.len());
         let options = format!(
@@ -84,6 +105,119 @@ fn supervised_micro_batches_weigh_tokens_alike() {
     }
 }
 
+/// The losses that rank responses rank those of the whole step.
+#[test]
+fn ranks_are_those_of_the_step() {
+    let sandbox = Sandbox::new();
+    for loss in ["aot", "aot_unpaired"] {
+        let losses = |out: &str, options: &str| {
+            let options = format!(
+                "--device cpu --loss {loss} --no-shuffle --learning-rate 1e-3 --max-steps 4 {options}"
+            );
+            let rows = sandbox.metrics_of(&format!("{loss}-{out}"), &options);
+            let evaluated = numbers(&evals(&rows), "eval_loss");
+            [numbers(&steps(&rows), "loss"), evaluated].concat()
+        };
+        let whole = losses("whole", "--batch-size 6");
+        let cut = "--batch-size 1 --gradient-accumulation-steps 6";
+        let pieces = losses("cut", cut);
+        assert!(whole.len() == 6 && whole[3] != whole[2], "{whole:?}");
+        for (whole, piece) in whole.iter().zip(&pieces) {
+            assert!((whole - piece).abs() < 1e-5, "{loss}: {whole}, {piece}");
+        }
+        // Alone, a pair is its own rival.
+        let alone = losses("alone", &format!("{cut} --normalize micro-batches"));
+        assert!(
+            (alone[3] - whole[3]).abs() > 1e-4,
+            "{loss}: {alone:?}, {whole:?}"
+        );
+    }
+    sandbox.write("weighted.jsonl", WEIGHTED);
+    sandbox.refuses(
+        "--data weighted.jsonl --device cpu --loss aot",
+        &["--loss", "weighted.jsonl:2", "has a weight", "weight="],
+    );
+}
+
+const WEIGHTED: &str = r#"{"prompt": "a", "chosen": "b", "rejected": "c"}
+{"prompt": "d", "chosen": "e", "rejected": "f", "weight": 3}
+{"prompt": "g", "chosen": "h", "rejected": "i", "weight": 0}
+{"prompt": "j", "chosen": "k", "rejected": "l", "weight": "0.5"}
+"#;
+
+/// A pair of weight 3 is three pairs, and a pair of weight 0 none.
+#[test]
+fn weights_count_pairs() {
+    let sandbox = Sandbox::new();
+    sandbox.write("weighted.jsonl", WEIGHTED);
+    let lines: Vec<&str> = WEIGHTED.lines().collect();
+    let times = [1, 3, 0]
+        .iter()
+        .zip(&lines)
+        .flat_map(|(&n, line)| vec![*line; n]);
+    let repeated: Vec<&str> = times.chain([lines[3]]).collect();
+    sandbox.write("repeated.jsonl", &(repeated.join("\n") + "\n"));
+    let run = |out: &str, data: &str, options: &str| {
+        let options = format!(
+            "--data {data}.jsonl --device cpu --loss nca_pair --no-shuffle --learning-rate 1e-3 \
+             --max-steps 1 {options}"
+        );
+        let rows = sandbox.metrics_of(out, &options);
+        (
+            numbers(&steps(&rows), "loss")[0],
+            sandbox.read(&format!("{out}/model.safetensors")),
+        )
+    };
+    // Weighed, the pairs of the first step sum up to 1 + 3 + 0 + ½ losses.
+    let (weighted, moved) = run("weighted", "weighted", "--batch-size 4");
+    let (repeated, _) = run("repeated", "repeated", "--batch-size 5 --columns weight=");
+    let (alone, _) = run(
+        "alone",
+        "repeated",
+        "--batch-size 1 --skip 4 --columns weight=",
+    );
+    let expected = (5.0 * repeated - 0.5 * alone) / 4.0;
+    assert!((weighted - expected).abs() < 1e-6, "{weighted}, {expected}");
+    // With weight 0 all of a pair goes, and weights of 1 change nothing.
+    let plain = WEIGHTED
+        .replace(", \"weight\": 3", "")
+        .replace("\"0.5\"", "1");
+    sandbox.write("plain.jsonl", &plain);
+    let (_, without) = run("plain", "plain", "--batch-size 4");
+    assert!(without != moved);
+    let ones = plain.replace("\"weight\": 0", "\"weight\": 1");
+    sandbox.write("ones.jsonl", &ones);
+    let (_, with_ones) = run("ones", "ones", "--batch-size 4");
+    let (_, unread) = run("unread", "weighted", "--batch-size 4 --columns weight=");
+    assert!(with_ones == unread);
+    let said = sandbox
+        .train("--data weighted.jsonl --device cpu --max-steps 1 --out said --batch-size 4")
+        .ok();
+    assert!(
+        said.stdout
+            .contains("3 of 4 pairs count as their `weight` says"),
+        "{}",
+        said.stdout
+    );
+}
+
+/// Four pairs as three and one: TRL weighs both micro-batches alike.
+#[test]
+fn micro_batches_may_weigh_alike() {
+    let sandbox = Sandbox::new();
+    let loss = |out: &str, options: &str| {
+        let all = format!("--device cpu --loss sft --no-shuffle --max-steps 1 {options}");
+        numbers(&steps(&sandbox.metrics_of(out, &all)), "loss")[0]
+    };
+    let three = loss("three", "--batch-size 3 --limit 3");
+    let fourth = loss("fourth", "--batch-size 1 --skip 3 --limit 1");
+    let cut = "--batch-size 3 --gradient-accumulation-steps 2 --limit 4";
+    let alike = loss("alike", &format!("{cut} --normalize micro-batches"));
+    assert!((alike - (three + fourth) / 2.0).abs() < 1e-6, "{alike}");
+    let pairs = loss("pairs", cut);
+    assert!((pairs - alike).abs() > 1e-4, "{pairs}, {alike}");
+}
+
 #[test]
 fn data_is_looked_at_for_any_loss() {
     let sandbox = Sandbox::new();
@@ -114,6 +248,78 @@ fn what_makes_no_sense_is_refused() {
         ("--loss sigmoid,sigmoid=2", ["--loss", "named twice"]),
         ("--loss sigmoid,", ["--loss", "no loss \"\""]),
         ("--loss hinge --beta 0", ["--beta", "with 0"]),
+        (
+            "--loss apo_zero --f-divergence-type forward_kl",
+            ["--f-divergence-type", "apo_zero"],
+        ),
+        (
+            "--loss sft --f-divergence-type forward_kl",
+            ["--f-divergence-type", "no effect with --loss sft"],
+        ),
+        (
+            "--f-alpha-divergence-coef 2",
+            ["--f-alpha-divergence-coef", "no effect"],
+        ),
+        (
+            "--f-divergence-type alpha_divergence --f-alpha-divergence-coef nan",
+            ["--f-alpha-divergence-coef", "NaN"],
+        ),
+        ("--ld-alpha 1.5", ["--ld-alpha", "from 0 to 1"]),
+        ("--ld-alpha 0.5 --loss aot", ["--ld-alpha", "aot"]),
+        ("--ld-alpha 0.5 --loss simpo", ["--ld-alpha", "no effect"]),
+        ("--dpop-lambda 5", ["--dpop-lambda", "no effect"]),
+        (
+            "--loss dpop --dpop-lambda -1",
+            ["--dpop-lambda", "at least 0"],
+        ),
+        ("--simpo-gamma 1", ["--simpo-gamma", "no effect"]),
+        (
+            "--average-log-prob --loss ipo",
+            ["--average-log-prob", "no effect"],
+        ),
+        (
+            "--normalize micro-batches --gradient-accumulation-steps 1",
+            ["--normalize", "no effect"],
+        ),
+    ] {
+        sandbox.refuses(
+            &format!("--data d.jsonl --device cpu {options}"),
+            &fragments,
+        );
+    }
+}
+
+/// TR-DPO: a reference that becomes the policy makes every reward 0 again, and a resumed run has the reference of its
+/// checkpoint.
+#[test]
+fn a_reference_that_moves() {
+    let sandbox = Sandbox::new();
+    let common = "--device cpu --no-shuffle --learning-rate 1e-3 --reference on-the-fly --batch-size 3 \
+                  --sync-ref-steps 2";
+    let rows = sandbox.metrics_of("all", &format!("{common} --sync-ref-alpha 1 --max-steps 5"));
+    let margins = numbers(&steps(&rows), "rewards/margins");
+    let still: Vec<bool> = margins.iter().map(|&margin| margin == 0.0).collect();
+    assert_eq!(still, [true, false, true, false, true], "{margins:?}");
+
+    let some = format!("{common} --sync-ref-alpha 0.5");
+    let whole = sandbox.metrics_of("whole", &format!("{some} --max-steps 6"));
+    let moved = numbers(&steps(&whole), "rewards/margins")[2];
+    assert!(moved != 0.0, "{moved}");
+    let saved = "--max-steps 3 --save-steps 3";
+    sandbox.metrics_of("part", &format!("{some} {saved}"));
+    sandbox
+        .run("train --resume part --max-steps 6 --resume-anyway")
+        .ok();
+    let weights = |out: &str| sandbox.read(&format!("{out}/model.safetensors"));
+    assert!(weights("part") == weights("whole"));
+
+    for (options, fragments) in [
+        ("--sync-ref-steps 2", ["--sync-ref-steps", "on-the-fly"]),
+        (
+            "--sync-ref-steps 2 --reference on-the-fly --sync-ref-alpha 0",
+            ["--sync-ref-alpha", "at most 1"],
+        ),
+        ("--sync-ref-alpha 0.5", ["--sync-ref-alpha", "no effect"]),
     ] {
         sandbox.refuses(
             &format!("--data d.jsonl --device cpu {options}"),

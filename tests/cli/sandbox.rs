@@ -133,7 +133,8 @@ impl Sandbox {
         if args.windows(2).any(|pair| pair == ["--device", GPU]) {
             args.push("--no-autotune");
         }
-        let uses_cache = !args.contains(&"on-the-fly") && !args.contains(&"sft");
+        let without = ["on-the-fly", "sft", "simpo", "orpo"];
+        let uses_cache = !without.iter().any(|arg| args.contains(arg));
         if uses_cache && !args.contains(&"--cache-dir") {
             args.extend(["--cache-dir", "cache"]);
         }

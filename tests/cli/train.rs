@@ -80,6 +80,10 @@ fn metrics_have_a_row_a_step_and_a_row_an_evaluation() {
         "rewards/margins",
         "logps/chosen",
         "logps/rejected",
+        "logits/chosen",
+        "logits/rejected",
+        "entropy",
+        "mean_token_accuracy",
     ];
     for row in evals(&rows) {
         for name in of_pairs {
@@ -91,6 +95,7 @@ fn metrics_have_a_row_a_step_and_a_row_an_evaluation() {
         "learning_rate",
         "grad_norm",
         "num_tokens",
+        "num_computed_tokens",
         "pairs_per_second",
         "tokens_per_second",
     ];

@@ -4,6 +4,7 @@
 use std::f64::consts::LN_2;
 
 use crate::common;
+use gpt2_dpo::batch::Pair;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::{Engine, EngineExt};
 use gpt2_dpo::ops::head;
@@ -37,8 +38,8 @@ struct Outcome {
 /// The outcomes of pairs with responses of one token; the chosen token's gain sets the margin.
 fn outcomes(engine: &mut dyn Engine, margins: &[f32]) -> Vec<Outcome> {
     let count = margins.len();
-    let pairs: Vec<u32> = (0..count as u32)
-        .flat_map(|pair| [2 * pair, 2 * pair + 1, 2 * pair + 2])
+    let pairs: Vec<Pair> = (0..count as u32)
+        .map(|pair| Pair::of_rows(2 * pair, 2 * pair + 1, 2 * pair + 2))
         .collect();
     let logps: Vec<f32> = margins.iter().flat_map(|m| [m / BETA, 0.0]).collect();
     let references = vec![0.0_f32; 2 * count];
@@ -52,6 +53,9 @@ fn outcomes(engine: &mut dyn Engine, margins: &[f32]) -> Vec<Outcome> {
         token_weight: 1.0,
         pairs: engine.upload("pairs", &pairs).unwrap(),
         logps: engine.upload("logps", &logps).unwrap(),
+        facts: engine
+            .upload("facts", &vec![0.0_f32; 2 * count * head::FACTS])
+            .unwrap(),
         references: Some(engine.upload("references", &references).unwrap()),
         sums: engine
             .upload("sums", &vec![f32::NAN; count * preference::SUMS])
@@ -168,11 +172,17 @@ fn logps(engine: &mut dyn Engine, gaps: &[f32]) -> Vec<f32> {
         tokens: 0..2,
         stride: STRIDE,
     };
-    let logps = engine.upload("logps", &vec![f32::NAN; rows]).unwrap();
+    let unknown = |count: usize| vec![f32::NAN; count];
+    let to = head::Results {
+        logps: engine.upload("logps", &unknown(rows)).unwrap(),
+        facts: engine
+            .upload("facts", &unknown(rows * head::FACTS))
+            .unwrap(),
+    };
     let mut recording = engine.recording();
-    head::forward(&mut recording, &chunk, &[shard], logps);
+    head::forward(&mut recording, &chunk, &[shard], to);
     engine.run(&recording).unwrap();
-    engine.read_f32(logps).unwrap()
+    engine.read_f32(to.logps).unwrap()
 }
 
 /// Near 1 the sum of exp rounds by up to half a unit in the last place of 1, if it is below 2, and so does a

@@ -1,19 +1,21 @@
 //! Compares every loss with TRL's over the golden models and pairs: values, metrics, gradients, and parameters after five
-//! AdamW steps. The fixtures are what tests/losses/make_fixtures.py made of TRL 1.16.0's own loss.
+//! AdamW steps. The fixtures are what tests/losses/make_fixtures.py made of TRL 1.16.0's own loss, or
+//! of a plain formula.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gpt2_dpo::batch::{Sides, Stream};
+use gpt2_dpo::batch::{Rivals, Sides, Stream};
 use gpt2_dpo::config::Losses;
 use gpt2_dpo::cpu::CpuEngine;
+use gpt2_dpo::data::Example;
 use gpt2_dpo::engine::{Engine, Release};
 use gpt2_dpo::gpu::OpenOptions;
 use gpt2_dpo::learner::{Learner, Recipe, Room};
 use gpt2_dpo::model::{Layout, params};
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw;
-use gpt2_dpo::ops::preference::Settings;
+use gpt2_dpo::ops::preference::{Divergence, Settings};
 use gpt2_dpo::optimizer::{Decay, Optimizer};
 use gpt2_dpo::scorer::{Reference, Scorer, Share, Whole};
 use serde::Deserialize;
@@ -33,7 +35,7 @@ struct Expected {
 #[derive(Deserialize)]
 struct Row {
     loss: Losses,
-    settings: Given,
+    settings: Value,
     /// Means over the pairs at the start; none where a formula stands in for TRL.
     #[serde(default)]
     metrics: Map<String, Value>,
@@ -46,10 +48,62 @@ struct Row {
     after: BTreeMap<String, Digest>,
 }
 
-#[derive(Deserialize)]
+impl Row {
+    fn given(&self) -> Given {
+        Given::deserialize(&self.settings).unwrap()
+    }
+}
+
+/// Settings other than TRL's defaults.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Given {
     beta: Option<f32>,
     label_smoothing: Option<f32>,
+    ld_alpha: Option<f32>,
+    f_divergence_type: Option<Divergence>,
+    f_alpha_divergence_coef: Option<f32>,
+    dpop_lambda: Option<f32>,
+    simpo_gamma: Option<f32>,
+    #[serde(default)]
+    average_log_prob: bool,
+    /// The weight of each pair.
+    weights: Option<Vec<f32>>,
+    /// Of each response only so many tokens.
+    tokens: Option<usize>,
+}
+
+impl Given {
+    fn settings(&self) -> Settings {
+        let default = Settings::DEFAULT;
+        Settings {
+            beta: self.beta.unwrap_or(default.beta),
+            label_smoothing: self.label_smoothing.unwrap_or(default.label_smoothing),
+            ld_alpha: self.ld_alpha.unwrap_or(default.ld_alpha),
+            divergence: self.f_divergence_type.unwrap_or(default.divergence),
+            divergence_alpha: self
+                .f_alpha_divergence_coef
+                .unwrap_or(default.divergence_alpha),
+            dpop_lambda: self.dpop_lambda.unwrap_or(default.dpop_lambda),
+            simpo_gamma: self.simpo_gamma.unwrap_or(default.simpo_gamma),
+            average_log_prob: self.average_log_prob,
+            ..default
+        }
+    }
+
+    fn examples(&self, golden: &Golden) -> Vec<Example> {
+        let mut examples = golden.examples.clone();
+        for (i, example) in examples.iter_mut().enumerate() {
+            if let Some(weights) = &self.weights {
+                example.weight = weights[i];
+            }
+            if let Some(tokens) = self.tokens {
+                example.chosen.truncate(tokens);
+                example.rejected.truncate(tokens);
+            }
+        }
+        examples
+    }
 }
 
 /// A tensor in few numbers.
@@ -111,22 +165,13 @@ struct Worst {
 fn check(engine: &mut dyn Engine, batch: usize) {
     let golden = Golden::load();
     let expected = expected();
-    assert_eq!(expected.rows.len(), 16);
+    assert_eq!(expected.rows.len(), 40);
     for row in &expected.rows {
-        let settings = Settings {
-            beta: row.settings.beta.unwrap_or(Settings::DEFAULT.beta),
-            label_smoothing: row.settings.label_smoothing.unwrap_or(0.0),
-            ..Settings::DEFAULT
-        };
-        let objective = row.loss.objective(settings);
+        let objective = row.loss.objective(row.given().settings());
         let worst = check_row(engine, batch, &golden, &expected, row, objective);
         println!(
-            "{:30} smoothing {:5}: value {:.1e}, gradient {:.1e}, after five steps {:.1e}",
-            row.loss.to_string(),
-            settings.label_smoothing,
-            worst.value,
-            worst.gradient,
-            worst.after
+            "{} {}: value {:.1e}, gradient {:.1e}, after five steps {:.1e}",
+            row.loss, row.settings, worst.value, worst.gradient, worst.after
         );
     }
 }
@@ -143,7 +188,9 @@ fn check_row(
     let extent = golden.extent(batch);
     let layout = Layout::new(&dims, common::limits(WHOLE, extent.pair_heads)).unwrap();
     let sides = objective.sides();
-    let chunks = || golden.examples.chunks(batch);
+    let given = row.given();
+    let examples = given.examples(golden);
+    let chunks = || examples.chunks(batch);
     let mut references = Vec::new();
     if objective.needs_reference() {
         let scorer = Scorer::new(engine, &layout, &golden.reference, objective, extent, 1).unwrap();
@@ -167,13 +214,13 @@ fn check_row(
         objective,
         optimizer,
     };
-    let count = golden.examples.len();
+    let count = examples.len();
     let room = Room::new(extent, count);
     let mut learner = Learner::new(engine, &layout, &golden.policy, recipe, &room).unwrap();
-    let of = Whole::of(&golden.examples);
+    let of = Whole::of(&examples);
     let mut worst = Worst::default();
     for (step, (&value, &norm)) in row.values.iter().zip(&row.grad_norms).enumerate() {
-        for (i, pairs) in chunks().enumerate() {
+        let micro_batch = |i: usize, pairs: &[Example]| {
             let reference = match references.get(i) {
                 Some(logps) => Reference::LogProbs(logps.clone()),
                 None => Reference::None,
@@ -182,7 +229,21 @@ fn check_row(
                 first_slot: i * batch,
                 of,
             };
-            let stream = Stream::new(pairs, sides);
+            (Stream::new(pairs, sides), reference, share)
+        };
+        let mut rivals = vec![Rivals::default(); count];
+        if objective.ranks() {
+            for (i, pairs) in chunks().enumerate() {
+                let (stream, reference, share) = micro_batch(i, pairs);
+                let policy = &learner.policy;
+                policy.score(engine, &stream, reference, share).unwrap();
+            }
+            let metrics = learner.policy.metrics(engine, count).unwrap();
+            rivals = objective.rivals(&metrics, &examples);
+        }
+        for (i, pairs) in chunks().enumerate() {
+            let (mut stream, reference, share) = micro_batch(i, pairs);
+            stream.set_rivals(&rivals[i * batch..i * batch + pairs.len()]);
             learner
                 .accumulate(engine, &stream, reference, share)
                 .unwrap();
@@ -204,9 +265,13 @@ fn check_row(
         let ticket = learner.update(engine, expected.lr, count).unwrap();
         let report = learner.report(engine, ticket).unwrap();
         let summary = objective.summary(&report.pairs);
+        // With ld_alpha TRL's log-probs are weighed; these are not.
         if step == 0 && sides == Sides::Both {
             let ours = summary.named("");
             for (name, theirs) in &row.metrics {
+                if name.starts_with("logps/") && given.ld_alpha.is_some() {
+                    continue;
+                }
                 let (ours, theirs) = (ours[name].as_f64().unwrap(), theirs.as_f64().unwrap());
                 // A reward is beta times a difference of log-probs; the sums of these are some -60.
                 let bound = match name.starts_with("rewards/") {

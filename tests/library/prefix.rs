@@ -2,7 +2,7 @@
 //! prompt. Log-probs and every gradient agree to rounding, on the CPU engine and on a GPU.
 
 use crate::common::{self, max_abs, relative_l2};
-use gpt2_dpo::batch::{Extent, Sides, Stream};
+use gpt2_dpo::batch::{Extent, Pair, Sides, Stream};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
@@ -74,7 +74,7 @@ fn separate(examples: &[Example]) -> Stream {
     stream.pairs = stream
         .pairs
         .chunks(2)
-        .map(|pair| [pair[0][0], pair[1][0], pair[1][2]])
+        .map(|pair| Pair::of_rows(pair[0].start, pair[1].start, pair[1].end))
         .collect();
     stream.rows = stream
         .rows

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gpt2_dpo::batch::NONE;
-use gpt2_dpo::batch::{Extent, Sides, Span, Stream, Tile, Uses};
+use gpt2_dpo::batch::{Extent, Pair, Sides, Span, Stream, Tile, Uses};
 use gpt2_dpo::data::Example;
 use gpt2_dpo::kernel::Kernel;
 use gpt2_dpo::ops::attention;
@@ -85,9 +85,15 @@ fn both_responses_share_their_prompt() {
         [8, NONE],
     ];
     assert_eq!(stream.inverse, inverse);
-    assert_eq!(stream.pairs, [[0, 3, 5], [5, 6, 9]]);
+    assert_eq!(
+        stream.pairs,
+        [Pair::of_rows(0, 3, 5), Pair::of_rows(5, 6, 9)]
+    );
     assert_eq!(stream.rows, [0..5, 5..8]);
-    assert_eq!(stream.num_tokens, 7 + 5);
+    assert_eq!(
+        (stream.num_tokens.shared, stream.num_tokens.apart),
+        (7 + 5, 9 + 6)
+    );
     let tile = |first, end, links, back_links| Tile {
         first,
         end,
@@ -143,9 +149,15 @@ fn supervised_training_sees_the_chosen_response_only() {
     assert_eq!(stream.targets, [7, 8, 9, 1]);
     let inverse = [[NONE, NONE], [0, NONE], [1, NONE], [2, NONE], [3, NONE]];
     assert_eq!(stream.inverse, inverse);
-    assert_eq!(stream.pairs, [[0, 3, 3], [3, 4, 4]]);
+    assert_eq!(
+        stream.pairs,
+        [Pair::of_rows(0, 3, 3), Pair::of_rows(3, 4, 4)]
+    );
     assert_eq!(stream.rows, [0..4, 4..5]);
-    assert_eq!(stream.num_tokens, 5 + 2);
+    assert_eq!(
+        (stream.num_tokens.shared, stream.num_tokens.apart),
+        (5 + 2, 5 + 2)
+    );
 }
 
 #[test]
@@ -156,8 +168,8 @@ fn one_token_each_is_one_row() {
     assert_eq!(stream.sources, [0, 0]);
     assert_eq!(stream.targets, [2, 3]);
     assert_eq!(stream.inverse, [[0, 1]]);
-    assert_eq!(stream.pairs, [[0, 1, 2]]);
-    assert_eq!(stream.num_tokens, 3);
+    assert_eq!(stream.pairs, [Pair::of_rows(0, 1, 2)]);
+    assert_eq!((stream.num_tokens.shared, stream.num_tokens.apart), (3, 4));
 }
 
 #[test]
@@ -248,8 +260,8 @@ fn head_rows_read_what_a_causal_model_would() {
     let examples = many();
     let stream = Stream::new(&examples, Sides::Both);
     for (pair, e) in examples.iter().enumerate() {
-        let [start, middle, end] = stream.pairs[pair].map(|r| r as usize);
-        for (heads, response) in [(start..middle, &e.chosen), (middle..end, &e.rejected)] {
+        let heads = &stream.pairs[pair];
+        for (heads, response) in [(heads.chosen(), &e.chosen), (heads.rejected(), &e.rejected)] {
             assert_eq!(stream.targets[heads.clone()], response[..]);
             // The keys of a head row's stream row, itself last, are the text so far.
             let whole = [&e.prompt[..], response].concat();

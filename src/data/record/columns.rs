@@ -11,7 +11,7 @@ const HELP: &str = "write PART=COLUMN with commas between: chosen=better,rejecte
      PART= with nothing behind it leaves the column of that name unused";
 
 /// The parts that the option `columns` can assign.
-const PARTS: [Slot; 17] = [
+const PARTS: [Slot; 18] = [
     Slot::Prompt,
     Slot::System,
     Slot::History,
@@ -26,6 +26,7 @@ const PARTS: [Slot; 17] = [
     Slot::ChosenScore,
     Slot::RejectedScore,
     Slot::Margin,
+    Slot::Weight,
     Slot::PromptIds,
     Slot::ChosenIds,
     Slot::RejectedIds,

@@ -18,6 +18,7 @@ mod scores;
 mod shape;
 mod slot;
 mod transcript;
+mod weight;
 mod wrapped;
 mod written;
 
@@ -44,6 +45,8 @@ pub(crate) struct Record {
     pub content: Content,
     /// The scores of the two answers, if the options ask for them or if they decide which answer is chosen.
     pub scores: Option<Scores>,
+    /// What the pair's loss counts, if the record says so.
+    pub weight: Option<f32>,
     /// The record's top-level keys that were read.
     pub used: Vec<String>,
     /// Keys with a value that were not read, such as `source` or `chosen[].weight`.
@@ -132,6 +135,13 @@ impl Record {
         }
         let mut row = Row::new(object, reading);
         let Learned { content, scores } = learned(&mut row, reading)?;
+        let weight = match &content {
+            Content::Pair { .. } | Content::Ids { .. } | Content::Demonstration { .. } => {
+                weight::read(&mut row)?
+            }
+            // A labelled answer is half a pair, and the others are none.
+            Content::Labelled { .. } | Content::Tie { .. } | Content::Blank { .. } => None,
+        };
         // Ids are the whole prompt, and a tie or a blank teaches nothing, so unread keys do no harm.
         let whole = matches!(
             content,
@@ -146,6 +156,7 @@ impl Record {
             shape,
             content,
             scores,
+            weight,
             used,
             ignored,
         })

@@ -32,10 +32,12 @@ pub(crate) enum Slot {
     RejectedScore,
     /// The chosen score minus the rejected score.
     Margin,
+    /// What the pair's loss counts.
+    Weight,
 }
 
 /// All parts.
-const ALL: [Slot; 18] = [
+const ALL: [Slot; 19] = [
     Slot::System,
     Slot::History,
     Slot::Prompt,
@@ -54,6 +56,7 @@ const ALL: [Slot; 18] = [
     Slot::ChosenScore,
     Slot::RejectedScore,
     Slot::Margin,
+    Slot::Weight,
 ];
 
 /// Keys that change the prompt in a way that is not supported.
@@ -138,6 +141,7 @@ impl Slot {
                 "rejected-rating",
             ],
             Slot::Margin => &["margin"],
+            Slot::Weight => &["weight"],
         }
     }
 

@@ -177,9 +177,9 @@ were saved",
         sealed_checkpoint(
             "another format",
             "training.json",
-            training(run, "format", "3"),
+            training(run, "format", "2"),
             &[
-                "run/checkpoints/step-2/training.json: a checkpoint of format 3",
+                "run/checkpoints/step-2/training.json: a checkpoint of format 2",
                 "--resume run/checkpoints/step-1",
             ],
         ),

@@ -6,6 +6,7 @@
 
 mod adamw;
 mod attention;
+mod blend;
 mod ceiling;
 mod embedding;
 mod gather;

@@ -12,6 +12,7 @@ mod refused;
 mod single;
 mod transcripts;
 mod trl;
+mod weights;
 mod wrapped;
 mod written;
 
