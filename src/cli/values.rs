@@ -11,6 +11,7 @@ use gpt2_dpo::choice::{Choice, Named};
 use gpt2_dpo::config::{BestMetric, DecayName, Losses, ReferenceMode};
 use gpt2_dpo::data::{Boundary, Truncation};
 use gpt2_dpo::device::BackendName;
+use gpt2_dpo::model::Targets;
 use gpt2_dpo::ops::preference::Kind;
 use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::target::Precision;
@@ -56,6 +57,14 @@ choices!(
 impl Value for Losses {
     fn parser() -> ValueParser {
         LossesParser.into()
+    }
+}
+
+impl Value for Targets {
+    fn parser() -> ValueParser {
+        StringValueParser::new()
+            .try_map(|text| text.parse::<Targets>())
+            .into()
     }
 }
 

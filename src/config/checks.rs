@@ -15,6 +15,7 @@ impl TrainConfig {
             ("eval_data", &self.eval_data),
             ("out", &self.out),
             ("cache_dir", &self.cache_dir),
+            ("adapter", &self.adapter),
         ];
         let single = single
             .into_iter()
