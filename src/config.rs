@@ -5,6 +5,7 @@ mod checks;
 mod choices;
 #[macro_use]
 mod list;
+mod lora;
 mod losses;
 
 use std::path::{Path, PathBuf};
@@ -229,6 +230,7 @@ impl TrainOptions {
         }
         config.check_best()?;
         config.check_loss()?;
+        config.check_lora()?;
         config.check_rates()?;
         if config.beta == 0.0 && config.objective().uses_beta() {
             return Err(Error::option(
@@ -248,6 +250,7 @@ impl TrainOptions {
     /// # Errors
     /// `Error::Option` naming the first such flag.
     pub fn refuse_idle(&self, resolved: &TrainConfig) -> Result<()> {
+        self.refuse_idle_lora(resolved)?;
         let objective = resolved.objective();
         let no_reference = !objective.needs_reference();
         let loss = format!("`.loss` {objective}");

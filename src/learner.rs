@@ -164,15 +164,20 @@ impl Learner {
     /// or sums them. Each range of a tensor can be read and written by itself.
     pub fn state(&self) -> State {
         let mut tensors = Vec::new();
+        let has_adapters = self.layout.adapter_rank() > 0;
         for placed in self.layout.params.iter() {
+            let weight = match has_adapters && !placed.param.trainable {
+                true => StateKind::Base,
+                false => StateKind::Weight,
+            };
             let groups = [
-                (StateKind::Weight, &self.policy.weights.arenas),
+                (weight, &self.policy.weights.arenas),
                 (StateKind::Gradient, &self.grads.arenas),
                 (StateKind::FirstMoment, &self.optimizer.first),
                 (StateKind::SecondMoment, &self.optimizer.second),
             ];
             for (kind, arenas) in groups {
-                if kind == StateKind::Weight || placed.param.trainable {
+                if kind == weight || placed.param.trainable {
                     tensors.push(StateTensor {
                         kind,
                         name: placed.param.name.clone(),

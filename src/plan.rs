@@ -6,7 +6,7 @@ use std::iter::successors;
 use crate::batch::Extent;
 use crate::buffer::Buffer;
 use crate::checkpoint::Snapshot;
-use crate::config::{ReferenceMode, TrainConfig};
+use crate::config::TrainConfig;
 use crate::data::Dataset;
 use crate::engine::{Engine, EngineExt, Memory, Release, Ticket};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub struct Datasets<'a> {
 pub struct Resident {
     /// The model in training; its weights are 0.
     pub learner: Learner,
-    /// The buffers of the frozen weights, all 0; only with [`ReferenceMode::OnTheFly`].
+    /// The buffers of the frozen weights, all 0; only with [`TrainConfig::copies_reference`].
     pub frozen: Option<Tensors>,
     /// Micro-batches of an optimizer step.
     pub micro_batches: usize,
@@ -40,7 +40,8 @@ impl Resident {
     /// fits. An optimizer step keeps its pairs, and its results change only by rounding.
     ///
     /// # Errors
-    /// `Error::Device` if the tensors or the activations of one pair do not fit.
+    /// `Error::Device` if the tensors or the activations of one pair do not fit; `Error::Option` for layers to train that
+    /// the model does not have.
     pub fn new(
         engine: &mut dyn Engine,
         config: &TrainConfig,
@@ -73,11 +74,16 @@ impl Resident {
             max_binding_bytes: engine.max_binding_bytes(),
             pair_heads: room.extent.pair_heads,
         };
-        let layout = Layout::new(dims, limits)?;
-        let frozen_copy =
-            objective.needs_reference() && config.reference == ReferenceMode::OnTheFly;
+        let layout = Layout::of(dims, &config.parameters(dims)?, limits)?;
+        // The reference has no adapters.
+        let reference = match config.copies_reference() {
+            true => Some(Layout::new(dims, limits)?),
+            false => None,
+        };
         let zeros = |engine: &mut dyn Engine| {
-            let frozen = frozen_copy.then(|| Tensors::zeros(engine, &layout, "reference weights"));
+            let frozen = reference
+                .as_ref()
+                .map(|layout| Tensors::zeros(engine, layout, "reference weights"));
             frozen.transpose()
         };
         let recipe = Recipe {

@@ -18,7 +18,7 @@ pub enum Reference<'a> {
     /// `[P]`: log-probs computed before, one for each head row of the stream.
     LogProbs(Vec<f32>),
     /// The frozen weights, whose forward pass computes the log-probs.
-    Model(&'a Tensors),
+    Model(&'a Gpt2<Tensor>),
     /// No reference, for an objective that needs none.
     None,
 }
@@ -107,7 +107,20 @@ impl Scorer {
     /// # Errors
     /// `Error::Option` for an id or a position that the model does not have; every error of the device.
     pub fn log_probs(&self, engine: &mut dyn Engine, stream: &Stream) -> Result<Vec<f32>> {
-        let mut rec = self.record_log_probs(engine, stream)?;
+        self.log_probs_of(engine, &self.weights.gpt2, stream)
+    }
+
+    /// [`Scorer::log_probs`] with other weights of the same layout, such as the policy without its adapters.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn log_probs_of(
+        &self,
+        engine: &mut dyn Engine,
+        weights: &Gpt2<Tensor>,
+        stream: &Stream,
+    ) -> Result<Vec<f32>> {
+        let mut rec = self.record_log_probs(engine, weights, stream)?;
         rec.fetch(self.ws.head.logps.first(stream.targets.len()));
         let mut logps = Vec::new();
         for ticket in engine.run(&rec)? {
@@ -116,20 +129,30 @@ impl Scorer {
         Ok(logps)
     }
 
-    /// The device's identity for the log-probs of micro-batches like `stream`: the facts on which they may depend,
-    /// apart from weights and ids.
+    /// The device's identity for the log-probs of micro-batches like `stream` under `weights`: the facts on which they
+    /// may depend, apart from the values of the weights and the ids.
     ///
     /// # Errors
     /// As [`Scorer::log_probs`].
-    pub fn identity(&self, device: &mut dyn Device, stream: &Stream) -> Result<String> {
-        let rec = self.record_log_probs(device, stream)?;
+    pub fn identity(
+        &self,
+        device: &mut dyn Device,
+        weights: &Gpt2<Tensor>,
+        stream: &Stream,
+    ) -> Result<String> {
+        let rec = self.record_log_probs(device, weights, stream)?;
         device.identity_for(&rec)
     }
 
-    fn record_log_probs(&self, engine: &dyn Engine, stream: &Stream) -> Result<Recording> {
+    fn record_log_probs(
+        &self,
+        engine: &dyn Engine,
+        weights: &Gpt2<Tensor>,
+        stream: &Stream,
+    ) -> Result<Recording> {
         let mut rec = engine.recording();
         self.ws.upload(&mut rec, stream)?;
-        self.model_log_probs(&mut rec, &self.weights.gpt2, stream, self.ws.head.logps);
+        self.model_log_probs(&mut rec, weights, stream, self.ws.head.logps);
         Ok(rec)
     }
 
@@ -218,7 +241,7 @@ impl Scorer {
                     "give one for each head row of the stream",
                 ));
             }
-            Reference::Model(frozen) => self.model_log_probs(rec, &frozen.gpt2, stream, to),
+            Reference::Model(frozen) => self.model_log_probs(rec, frozen, stream, to),
             Reference::None if self.objective.needs_reference() => {
                 return Err(Error::option(
                     "reference",

@@ -7,6 +7,8 @@ use crate::buffer::Buffer;
 pub enum StateKind {
     /// The parameter itself.
     Weight,
+    /// The parameter itself, of a model beside which adapters are trained: it never changes.
+    Base,
     /// The parameter's gradient since the last update; 0 between optimizer steps.
     Gradient,
     /// AdamW's running mean of the gradient.
@@ -39,4 +41,20 @@ pub struct State {
     pub control: Buffer,
     /// Optimizer steps, including the steps that a dynamic loss scale skipped.
     pub steps: u64,
+}
+
+impl State {
+    /// The bytes of the weights that the training may change, and of those beside them if the model itself is trained.
+    pub fn weight_bytes(&self) -> u64 {
+        let weights = self.tensors.iter().filter(|t| t.kind == StateKind::Weight);
+        let pieces = weights.flat_map(|tensor| &tensor.pieces);
+        pieces.map(|piece| piece.bytes() as u64).sum()
+    }
+
+    /// True if adapters are trained beside a model that never changes.
+    pub fn is_adapter(&self) -> bool {
+        self.tensors
+            .iter()
+            .any(|tensor| tensor.kind == StateKind::Base)
+    }
 }

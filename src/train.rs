@@ -22,15 +22,15 @@ use std::time::Instant;
 
 use crate::batch::TokenCount;
 use crate::checkpoint::{self, Checkpoint, Facts, Position};
-use crate::config::TrainConfig;
+use crate::config::{ReferenceMode, TrainConfig};
 use crate::data::Dataset;
 use crate::engine::{Device, Release};
 use crate::error::{Error, Result};
 use crate::learner::{Broken, Learner, StepTicket};
-use crate::model::Tensors;
+use crate::model::{Dims, Gpt2, Tensor, Tensors, write};
 use crate::objective::Objective;
 use crate::plan::{Datasets, Resident};
-use crate::pretrained::{self, Weights};
+use crate::pretrained::{self, Adapter, Weights};
 use crate::reference::{self, ReferenceLogProbs};
 use crate::scorer::Reference;
 
@@ -61,6 +61,8 @@ pub struct Run<'a> {
     /// Pairs of a micro-batch: `batch_size`, or fewer if so many do not fit the device.
     micro_batch: usize,
     learner: Learner,
+    /// The policy without its adapters; the reference's pass takes it.
+    bare: Gpt2<Tensor>,
     frozen: Option<Tensors>,
     /// The reference's log-probs; `None` until the run computes them or finds them in the cache.
     references: Option<References>,
@@ -100,6 +102,29 @@ fn refuse_weights(objective: Objective, data: [Option<&Dataset>; 2]) -> Result<(
     }
 }
 
+/// The adapter at the start of a run: the one that is given, or a new one; `None` if the model itself is trained.
+///
+/// # Errors
+/// `Error::Option` if the options are not those of the adapter that is given.
+fn start_adapter(
+    config: &TrainConfig,
+    dims: &Dims,
+    given: Option<Adapter>,
+) -> Result<Option<Adapter>> {
+    let asked = config.adapter_config();
+    match (asked, given) {
+        (asked, None) => Ok(asked.map(|asked| Adapter::initial(asked, dims, config.seed))),
+        (Some(asked), Some(given)) if asked.adapters() == given.config.adapters() => {
+            Ok(Some(given))
+        }
+        _ => Err(Error::option(
+            "adapter",
+            "has other settings than the options of the run",
+            "take the options from `TrainConfig::with_adapter`",
+        )),
+    }
+}
+
 /// An optimizer step whose metrics are under way.
 struct Flight {
     ticket: StepTicket,
@@ -128,6 +153,7 @@ impl<'a> Run<'a> {
         let Inputs {
             outline,
             weights,
+            adapter,
             reference,
             train,
             eval,
@@ -147,11 +173,24 @@ impl<'a> Run<'a> {
         if let Some(note) = note {
             observe(Event::Note(note));
         }
-        let start = pretrained::fingerprint(dims, &weights);
+        let adapter = start_adapter(config, dims, adapter)?;
+        let on_the_fly = config.reference == ReferenceMode::OnTheFly;
+        if on_the_fly && frozen.is_none() && objective.needs_reference() && reference.is_some() {
+            return Err(Error::option(
+                "ref_model",
+                "is not given, and the inputs have the weights of one",
+                "give both, or none: then the reference is the model without the adapter",
+            ));
+        }
+        let base = pretrained::fingerprint(dims, &weights);
         let reference_is = match &reference {
             _ if !objective.needs_reference() => String::new(),
-            None => start.clone(),
+            None => base.clone(),
             Some(reference) => pretrained::fingerprint(dims, reference),
+        };
+        let start = match &adapter {
+            Some(adapter) => adapter.fingerprint(&base),
+            None => base,
         };
         let facts = Facts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -183,15 +222,28 @@ impl<'a> Run<'a> {
         let resume = resume.map(|resume| resume.checkpoint);
 
         // The reference's pass needs the reference's weights in the policy's place.
-        let passes = objective.needs_reference() && frozen.is_none();
-        let first = reference.as_ref().unwrap_or(&weights);
-        if let Some(frozen) = &frozen {
-            frozen.write(engine, &first.tensors)?;
+        let policy = &learner.policy.weights.gpt2;
+        let bare = policy.without_adapters();
+        if let Some(adapter) = adapter {
+            write(engine, policy.adapters(), adapter.tensors)?;
         }
-        let on_device = if passes { first } else { &weights };
-        let policy = &learner.policy.weights;
-        policy.write(engine, &on_device.tensors)?;
-        let waits = passes && reference.is_some();
+        let mut waiting = None;
+        match (reference, &frozen) {
+            (Some(reference), Some(frozen)) => {
+                write(engine, frozen.gpt2.iter(), reference.tensors)?;
+                write(engine, bare.iter(), weights.tensors)?;
+            }
+            (Some(reference), None) if objective.needs_reference() => {
+                write(engine, bare.iter(), reference.tensors)?;
+                waiting = Some(weights);
+            }
+            (_, frozen) => {
+                if let Some(frozen) = frozen {
+                    write(engine, frozen.gpt2.iter(), &weights.tensors)?;
+                }
+                write(engine, bare.iter(), weights.tensors)?;
+            }
+        }
 
         let storage = Arc::clone(&host.storage);
         let mut run = Run {
@@ -207,9 +259,10 @@ impl<'a> Run<'a> {
             objective,
             micro_batch,
             learner,
+            bare,
             frozen,
             references: None,
-            weights: waits.then_some(weights),
+            weights: waiting,
             resume,
             position,
             flights: VecDeque::new(),
@@ -358,11 +411,18 @@ impl<'a> Run<'a> {
             frozen.release(self.engine);
         }
         let dims = self.learner.policy.dims;
+        let adapter = self.config.adapter_config();
+        let load = |folder: &Path| match &adapter {
+            None => Weights::load(folder, &dims),
+            Some(_) => Adapter::load(folder, &dims).map(|adapter| Weights {
+                tensors: adapter.tensors,
+            }),
+        };
         let policy = self.learner.into_policy(self.engine);
         let mut weights = None;
         if let Some(earlier) = best.filter(|best| best.step != step) {
             let folder = checkpoint::folder(&self.out, earlier.step);
-            match Checkpoint::open(&folder).and_then(|_| Weights::load(&folder, &dims)) {
+            match Checkpoint::open(&folder).and_then(|_| load(&folder)) {
                 Ok(best) => weights = Some(best),
                 Err(e) => {
                     best = None;
@@ -377,7 +437,14 @@ impl<'a> Run<'a> {
         }
         let weights = match weights {
             Some(weights) => weights,
-            None => broken::finite_weights(self.engine, &policy, step)?,
+            None => {
+                let policy = &policy.weights.gpt2;
+                let trained: Vec<&Tensor> = match adapter {
+                    Some(_) => policy.adapters().collect(),
+                    None => policy.iter().collect(),
+                };
+                broken::finite_weights(self.engine, &trained, step)?
+            }
         };
         Ok(Outcome {
             weights,
@@ -399,10 +466,17 @@ impl<'a> Run<'a> {
     ) -> Reference<'_> {
         match (&self.frozen, &self.references) {
             _ if !self.objective.needs_reference() => Reference::None,
-            (Some(frozen), _) => Reference::Model(frozen),
+            _ if self.reference_is_bare() => Reference::Model(&self.bare),
+            (Some(frozen), _) => Reference::Model(&frozen.gpt2),
             (None, Some(references)) => Reference::LogProbs(kept(references).gather(indices)),
             (None, None) => Reference::None,
         }
+    }
+
+    /// True if each micro-batch computes the reference with the policy's own weights, but without its adapters.
+    fn reference_is_bare(&self) -> bool {
+        let on_the_fly = self.config.reference == ReferenceMode::OnTheFly;
+        on_the_fly && self.frozen.is_none()
     }
 
     fn pass_notes_on(&mut self) {

@@ -12,18 +12,12 @@ use crate::bounded;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ops::step_control;
-use crate::pretrained::{WEIGHTS_FILE, read_tensors};
+use crate::pretrained::{ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE, read_adapter, read_tensors};
 use crate::run_folder::{CHECKPOINTS, METRICS_FILE, RUN_FILE, checkpoint_name, checkpoint_step};
 use crate::state::State;
 
 /// The files without which a checkpoint is none.
-const NEEDED: [&str; 5] = [
-    WEIGHTS_FILE,
-    OPTIMIZER_FILE,
-    POSITION_FILE,
-    METRICS_FILE,
-    RUN_FILE,
-];
+const NEEDED: [&str; 4] = [OPTIMIZER_FILE, POSITION_FILE, METRICS_FILE, RUN_FILE];
 
 /// A whole checkpoint.
 #[derive(Debug)]
@@ -119,10 +113,14 @@ impl Checkpoint {
             return Err(Error::file(path, "there is no such checkpoint", help));
         }
         let manifest = Manifest::verify(path)?;
-        if let Some(absent) = NEEDED
-            .iter()
-            .find(|name| !manifest.files.contains_key(**name))
-        {
+        let lists = |name: &str| manifest.files.contains_key(name);
+        // The weights are those of a model or of an adapter.
+        let weights = match lists(ADAPTER_WEIGHTS_FILE) {
+            true => ADAPTER_WEIGHTS_FILE,
+            false => WEIGHTS_FILE,
+        };
+        let mut needed = NEEDED.into_iter().chain([weights]);
+        if let Some(absent) = needed.find(|name| !lists(name)) {
             let what = format!("the manifest does not list {absent}");
             return Err(Error::file(&path.join(MANIFEST_FILE), what, HELP));
         }
@@ -168,14 +166,15 @@ impl Checkpoint {
     /// `Error::Tensor` if the state is not that of the checkpoint's model; `Error::File` for a damaged file;
     /// `Error::Io`; every error of the device.
     pub fn restore(&self, engine: &mut dyn Engine, state: &State) -> Result<()> {
-        let files = [
-            (WEIGHTS_FILE, Tensors::weights(state)),
-            (OPTIMIZER_FILE, Tensors::moments(state)),
-        ];
-        for (name, tensors) in files {
-            let mut put = |i: usize, values: &[f32]| tensors.put(engine, i, values);
-            read_tensors(&self.path.join(name), &tensors.shapes, &mut put)?;
+        let tensors = Tensors::weights(state);
+        let mut put = |i: usize, values: &[f32]| tensors.put(engine, i, values);
+        match state.is_adapter() {
+            true => read_adapter(&self.path, &tensors.shapes, &mut put)?,
+            false => read_tensors(&self.path.join(WEIGHTS_FILE), &tensors.shapes, &mut put)?,
         }
+        let tensors = Tensors::moments(state);
+        let mut put = |i: usize, values: &[f32]| tensors.put(engine, i, values);
+        read_tensors(&self.path.join(OPTIMIZER_FILE), &tensors.shapes, &mut put)?;
         if self.position.control.len() != step_control::WORDS {
             let what = format!("`control` has not {} words", step_control::WORDS);
             return Err(Error::file(

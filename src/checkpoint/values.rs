@@ -63,7 +63,7 @@ impl Tensors {
             StateKind::FirstMoment => Some(FIRST),
             StateKind::SecondMoment => Some(SECOND),
             StateKind::Reference => Some(REFERENCE),
-            StateKind::Weight | StateKind::Gradient => None,
+            StateKind::Weight | StateKind::Base | StateKind::Gradient => None,
         })
     }
 
@@ -117,7 +117,8 @@ impl Snapshot {
     /// The bytes that a snapshot of this state takes.
     pub fn bytes(state: &State) -> u64 {
         let kept = state.tensors.iter();
-        let kept = kept.filter(|tensor| tensor.kind != StateKind::Gradient);
+        let kept =
+            kept.filter(|tensor| !matches!(tensor.kind, StateKind::Gradient | StateKind::Base));
         let words: usize = kept.flat_map(|t| &t.pieces).map(|piece| piece.words).sum();
         (size_of::<u32>() * words) as u64
     }

@@ -13,7 +13,7 @@ use super::values::{Source, Tensors, Values};
 use super::{OPTIMIZER_FILE, POSITION_FILE, Position};
 use crate::digest::hex;
 use crate::error::{Error, Result};
-use crate::pretrained::{Outline, write_tensors};
+use crate::pretrained::{AdapterConfig, Outline, write_tensors};
 use crate::run_folder::{
     CHECKPOINTS, METRICS_FILE, RUN_FILE, checkpoint_name, name_of_unfinished, unfinished_name,
 };
@@ -24,6 +24,8 @@ use crate::storage::{Fill, Folder, Storage, write_file};
 pub struct Contents<'a> {
     /// The model without its weights.
     pub outline: &'a Outline,
+    /// The adapter that is trained in place of the model; its weights alone are written.
+    pub adapter: Option<&'a AdapterConfig>,
     /// The contents of `run.toml`.
     pub run_file: &'a str,
     /// Counters and facts.
@@ -177,7 +179,11 @@ fn fill(
         tensors: &tensors,
         failure: None,
     };
-    let saved = contents.outline.save(&mut folder, &mut weights);
+    let outline = contents.outline;
+    let saved = match contents.adapter {
+        Some(adapter) => outline.save_adapter(&mut folder, adapter, &mut weights),
+        None => outline.save(&mut folder, &mut weights),
+    };
     saved.map_err(|e| weights.failure.unwrap_or(e))?;
     let tensors = Tensors::moments(contents.state);
     let mut moments = Source {

@@ -9,6 +9,7 @@ use gpt2_dpo::eval::Evaluation;
 use gpt2_dpo::pretrained::Model;
 use gpt2_dpo::{Error, Result, Setting};
 
+use super::adapted::Named;
 use super::args::{self, DataArgs, DeviceArgs};
 use super::{fetch, recorded, say, starter};
 
@@ -17,6 +18,9 @@ pub struct Args {
     /// Model to judge: a directory, or a name of the hub
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    /// Adapter beside that model
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Model that it began as; what its run.toml says if not given
     #[arg(long, value_name = "DIR")]
     reference: Option<PathBuf>,
@@ -38,7 +42,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let model = fetch::model(&args.model)?;
+    let named = Named::of(Some(&args.model), args.adapter.as_deref())?;
+    let model = named.dir.clone().unwrap_or_default();
     let flags = TrainOptions {
         beta: args.beta,
         batch_size: Some(args.batch_size),
@@ -48,17 +53,21 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let options = recorded::followed(flags, &model);
     let config = options.resolve()?;
-    let policy = Model::load(&model)?;
+    let policy = named.load()?;
+    // The reference of an adapter is its base, unless its run says otherwise.
+    let base = named.beside.map(|base| base.name);
     let reference_is = match &args.reference {
         Some(named) => Some(named.clone()),
-        None => recorded::reference_of(&model).ok_or_else(|| Error::Option {
-            option: Setting::Field("reference"),
-            what: format!(
-                "is not given, and no run.toml in {} says it",
-                args.model.display()
-            ),
-            help: "give the model that training began with".into(),
-        })?,
+        None => recorded::reference_of(&model)
+            .or(base)
+            .ok_or_else(|| Error::Option {
+                option: Setting::Field("reference"),
+                what: format!(
+                    "is not given, and no run.toml in {} says it",
+                    args.model.display()
+                ),
+                help: "give the model that training began with".into(),
+            })?,
     };
     let (reference, name) = match &reference_is {
         Some(named) => (

@@ -6,18 +6,22 @@ use std::process::ExitCode;
 
 use gpt2_dpo::config::unescape;
 use gpt2_dpo::generate::{Generator, Sampling};
-use gpt2_dpo::pretrained::{Model, Outline};
+use gpt2_dpo::pretrained::Outline;
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result};
 
+use super::adapted::Named;
 use super::args::{self, DeviceArgs, TextArgs};
-use super::{fetch, recorded, starter, tell};
+use super::{recorded, tell};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model directory, or a name of the hub; the built-in starter if not given
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Adapter beside that model, or beside the base that its adapter_config.json names
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Text to continue as it stands; \n is a newline
     #[arg(long, required_unless_present = "message", conflicts_with_all = ["message", "template", "chat_template"])]
     prompt: Option<String>,
@@ -54,13 +58,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         seed: args.seed,
     };
     sampling.check()?;
-    let dir = args.model.as_deref().map(fetch::model).transpose()?;
-    let (model, options) = match &dir {
-        Some(dir) => (
-            Model::load(dir)?,
-            recorded::followed(args.texts.options(), dir),
-        ),
-        None => (starter::model()?, args.texts.options()),
+    let named = Named::of(args.model.as_deref(), args.adapter.as_deref())?;
+    let model = named.load()?;
+    let dir = named.dir;
+    let options = match &dir {
+        Some(dir) => recorded::followed(args.texts.options(), dir),
+        None => args.texts.options(),
     };
     let Outline {
         config,

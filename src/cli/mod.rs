@@ -1,5 +1,6 @@
 //! The command line: each command has its own file.
 
+mod adapted;
 mod args;
 mod bench;
 mod devices;
@@ -8,6 +9,7 @@ mod fetch;
 mod flags;
 mod generate;
 mod inspect;
+mod merge;
 mod options;
 mod pairs;
 mod plan;
@@ -19,6 +21,7 @@ mod signals;
 mod starter;
 mod table;
 mod train;
+mod trained;
 mod user;
 mod values;
 
@@ -69,6 +72,8 @@ enum Command {
     Inspect(Box<inspect::Args>),
     /// Continue a prompt
     Generate(generate::Args),
+    /// Write a whole model: a base with an adapter in its weights
+    Merge(merge::Args),
     /// List every adapter and what `auto` takes
     Devices(devices::Args),
     /// Check every kernel against its CPU twin on a device
@@ -120,6 +125,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Inspect(args) => inspect::run(*args),
         Command::Generate(args) => generate::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Selftest(args) => selftest::run(args),
         Command::Bench(args) => bench::run(args),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gpt2_dpo::checkpoint::{self, Checkpoint, MANIFEST_FILE};
 use gpt2_dpo::config::{TrainConfig, TrainOptions};
-use gpt2_dpo::pretrained::WEIGHTS_FILE;
+use gpt2_dpo::pretrained::{ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE};
 use gpt2_dpo::run_folder::{CHECKPOINTS, RUN_FILE, RunFolder, checkpoint_step};
 use gpt2_dpo::storage::Disk;
 use gpt2_dpo::{Error, Result, Setting};
@@ -125,7 +125,11 @@ impl Earlier {
 
     /// True if the folder holds the result of the whole run, and the user does not want to go on from before.
     pub fn is_finished(&self) -> bool {
-        !self.is_named && !self.anyway && self.folder.path().join(WEIGHTS_FILE).is_file()
+        let results = [WEIGHTS_FILE, ADAPTER_WEIGHTS_FILE];
+        let has_result = results
+            .iter()
+            .any(|name| self.folder.path().join(name).is_file());
+        !self.is_named && !self.anyway && has_result
     }
 
     /// The checkpoint to go on from, and the folder.

@@ -13,7 +13,7 @@ use gpt2_dpo::engine::{Device, Release, Tap};
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::plan::{Datasets, Plan};
-use gpt2_dpo::pretrained::{Outline, Weights};
+use gpt2_dpo::pretrained::{Adapter, Outline, Weights};
 use gpt2_dpo::profile::{MAX_TRACED, Profile};
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::run_folder::{self, RunFolder};
@@ -28,6 +28,7 @@ use super::pairs::Pairs;
 use super::progress::Progress;
 use super::resume::{Earlier, how_to_go_on};
 use super::signals::Signals;
+use super::trained::{Trained, read_adapter, whole};
 use super::{args, fetch, plan, recorded, say, starter, table, tell, user, with_flags, write_json};
 
 #[derive(clap::Args)]
@@ -69,7 +70,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         // The starter's recipe applies only to its own pairs; the user's pairs get the model card's defaults.
         options = options.or(starter::recipe()?);
     }
-    let config = options.resolve()?;
+    let mut config = options.resolve()?;
     flags.refuse_idle(&config)?;
     if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.is_finished()) {
         let out = earlier.folder.path().display();
@@ -88,6 +89,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let dims = outline.config.dims;
     args::say_outline(&outline);
+    let adapter = read_adapter(&config, &dims)?;
+    if let Some(adapter) = &adapter {
+        config = config.with_adapter(&adapter.config);
+    }
+    let trained = Trained::of(&config, &dims)?;
     let template = config.template(outline.tokenizer.as_ref())?;
     if let Some(tokenizer) = &mut outline.tokenizer {
         leave_template(&template, config.template_choice(), tokenizer);
@@ -103,12 +109,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         let plan = Plan::new(engine.as_ref(), &config, &dims, data)?;
         introduce(engine.as_ref(), &config, &template, &pairs);
+        trained.say();
         plan::show(&plan);
         return Ok(ExitCode::SUCCESS);
     }
     let models = Models {
         reference: config.ref_model.as_deref().map(fetch::model).transpose()?,
         start: dir,
+        adapter,
     };
     // Read before the output folder is emptied, which may hold them.
     let mut weights = Some(models.read(&dims)?);
@@ -119,6 +127,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         None => (claim_out(&config, &models)?, None),
     };
     introduce(engine.as_ref(), &config, &template, &pairs);
+    trained.say();
     models.say_reference(&config);
     let out = folder.path().to_owned();
     say!("output  {}", out.display());
@@ -174,7 +183,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
             return Ok(signals.exit_code());
         }
     };
-    let saved = outline.save(&mut Replacing::on_disk(&out), &mut &outcome.weights);
+    let (mut folder, mut weights) = (Replacing::on_disk(&out), &outcome.weights);
+    let adapter = config.adapter_config();
+    let saved = match &adapter {
+        Some(adapter) => outline.save_adapter(&mut folder, adapter, &mut weights),
+        None => outline.save(&mut folder, &mut weights),
+    };
     saved.inspect_err(|_| tell!("note: what was done is kept; {}", how_to_go_on(&out)))?;
     signals.nothing_to_save();
     if let Some(unwritten) = outcome.unwritten {
@@ -185,12 +199,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         show_change(before, after);
     }
     if config.model.is_none() && config.data.is_empty() {
-        show_answers(
-            engine.as_mut(),
-            &outline,
-            (&template, &options[0]),
-            &outcome.weights,
-        )?;
+        let after = whole(adapter, &dims, outcome.weights)?;
+        show_answers(engine.as_mut(), &outline, (&template, &options[0]), &after)?;
     }
     if let Some((profile, ceilings)) = &profile {
         write_trace(profile, &out)?;
@@ -215,12 +225,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// training.
 struct Models {
     start: Option<PathBuf>,
+    /// The adapter to go on with.
+    adapter: Option<Adapter>,
     reference: Option<PathBuf>,
 }
 
 /// The weights of [`Models`].
 struct StartWeights {
     start: Weights,
+    adapter: Option<Adapter>,
     reference: Option<Weights>,
 }
 
@@ -243,6 +256,7 @@ impl Models {
         });
         Ok(StartWeights {
             start,
+            adapter: self.adapter.clone(),
             reference: reference.transpose()?,
         })
     }
@@ -326,6 +340,7 @@ impl Session<'_> {
         let inputs = Inputs {
             outline: Arc::clone(self.outline),
             weights: weights.start,
+            adapter: weights.adapter,
             reference: weights.reference,
             train: &self.pairs.train,
             eval: self.pairs.eval.as_ref(),
@@ -419,7 +434,11 @@ fn claim_out(config: &TrainConfig, models: &Models) -> Result<RunFolder> {
     });
     // A run empties the directory that it overwrites, which must not hold the models that it takes.
     let real = |path: &Path| path.canonicalize().ok();
-    let folders = models.start.iter().chain(&models.reference);
+    let folders = models
+        .start
+        .iter()
+        .chain(&models.reference)
+        .chain(&config.adapter);
     for model in folders.filter_map(|model| real(model)) {
         if let Some(target) = real(&out)
             && model.starts_with(&target)

@@ -11,6 +11,7 @@ use gpt2_dpo::choice::{Choice, Named};
 use gpt2_dpo::config::{BestMetric, DecayName, Losses, Normalize, ReferenceMode};
 use gpt2_dpo::data::{Boundary, Truncation};
 use gpt2_dpo::device::BackendName;
+use gpt2_dpo::model::Targets;
 use gpt2_dpo::ops::preference::{Divergence, Kind};
 use gpt2_dpo::schedule::SchedulerName;
 use gpt2_dpo::target::Precision;
@@ -58,6 +59,14 @@ choices!(
 impl Value for Losses {
     fn parser() -> ValueParser {
         LossesParser.into()
+    }
+}
+
+impl Value for Targets {
+    fn parser() -> ValueParser {
+        StringValueParser::new()
+            .try_map(|text| text.parse::<Targets>())
+            .into()
     }
 }
 

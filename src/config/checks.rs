@@ -16,6 +16,7 @@ impl TrainConfig {
             ("eval_data", &self.eval_data),
             ("out", &self.out),
             ("cache_dir", &self.cache_dir),
+            ("adapter", &self.adapter),
         ];
         let single = single
             .into_iter()
@@ -185,6 +186,13 @@ impl TrainConfig {
                     self.reference
                 ),
                 "take `.reference` on-the-fly",
+            ));
+        }
+        if self.sync_ref_steps > 0 && (self.lora_rank > 0 || self.adapter.is_some()) {
+            return Err(Error::option(
+                "sync_ref_steps",
+                "moves the reference, and that of adapters is the model beside which they are trained",
+                "leave it out, or train the whole model",
             ));
         }
         if !(self.sync_ref_alpha > 0.0 && self.sync_ref_alpha <= 1.0) {

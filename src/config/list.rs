@@ -21,6 +21,9 @@ macro_rules! train_options {
                 /// The folder that keeps the reference's log-probs and autotune's measurements; the user's cache
                 /// directory if not given
                 cache_dir,
+                /// An adapter to go on with, beside its base `.model`: a folder that PEFT or a run with `.lora_rank` has
+                /// written
+                adapter,
             }
             lists {
                 /// Pairs to train on: a file, a folder, a glob, - for standard input, or a data set of the hub as
@@ -35,6 +38,8 @@ macro_rules! train_options {
                 save_best: $crate::config::BestMetric,
                 /// Leave out pairs whose chosen score is not at least this much above the rejected one's
                 min_score_margin: f64,
+                /// The adapters' factor is this over their rank; twice the rank if not given
+                lora_alpha: f64,
             }
             switches {
                 /// Replace the run that the output directory holds
@@ -62,8 +67,21 @@ macro_rules! train_options {
                 no_autotune,
                 /// Time every kernel: a table at the end and trace.json in the output directory, at the cost of a slower run
                 profile,
+                /// The adapters' factor is `.lora_alpha` over the root of their rank (rsLoRA)
+                use_rslora,
+                /// Train all but the embeddings, which are also the head
+                freeze_embeddings,
             }
             values {
+                /// Train adapters of this rank beside the linear layers in place of the model (LoRA); 0 = train the model
+                lora_rank: usize = 0,
+                /// The linear layers that get an adapter: all-linear, or some of c_attn,c_proj,c_fc, as PEFT's
+                /// target_modules
+                lora_targets: $crate::model::Targets = $crate::model::Targets::all(),
+                /// Dropout before an adapter, which has to be 0: training has none
+                lora_dropout: f64 = 0.0,
+                /// Train the last so many layers and the final layernorm only; 0 = all
+                train_layers: usize = 0,
                 /// The loss to minimise; several with their weights as in sigmoid=1,sft=0.2
                 loss: $crate::config::Losses = $crate::config::Losses::from($crate::ops::preference::Kind::Sigmoid),
                 /// Add the loss sft with this weight, which keeps the chosen response's likelihood from falling; 0 = no
@@ -143,7 +161,7 @@ macro_rules! train_options {
                 min_lr_rate: f64 = 0.0,
                 /// Steps of the fall at the end of wsd
                 decay_steps: usize = 0,
-                /// Seed of the order of the pairs
+                /// Seed of the order of the pairs, and of new adapters
                 seed: u64 = 13,
                 /// Evaluate every so many steps too; 0 = before the first step and at the end only
                 eval_steps: usize = 0,

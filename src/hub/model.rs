@@ -133,7 +133,7 @@ fn weights<'a>(
     } else if let Some(adapter) = holds("adapter_model.safetensors") {
         (
             format!("an adapter ({}), not a whole model", adapter.path),
-            "merge it in Python: peft's merge_and_unload(), then save_pretrained(\"FOLDER\")",
+            "download its folder and give that as `.adapter`, with its base as `.model`",
         )
     } else {
         let paths = snapshot.entries.iter().map(|entry| entry.path.as_str());

@@ -3,7 +3,7 @@
 
 use super::Dims;
 use super::forward::{self, Rows, attention_shape, head_chunk, norm_shape};
-use super::gpt2::{Gpt2, Norm};
+use super::gpt2::{Block, Gpt2, Linear, Norm};
 use super::linear::Gelu;
 use super::tensors::Tensor;
 use super::workspace::{Backward, Layer, Workspace};
@@ -87,8 +87,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Records the backward pass through all layers and the embeddings, from the gradient of the residual stream
-    /// that [`Walk::head_and_loss`] wrote.
+    /// Records the backward pass through the layers and the embeddings, from the gradient of the residual stream that
+    /// [`Walk::head_and_loss`] wrote. It ends at the lowest trainable parameter.
     pub fn layers(&self, rec: &mut Recording) {
         let Walk {
             dims,
@@ -101,8 +101,11 @@ impl Walk<'_> {
         let rows = Rows::of(stream);
         let n = rows.count;
         let all = rows.linear(ws);
+        let embeds = grads.wte.is_some() || grads.wpe.is_some();
+        let lowest = grads.first_block_of(Option::is_some);
         let blocks = weights.blocks.iter().zip(&grads.blocks).zip(&ws.layers);
-        for (l, ((block, grad), at)) in blocks.enumerate().rev() {
+        for (l, ((block, grad), at)) in blocks.enumerate().skip(lowest).rev() {
+            let reach = Reach::of(grad, l > lowest || embeds);
             if to.recompute && l + 1 < dims.n_layer {
                 // The activations of the last layer are still there.
                 forward::activations(rec, dims, block, ws, at, rows);
@@ -120,21 +123,32 @@ impl Walk<'_> {
             project.backward_input_gelu(rec, dy, &gelu, all); // [N, F]
             project.backward_params(rec, at.gelu, dy, &grad.mlp_c_proj, all);
             forward::norm(rec, dims, at.middle, &block.ln_2, at.normed(), n);
-            block.c_fc.backward_input(rec, to.wide, to.branch, all); // [N, C]
-            block
-                .c_fc
-                .backward_params(rec, at.normed, to.wide, &grad.c_fc, all);
+            let branch = |is_needed: bool| is_needed.then_some(to.branch);
+            let c_fc = &block.c_fc;
+            c_fc.backward_input(rec, to.wide, branch(reach.ln_2), all); // [N, C]
+            c_fc.backward_params(rec, at.normed, to.wide, &grad.c_fc, all);
+            if !reach.ln_2 {
+                break;
+            }
             self.norm(rec, at, at.middle, &block.ln_2, &grad.ln_2); // [N, C]
+            if !reach.attn_c_proj {
+                break;
+            }
 
             let project = &block.attn_c_proj;
-            project.backward_input(rec, dy, to.branch, all); // [N, C]
+            project.backward_input(rec, dy, branch(reach.c_attn), all); // [N, C]
             project.backward_params(rec, at.attended, dy, &grad.attn_c_proj, all);
+            if !reach.c_attn {
+                break;
+            }
             self.attention(rec, at); // [N, 3C]
             forward::norm(rec, dims, at.x, &block.ln_1, at.normed(), n);
-            block.c_attn.backward_input(rec, to.qkv, to.branch, all); // [N, C]
-            block
-                .c_attn
-                .backward_params(rec, at.normed, to.qkv, &grad.c_attn, all);
+            let c_attn = &block.c_attn;
+            c_attn.backward_input(rec, to.qkv, branch(reach.ln_1), all); // [N, C]
+            c_attn.backward_params(rec, at.normed, to.qkv, &grad.c_attn, all);
+            if !reach.ln_1 {
+                break;
+            }
             self.norm(rec, at, at.x, &block.ln_1, &grad.ln_1); // [N, C]
         }
         self.embeddings(rec);
@@ -207,6 +221,31 @@ impl Walk<'_> {
                 };
                 embedding::backward(rec, &op);
             }
+        }
+    }
+}
+
+/// How far down a block the backward pass goes: whether somebody needs the gradient of each layer's output.
+struct Reach {
+    ln_2: bool,
+    attn_c_proj: bool,
+    c_attn: bool,
+    ln_1: bool,
+}
+
+impl Reach {
+    /// The reach in a block with these gradients; `below` is true if somebody needs the gradient of the block's input.
+    fn of(grad: &Block<Option<Tensor>>, below: bool) -> Reach {
+        let linear = |layer: &Linear<Option<Tensor>>| layer.iter().any(Option::is_some);
+        let norm = |layer: &Norm<Option<Tensor>>| layer.gain.is_some() || layer.shift.is_some();
+        let ln_1 = below || norm(&grad.ln_1);
+        let c_attn = ln_1 || linear(&grad.c_attn);
+        let attn_c_proj = c_attn || linear(&grad.attn_c_proj);
+        Reach {
+            ln_2: attn_c_proj || norm(&grad.ln_2),
+            attn_c_proj,
+            c_attn,
+            ln_1,
         }
     }
 }

@@ -68,14 +68,9 @@ impl<T> Gpt2<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let mut all = vec![&self.wte, &self.wpe];
         for block in &self.blocks {
-            all.extend([&block.ln_1.gain, &block.ln_1.shift]);
-            block.c_attn.collect(&mut all);
-            block.attn_c_proj.collect(&mut all);
-            all.extend([&block.ln_2.gain, &block.ln_2.shift]);
-            block.c_fc.collect(&mut all);
-            block.mlp_c_proj.collect(&mut all);
+            block.collect(&mut all);
         }
-        all.extend([&self.ln_f.gain, &self.ln_f.shift]);
+        self.ln_f.collect(&mut all);
         all.into_iter()
     }
 
@@ -101,9 +96,66 @@ impl<T> Gpt2<T> {
             ]
         })
     }
+
+    /// Every linear layer, to change it.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear<T>> {
+        self.blocks.iter_mut().flat_map(|block| {
+            [
+                &mut block.c_attn,
+                &mut block.attn_c_proj,
+                &mut block.c_fc,
+                &mut block.mlp_c_proj,
+            ]
+        })
+    }
+
+    /// The first block that a backward pass enters, if it computes the gradients of these parameters and no others: 0
+    /// for those of the embeddings, which lie below all blocks.
+    pub fn first_block_of(&self, is_one: impl Fn(&T) -> bool) -> usize {
+        if is_one(&self.wte) || is_one(&self.wpe) {
+            return 0;
+        }
+        let mut blocks = self.blocks.iter();
+        let first = blocks.position(|block| block.iter().any(&is_one));
+        first.unwrap_or(self.blocks.len())
+    }
+
+    /// The parameters of all adapters: A and B of each, in the order of [`Gpt2::iter`].
+    pub fn adapters(&self) -> impl Iterator<Item = &T> {
+        let adapters = self.linears().filter_map(|linear| linear.adapter.as_ref());
+        adapters.flat_map(|adapter| [&adapter.a, &adapter.b])
+    }
+
+    /// The same model without its adapters.
+    pub fn without_adapters(&self) -> Gpt2<T>
+    where
+        T: Clone,
+    {
+        let mut bare = self.clone();
+        for linear in bare.linears_mut() {
+            linear.adapter = None;
+        }
+        bare
+    }
 }
 
 impl<T> Block<T> {
+    /// Every parameter.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all.into_iter()
+    }
+
+    fn collect<'a>(&'a self, all: &mut Vec<&'a T>) {
+        self.ln_1.collect(all);
+        self.c_attn.collect(all);
+        self.attn_c_proj.collect(all);
+        self.ln_2.collect(all);
+        self.c_fc.collect(all);
+        self.mlp_c_proj.collect(all);
+    }
+
     fn map<U>(&self, f: &mut impl FnMut(&T) -> U) -> Block<U> {
         Block {
             ln_1: self.ln_1.map(f),
@@ -117,6 +169,10 @@ impl<T> Block<T> {
 }
 
 impl<T> Norm<T> {
+    fn collect<'a>(&'a self, all: &mut Vec<&'a T>) {
+        all.extend([&self.gain, &self.shift]);
+    }
+
     fn map<U>(&self, f: &mut impl FnMut(&T) -> U) -> Norm<U> {
         Norm {
             gain: f(&self.gain),
@@ -126,6 +182,13 @@ impl<T> Norm<T> {
 }
 
 impl<T> Linear<T> {
+    /// Every parameter.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all.into_iter()
+    }
+
     fn collect<'a>(&'a self, all: &mut Vec<&'a T>) {
         all.push(&self.weight);
         all.extend(&self.bias);

@@ -139,6 +139,11 @@ impl Layout {
         &self.arenas[..count]
     }
 
+    /// The first block of which the backward pass reads activations: no parameter below it is trainable.
+    pub fn first_trained_block(&self) -> usize {
+        self.params.first_block_of(|placed| placed.param.trainable)
+    }
+
     /// The largest rank of an adapter; 0 without adapters.
     pub fn adapter_rank(&self) -> usize {
         let adapters = self

@@ -128,8 +128,21 @@ impl Linear<Tensor> {
         products
     }
 
-    /// Overwrites dx `[rows, in]`, the gradient of the layer's input, from dy `[rows, out]`.
-    pub(super) fn backward_input(&self, rec: &mut Recording, dy: Buffer, dx: Buffer, rows: Rows) {
+    /// Overwrites dx `[rows, in]`, the gradient of the layer's input, from dy `[rows, out]`. Without dx it records only
+    /// what [`Linear::backward_params`] needs.
+    pub(super) fn backward_input(
+        &self,
+        rec: &mut Recording,
+        dy: Buffer,
+        dx: Option<Buffer>,
+        rows: Rows,
+    ) {
+        if let Some(adapter) = &self.adapter {
+            adapter.narrow_gradient(rec, dy, rows);
+        }
+        let Some(dx) = dx else {
+            return;
+        };
         for (_, shape, shard) in shards(&self.weight, rows.count) {
             let op = Nt {
                 dy,
@@ -139,7 +152,6 @@ impl Linear<Tensor> {
             linear::nt(rec, &op, shape, Sum::SET);
         }
         if let Some(adapter) = &self.adapter {
-            adapter.narrow_gradient(rec, dy, rows);
             for (_, shape, shard) in shards(&adapter.a, rows.count) {
                 let op = Nt {
                     dy: rows.low_rank().dnarrow,

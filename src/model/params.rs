@@ -1,7 +1,7 @@
 //! The parameters of a GPT-2: names, shapes, roles, and which of them are trainable.
 
-use super::Dims;
 use super::gpt2::{Adapter, Block, Gpt2, Linear, Norm};
+use super::{Dims, Targets};
 
 /// The role of a parameter. It decides the initial value, and whether `decay = matrices` decays the parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,48 +104,74 @@ pub fn table(dims: &Dims) -> Vec<Param> {
     gpt2(dims).iter().cloned().collect()
 }
 
-/// Low-rank adapters for every linear layer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Low-rank adapters beside linear layers.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Adapters {
     /// Columns of A and rows of B.
     pub rank: usize,
     /// Factor of the product x · A · B.
     pub scale: f32,
+    /// The linear layers that get one.
+    pub targets: Targets,
 }
 
 impl Gpt2<Param> {
-    /// This model with an adapter beside every linear layer's weight. Only the adapters are trainable.
+    /// This model with an adapter beside the weight of each linear layer that is a target. Only the adapters are
+    /// trainable.
     ///
     /// # Panics
     /// If the rank is 0: a mistake of the caller.
-    pub fn with_adapters(&self, adapters: Adapters) -> Gpt2<Param> {
+    pub fn with_adapters(&self, adapters: &Adapters) -> Gpt2<Param> {
         assert!(adapters.rank > 0, "an adapter of rank 0");
-        let mut model = self.map(|param| Param {
-            trainable: false,
-            ..param.clone()
-        });
-        for block in &mut model.blocks {
-            for linear in [
-                &mut block.c_attn,
-                &mut block.attn_c_proj,
-                &mut block.c_fc,
-                &mut block.mlp_c_proj,
-            ] {
+        let mut model = self.map(|param| param.frozen());
+        for linear in model.linears_mut() {
+            if adapters.targets.has(linear.weight.layer()) {
                 linear.adapter = Some(linear.weight.adapter(adapters));
             }
         }
         model
     }
+
+    /// This model with only the last `layers` blocks and the final layernorm trainable.
+    pub fn with_last_layers(&self, layers: usize) -> Gpt2<Param> {
+        let mut model = self.map(|param| param.frozen());
+        let first = self.blocks.len().saturating_sub(layers);
+        model.blocks.truncate(first);
+        model.blocks.extend_from_slice(&self.blocks[first..]);
+        model.ln_f = self.ln_f.clone();
+        model
+    }
+
+    /// This model with `wte` and `wpe` frozen.
+    pub fn with_frozen_embeddings(&self) -> Gpt2<Param> {
+        Gpt2 {
+            wte: self.wte.frozen(),
+            wpe: self.wpe.frozen(),
+            ..self.clone()
+        }
+    }
 }
 
 impl Param {
-    fn adapter(&self, Adapters { rank, scale }: Adapters) -> Adapter<Param> {
-        let stem = self.name.strip_suffix(".weight").unwrap_or(&self.name);
-        let name = |letter: &str| format!("{stem}.lora_{letter}.weight");
+    /// The name of the layer whose weight this is: `h.0.attn.c_attn`.
+    pub fn layer(&self) -> &str {
+        self.name.strip_suffix(".weight").unwrap_or(&self.name)
+    }
+
+    fn frozen(&self) -> Param {
+        Param {
+            trainable: false,
+            ..self.clone()
+        }
+    }
+
+    fn adapter(&self, adapters: &Adapters) -> Adapter<Param> {
+        let (layer, rank) = (self.layer(), adapters.rank);
+        let name = |letter: &str| format!("{layer}.lora_{letter}.weight");
         Adapter {
             a: Param::new(name("A"), self.rows, rank, Role::Matrix),
             b: Param::new(name("B"), rank, self.cols, Role::Matrix),
-            scale,
+            scale: adapters.scale,
         }
     }
 }

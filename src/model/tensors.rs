@@ -120,10 +120,7 @@ impl Tensors {
     /// # Panics
     /// If a tensor has fewer values than its rows and columns say.
     pub fn write(&self, engine: &mut dyn Engine, values: &[Vec<f32>]) -> Result<()> {
-        for (tensor, values) in self.gpt2.iter().zip(values) {
-            engine.write_pieces(tensor.pieces(), bytemuck::cast_slice(values))?;
-        }
-        Ok(())
+        write(engine, self.gpt2.iter(), values)
     }
 
     /// Reads all values back, without padding, in the form of [`Tensors::upload`].
@@ -176,6 +173,25 @@ impl Gradients {
         }
         Ok(tensors)
     }
+}
+
+/// Replaces the values of tensors, each row-major, one after another; the padding stays 0. Values that are given away are
+/// freed as soon as they are on the device, which may share the host's memory.
+///
+/// # Errors
+/// Every error of the device.
+///
+/// # Panics
+/// If a tensor has fewer values than its rows and columns say.
+pub fn write<'t, V: AsRef<[f32]>>(
+    engine: &mut dyn Engine,
+    tensors: impl Iterator<Item = &'t Tensor>,
+    values: impl IntoIterator<Item = V>,
+) -> Result<()> {
+    for (tensor, values) in tensors.zip(values) {
+        engine.write_pieces(tensor.pieces(), bytemuck::cast_slice(values.as_ref()))?;
+    }
+    Ok(())
 }
 
 /// Makes a buffer of zeros for each arena; messages name a buffer by `what` and the arena's number.

@@ -1,6 +1,5 @@
 //! The workspace: the buffers of a micro-batch, made once for the largest micro-batch.
 
-use super::Dims;
 use super::gpt2::Gpt2;
 use super::layout::Layout;
 use super::tensors::Tensor;
@@ -13,15 +12,18 @@ use crate::recording::{MAX_GROUPS, Recording};
 
 /// The most bytes of the logits of one chunk of pairs, unless a single pair needs more.
 const LOGITS_BUDGET_BYTES: usize = 128 << 20;
+/// The same where the vocabulary matrix is frozen. Then no chunk adds to a gradient of its size, so small chunks cost
+/// little.
+const FROZEN_LOGITS_BUDGET_BYTES: usize = 32 << 20;
 
 /// The purpose of a workspace, which decides the activations that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Keeps the activations that the backward pass reads, apart from those that it recomputes at almost no cost
-    /// (layernorms and GELU), and the gradients of activations.
+    /// (layernorms and GELU), and the gradients of activations. Layers below the lowest trainable parameter keep nothing.
     Train,
-    /// Keeps the input of each layer, and the gradients of activations. The backward pass recomputes the other
-    /// activations. The literature calls this activation checkpointing.
+    /// Keeps the input of each layer that the backward pass enters, and the gradients of activations. The backward pass
+    /// recomputes the other activations. The literature calls this activation checkpointing.
     TrainRecompute,
     /// Keeps only the activations that the next layer reads.
     Score,
@@ -294,7 +296,7 @@ impl Workspace {
         // One buffer for GELU's output, and later in the backward pass for the gradient of queries, keys, values.
         let on_layers = on.of(BufferKind::Activations);
         let gelu = on_layers.make("GELU", n, dims.n_inner.max(3 * c))?;
-        let layers = Self::layers(on_layers, dims, n, gelu, purpose)?;
+        let layers = Self::layers(on_layers, layout, n, gelu, purpose)?;
         let out = match (purpose, layers.len()) {
             // The layers use two residual buffers in turn.
             (Purpose::Score | Purpose::Generate, count @ 2..) => layers[count - 2].x,
@@ -303,7 +305,12 @@ impl Workspace {
 
         let strides = layout.vocabulary_strides();
         let widest = strides.clone().max().unwrap_or(1);
-        let max_rows = (LOGITS_BUDGET_BYTES / 4 / strides.clone().sum::<usize>())
+        let learns = matches!(purpose, Purpose::Train | Purpose::TrainRecompute);
+        let budget = match learns && !layout.params.wte.param.trainable {
+            true => FROZEN_LOGITS_BUDGET_BYTES,
+            false => LOGITS_BUDGET_BYTES,
+        };
+        let max_rows = (budget / 4 / strides.clone().sum::<usize>())
             .min(max_binding_words / widest)
             .max(extent.pair_heads)
             .min(extent.heads.max(1));
@@ -383,20 +390,27 @@ impl Workspace {
 
     fn layers(
         on: &mut Maker,
-        dims: &Dims,
+        layout: &Layout,
         n: usize,
         gelu: Buffer,
         purpose: Purpose,
     ) -> Result<Vec<Layer>> {
+        let dims = &layout.dims;
         let (c, f) = (dims.n_embd, dims.n_inner);
+        let entered = layout.first_trained_block();
         let normed = on.make("layernorm", n, c)?;
         let normed_stats = on.make("layernorm stats", n, 2)?;
         let mut layers: Vec<Layer> = Vec::with_capacity(dims.n_layer);
         for l in 0..dims.n_layer {
+            let (keeps_input, keeps_all) = match purpose {
+                Purpose::Train => (l >= entered, l >= entered),
+                Purpose::TrainRecompute => (l >= entered, false),
+                Purpose::Score | Purpose::Generate => (false, false),
+            };
             let layer = match layers.first() {
-                Some(&first) if purpose != Purpose::Train => Layer {
+                Some(&first) if !keeps_all => Layer {
                     x: match l {
-                        2.. if purpose != Purpose::TrainRecompute => layers[l - 2].x,
+                        2.. if !keeps_input => layers[l - 2].x,
                         _ => on.make("residual", n, c)?,
                     },
                     qkv: match purpose {

@@ -18,9 +18,8 @@ pub(super) struct Foreign {
 
 const ADAPTER: Foreign = Foreign {
     what: "an adapter, not a whole model",
-    help: "merge it into its model first, in Python: peft.AutoPeftModelForCausalLM\
-        .from_pretrained(\"OLD\").merge_and_unload().save_pretrained(\"NEW\"); where whole weights are beside \
-        it and it is not wanted, move its files away",
+    help: "give its base as `.model` and it as `.adapter`, or make a whole model of the two with `gpt2-dpo merge`; where \
+        whole weights are beside it and it is not wanted, move its files away",
 };
 const PICKLE: Foreign = Foreign {
     what: "the weights are a Python pickle, which is not read here",

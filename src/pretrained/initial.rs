@@ -56,7 +56,7 @@ fn normal(rng: &mut ChaCha8Rng, std: f64, count: usize) -> Vec<f32> {
 }
 
 /// A multiple of 2⁻⁵³ in [0, 1).
-fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+pub(super) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 

@@ -6,9 +6,11 @@
 //! - [`initial`]: weights for training from scratch
 //! - [`save`]: writes a folder that transformers loads as a `GPT2LMHeadModel`; [`Outline::save`] adds the
 //!   tokenizer
+//! - [`Adapter`]: a low-rank adapter, as PEFT saves it
 //! - [`fingerprint`]: a hash that is equal for equal weights
 //! - [`Model`]: config, weights and tokenizer together; [`Outline`]: a model without its weights
 
+pub mod adapter;
 mod config;
 mod foreign;
 mod generation;
@@ -25,6 +27,8 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::stand_in;
 
+pub(crate) use adapter::read_adapter;
+pub use adapter::{ADAPTER_WEIGHTS_FILE, Adapter, AdapterConfig};
 pub use config::Config;
 pub use generation::GenerationConfig;
 pub use initial::initial;
@@ -41,7 +45,7 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The file that peft writes beside an adapter's weights.
-const ADAPTER_FILE: &str = "adapter_config.json";
+pub(crate) const ADAPTER_FILE: &str = "adapter_config.json";
 
 /// The file of the model's sizes.
 pub(crate) const CONFIG_FILE: &str = "config.json";

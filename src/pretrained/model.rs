@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, TensorSource, Weights};
+use super::{AdapterConfig, Config, TensorSource, Weights, adapter};
 use crate::data::{Codec, Template};
 use crate::error::Result;
 use crate::storage::Folder;
@@ -88,6 +88,23 @@ impl Outline {
             config.end_in(end);
         }
         super::save(folder, &config, weights)
+    }
+
+    /// Writes an adapter beside this model into a folder, as PEFT loads it, with the tokenizer. The weights, A
+    /// `[in, rank]` and B `[rank, out]` of each layer with an adapter, are written last.
+    ///
+    /// # Errors
+    /// As [`Outline::save`].
+    pub fn save_adapter(
+        &self,
+        folder: &mut dyn Folder,
+        config: &AdapterConfig,
+        weights: &mut dyn TensorSource,
+    ) -> Result<()> {
+        if let Some(tokenizer) = &self.tokenizer {
+            tokenizer.save(folder, self.config.dims.n_positions)?;
+        }
+        adapter::save(folder, config, &self.config.dims, weights)
     }
 }
 

@@ -42,7 +42,7 @@ pub fn save(
     })
 }
 
-fn write_json(folder: &mut dyn Folder, name: &str, value: &Value) -> Result<()> {
+pub(super) fn write_json(folder: &mut dyn Folder, name: &str, value: &Value) -> Result<()> {
     folder.write(name, &mut |out| {
         serde_json::to_writer_pretty(&mut *out, value)?;
         out.write_all(b"\n")

@@ -185,7 +185,7 @@ fn refuse_untied(head: &Stored, wte: &Stored) -> Result<()> {
 }
 
 /// Converts a stored tensor to the f32 values of `param`.
-fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
+pub(super) fn to_f32(stored: &Stored, param: &Param) -> Result<Vec<f32>> {
     let fail = |what: String, help: &str| Error::tensor(stored.path(), &stored.name, what, help);
     if stored.shape != param.shape() {
         let transposed: Vec<usize> = param.shape().into_iter().rev().collect();

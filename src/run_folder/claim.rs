@@ -7,7 +7,9 @@ use std::path::Path;
 use super::lock::{self, LOCK_FILE, Lock};
 use super::{CHECKPOINTS, DATA_FILE, METRICS_FILE, RUN_FILE, RunFolder, TRACE_FILE, is_checkpoint};
 use crate::error::{Error, Result};
-use crate::pretrained::{CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE};
+use crate::pretrained::{
+    ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE,
+};
 use crate::storage::{PARTIAL, partial};
 use crate::tokenizer;
 
@@ -17,6 +19,8 @@ const RUN_FILES: &[&str] = &[
     WEIGHTS_FILE,
     CONFIG_FILE,
     GENERATION_FILE,
+    ADAPTER_WEIGHTS_FILE,
+    ADAPTER_FILE,
     METRICS_FILE,
     RUN_FILE,
     DATA_FILE,
@@ -127,7 +131,7 @@ impl RunFolder {
         }
         let leftovers = names.iter().map(String::as_str);
         let leftovers = leftovers.filter(|name| is_partial(name));
-        for name in leftovers.chain([WEIGHTS_FILE]) {
+        for name in leftovers.chain([WEIGHTS_FILE, ADAPTER_WEIGHTS_FILE]) {
             let path = self.path.join(name);
             gone(fs::remove_file(&path)).map_err(|e| Error::io("remove", path, e))?;
         }

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::learner::{Broken, StepReport};
 use crate::model::Tensor;
 use crate::pretrained::Weights;
-use crate::scorer::Scorer;
 
 /// The most pairs of a step that a message names.
 const MAX_NAMED: usize = 32;
@@ -149,17 +148,18 @@ fn first_bad<'t>(
     Ok(None)
 }
 
-/// Reads a policy's parameters from the device, after `step` steps.
+/// Reads trained parameters from the device, after `step` steps.
 ///
 /// # Errors
 /// `Error::NotFinite` if one of them is NaN or infinite; every error of the device.
 pub(super) fn finite_weights(
     device: &mut dyn Device,
-    policy: &Scorer,
+    trained: &[&Tensor],
     step: usize,
 ) -> Result<Weights> {
-    let tensors = policy.weights.download(device)?;
-    for (tensor, values) in policy.weights.gpt2.iter().zip(&tensors) {
+    let mut tensors = Vec::with_capacity(trained.len());
+    for tensor in trained {
+        let values: Vec<f32> = bytemuck::cast_vec(device.read_pieces(tensor.pieces())?);
         if values.iter().any(|v| !v.is_finite()) {
             return Err(Error::NotFinite {
                 step: step as u64,
@@ -170,6 +170,7 @@ pub(super) fn finite_weights(
                 help: "lower `.learning_rate`".into(),
             });
         }
+        tensors.push(values);
     }
     Ok(Weights { tensors })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
-use crate::pretrained::{Outline, Weights};
+use crate::pretrained::{Adapter, Outline, Weights};
 
 /// The inputs of a run: a model and its pairs.
 pub struct Inputs<'a> {
@@ -13,6 +13,8 @@ pub struct Inputs<'a> {
     /// The weights at the start of training. The run frees them after the upload, because a GPU that shares the
     /// host's memory would hold them twice.
     pub weights: Weights,
+    /// The adapter at the start, if adapters are trained; `None` = a new one, of the options' seed.
+    pub adapter: Option<Adapter>,
     /// The weights of the reference, of a model of the same sizes; `None` = the weights at the start.
     pub reference: Option<Weights>,
     /// The pairs to learn from.
@@ -34,6 +36,7 @@ impl<'a> Inputs<'a> {
         Inputs {
             outline,
             weights,
+            adapter: None,
             reference: None,
             train,
             eval,

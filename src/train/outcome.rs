@@ -77,7 +77,8 @@ impl Ending {
 
 /// The results of a finished run.
 pub struct Outcome {
-    /// The trained parameters: those after the last step, or after the best evaluation if the best was asked for.
+    /// The trained parameters: those after the last step, or after the best evaluation if the best was asked for. Of a
+    /// run with adapters their values alone, in the form of [`Adapter::tensors`](crate::pretrained::Adapter).
     pub weights: Weights,
     /// Optimizer steps of the run.
     pub steps: usize,

@@ -30,7 +30,8 @@ impl Run<'_> {
     /// of the device.
     pub fn prepare_reference(&mut self) -> Result<()> {
         let mut references = References::default();
-        if self.objective.needs_reference() && self.frozen.is_none() {
+        let on_device = self.frozen.is_some() || self.reference_is_bare();
+        if self.objective.needs_reference() && !on_device {
             references.train = self.reference_of(self.train)?;
             if let Some(eval) = self.eval {
                 references.eval = self.reference_of(eval)?;
@@ -50,7 +51,8 @@ impl Run<'_> {
         let cache = match dir.zip(examples.chunks(self.micro_batch).next()) {
             Some((dir, pairs)) => {
                 let stream = Stream::new(pairs, self.objective.sides());
-                let device = self.learner.policy.identity(self.engine, &stream)?;
+                let policy = &self.learner.policy;
+                let device = policy.identity(self.engine, &self.bare, &stream)?;
                 let weights = &self.position.facts.reference;
                 let cache = Cache::new(&dir, weights, &device, examples);
                 let name = cache.name();
@@ -82,7 +84,8 @@ impl Run<'_> {
                 return Err(Error::Interrupted);
             }
             let stream = Stream::new(pairs, self.objective.sides());
-            let logps = self.learner.policy.log_probs(self.engine, &stream)?;
+            let policy = &self.learner.policy;
+            let logps = policy.log_probs_of(self.engine, &self.bare, &stream)?;
             if logps.iter().any(|l| !l.is_finite()) {
                 return Err(Error::NotFinite {
                     step: 0,

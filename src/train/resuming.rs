@@ -3,6 +3,7 @@
 use super::{Event, Run};
 use crate::checkpoint::{self, Checkpoint, Facts, Position};
 use crate::error::{Error, Result, Setting};
+use crate::model::write;
 use crate::ops::step_control::StepControl;
 use crate::state::State;
 
@@ -64,10 +65,7 @@ impl Run<'_> {
     /// Puts the state on the device from which training begins: the weights at the start, or those of a checkpoint.
     pub(super) fn put_start(&mut self) -> Result<()> {
         if let Some(weights) = self.weights.take() {
-            self.learner
-                .policy
-                .weights
-                .write(self.engine, &weights.tensors)?;
+            write(self.engine, self.bare.iter(), weights.tensors)?;
         }
         let mut step = None;
         if let Some(checkpoint) = self.resume.take() {

@@ -10,7 +10,7 @@ use crate::checkpoint::{self, Contents, Metrics, Position, Snapshot, Values};
 use crate::config::TrainConfig;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::pretrained::Outline;
+use crate::pretrained::{AdapterConfig, Outline};
 use crate::run_folder::CHECKPOINTS;
 use crate::state::State;
 use crate::storage::Storage;
@@ -35,6 +35,8 @@ pub(super) struct Saved {
 pub(super) struct Saver {
     storage: Arc<dyn Storage>,
     outline: Arc<Outline>,
+    /// The adapter that is trained in place of the model.
+    adapter: Option<AdapterConfig>,
     out: PathBuf,
     run_file: Arc<str>,
     /// Save every so many steps; 0 = do not.
@@ -62,6 +64,7 @@ impl Saver {
         Saver {
             storage: Arc::clone(&host.storage),
             outline,
+            adapter: config.adapter_config(),
             out: out.to_owned(),
             run_file: config.to_toml().into(),
             steps: config.save_steps,
@@ -171,6 +174,7 @@ impl Saver {
         Task {
             storage: Arc::clone(&self.storage),
             outline: Arc::clone(&self.outline),
+            adapter: self.adapter.clone(),
             out: self.out.clone(),
             run_file: Arc::clone(&self.run_file),
             limit: self.limit,
@@ -183,6 +187,7 @@ impl Saver {
 struct Task {
     storage: Arc<dyn Storage>,
     outline: Arc<Outline>,
+    adapter: Option<AdapterConfig>,
     out: PathBuf,
     run_file: Arc<str>,
     limit: usize,
@@ -199,6 +204,7 @@ impl Task {
         let folder = self.out.join(CHECKPOINTS);
         let contents = Contents {
             outline: &self.outline,
+            adapter: self.adapter.as_ref(),
             run_file: &self.run_file,
             position,
             state,
@@ -219,16 +225,9 @@ impl Run<'_> {
             return Ok(());
         };
         let checkpoint = Snapshot::bytes(&self.state());
-        let model: usize = self
-            .learner
-            .policy
-            .weights
-            .arenas
-            .iter()
-            .map(|a| a.bytes())
-            .sum();
+        let model = self.learner.state().weight_bytes();
         let checkpoints = self.saver.most(self.position.total) as u64;
-        let needed = model as u64 + checkpoints * checkpoint;
+        let needed = model + checkpoints * checkpoint;
         // The new ones replace those of an earlier run, or of this one before it stopped.
         let there = checkpoint::list(&self.out)?;
         let replaced: u64 = there.iter().map(checkpoint::Entry::bytes).sum();
@@ -246,7 +245,7 @@ impl Run<'_> {
                 "the disk has {} MiB free{there}, and the run needs {}: {} for the model, {checkpoints} checkpoints of {}",
                 mib(free),
                 mib(needed),
-                mib(model as u64),
+                mib(model),
                 mib(checkpoint),
             ),
             help: "make room, name an output folder on another disk, or lower `.save_total_limit`"

@@ -320,6 +320,10 @@ fn a_reference_that_moves() {
             ["--sync-ref-alpha", "at most 1"],
         ),
         ("--sync-ref-alpha 0.5", ["--sync-ref-alpha", "no effect"]),
+        (
+            "--sync-ref-steps 2 --reference on-the-fly --lora-rank 2",
+            ["--sync-ref-steps", "adapters"],
+        ),
     ] {
         sandbox.refuses(
             &format!("--data d.jsonl --device cpu {options}"),

@@ -11,6 +11,7 @@ mod formats;
 mod hub;
 mod inspect;
 mod kept;
+mod lora;
 mod losses;
 mod models;
 mod odd_worlds;

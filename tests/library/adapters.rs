@@ -9,7 +9,7 @@ use gpt2_dpo::engine::Engine;
 use gpt2_dpo::gpu::{OpenOptions, Variant};
 use gpt2_dpo::learner::{Learner, Recipe, Room};
 use gpt2_dpo::model::params::{self, Adapters, Param};
-use gpt2_dpo::model::{Dims, Gpt2, Layout};
+use gpt2_dpo::model::{Dims, Gpt2, Layout, Targets};
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
 use gpt2_dpo::optimizer::{Decay, Optimizer};
@@ -28,10 +28,16 @@ const DIMS: Dims = Dims {
     epsilon: 1e-5,
 };
 
-const ADAPTERS: Adapters = Adapters {
-    rank: 4,
-    scale: 0.75,
-};
+const RANK: usize = 4;
+const SCALE: f32 = 0.75;
+
+fn adapters() -> Adapters {
+    Adapters {
+        rank: RANK,
+        scale: SCALE,
+        targets: Targets::all(),
+    }
+}
 
 fn examples() -> Vec<Example> {
     let ids = |seed: u32, len: usize| {
@@ -72,13 +78,13 @@ fn merged(model: &Gpt2<Param>, values: &[Vec<f32>]) -> Weights {
         };
         let (_, b) = of(format!("{stem}.lora_B.weight")).unwrap();
         let product = |i: usize, j: usize| -> f64 {
-            let terms = (0..ADAPTERS.rank)
-                .map(|k| f64::from(a[i * ADAPTERS.rank + k]) * f64::from(b[k * param.cols + j]));
+            let terms =
+                (0..RANK).map(|k| f64::from(a[i * RANK + k]) * f64::from(b[k * param.cols + j]));
             terms.sum()
         };
         let cell = |(at, w): (usize, &f32)| {
             let more = product(at / param.cols, at % param.cols);
-            (f64::from(*w) + f64::from(ADAPTERS.scale) * more) as f32
+            (f64::from(*w) + f64::from(SCALE) * more) as f32
         };
         values.iter().enumerate().map(cell).collect()
     };
@@ -152,7 +158,7 @@ fn product(
     let [rows, inner, cols] = shape;
     let cell = |i: usize, j: usize| -> f32 {
         let terms = (0..inner).map(|k| f64::from(a(i, k)) * f64::from(b(k, j)));
-        (f64::from(ADAPTERS.scale) * terms.sum::<f64>()) as f32
+        (f64::from(SCALE) * terms.sum::<f64>()) as f32
     };
     (0..rows * cols)
         .map(|at| cell(at / cols, at % cols))
@@ -161,7 +167,7 @@ fn product(
 
 fn adapters_are_part_of_the_model(engine: &mut dyn Engine, max_binding_bytes: usize) {
     let base = params::gpt2(&DIMS);
-    let model = base.with_adapters(ADAPTERS);
+    let model = base.with_adapters(&adapters());
     let values = adapted(&model);
     let plain = merged(&model, &values).tensors;
     let theirs = run(engine, &base, &plain, max_binding_bytes, false);
@@ -170,8 +176,8 @@ fn adapters_are_part_of_the_model(engine: &mut dyn Engine, max_binding_bytes: us
     assert!(off <= 2e-6, "log-probs: {off}");
 
     let index = |name: &str| model.iter().position(|p| p.name == name).unwrap();
-    let rank = ADAPTERS.rank;
-    let mut adapters = 0;
+    let rank = RANK;
+    let mut count = 0;
     for (i, (param, grad)) in model.iter().zip(&ours.grads).enumerate() {
         assert_eq!(grad.is_empty(), !param.trainable, "{}", param.name);
         let Some(stem) = param.name.strip_suffix(".lora_A.weight") else {
@@ -198,9 +204,9 @@ fn adapters_are_part_of_the_model(engine: &mut dyn Engine, max_binding_bytes: us
             println!("{stem}, {what}: {off}");
             assert!(off <= 1e-5, "{stem}, {what}: {off}");
         }
-        adapters += 1;
+        count += 1;
     }
-    assert_eq!(adapters, 4 * DIMS.n_layer);
+    assert_eq!(count, 4 * DIMS.n_layer);
 
     let again = run(engine, &model, &values, max_binding_bytes, true);
     assert!(

@@ -12,6 +12,7 @@ mod golden;
 mod gradients;
 mod hub;
 mod kernels;
+mod lora;
 mod loss;
 mod losses;
 mod mirrors;

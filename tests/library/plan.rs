@@ -182,8 +182,20 @@ fn a_run_takes_what_the_plan_says() {
         cache_dir: Some(cache.path().to_owned()),
         ..base.clone()
     };
+    let adapters = TrainConfig {
+        lora_rank: 5,
+        ..base.clone()
+    };
+    let named = TrainConfig {
+        ref_model: Some("another".into()),
+        ..adapters.clone()
+    };
+    let layer = TrainConfig {
+        train_layers: 1,
+        ..cached.clone()
+    };
     for max_binding in [1 << 30, 48 << 10] {
-        for config in [&base, &cached] {
+        for config in [&base, &cached, &adapters, &named, &layer] {
             let mut bytes = Vec::new();
             for checkpoint_activations in [false, true] {
                 let config = TrainConfig {
@@ -344,6 +356,87 @@ fn the_recipe_at_124m() {
     // Checkpointed, a row keeps its width in each layer, and the other activations of one layer.
     let saved = 4 * rows * 11 * (9 * 768 + heads);
     assert_eq!(plan.recompute_bytes, Some(plan.bytes() - saved));
+}
+
+/// Adapters beside gpt2: no gradient and no moment of the model, no copy of it for the reference, and less than 0.4 of
+/// the memory of full training.
+#[test]
+fn the_recipe_with_adapters_at_124m() {
+    let paper = Planner::new(128 << 20, usize::MAX);
+    let data = made_up(16, 96, 64);
+    let whole = Plan::new(&paper, &TrainConfig::default(), &GPT2, alone(&data)).unwrap();
+    for reference in [ReferenceMode::Cached, ReferenceMode::OnTheFly] {
+        let config = TrainConfig {
+            lora_rank: 16,
+            reference,
+            ..TrainConfig::default()
+        };
+        let plan = Plan::new(&paper, &config, &GPT2, alone(&data)).unwrap();
+        let of = |kind: BufferKind| {
+            let share = plan.shares.iter().find(|share| share.kind == kind);
+            share.unwrap().bytes
+        };
+        // A and B of widths 768 to 2304, 768 to 768, 768 to 3072 and back.
+        let adapters = 12 * 16 * (768 + 2304 + 768 + 768 + 2 * (768 + 3072));
+        assert_eq!(of(BufferKind::Gradients), 4 * adapters);
+        // Two moments, and the partial sums of the norm.
+        assert!(of(BufferKind::Optimizer) - 8 * adapters < 64 << 10);
+        assert_eq!(of(BufferKind::Reference), 0);
+        assert_eq!(plan.checkpoint_bytes, 12 * adapters as u64);
+        let ratio = plan.bytes() as f64 / whole.bytes() as f64;
+        assert!(ratio < 0.4, "{ratio}");
+    }
+}
+
+/// gpt2-xl with adapters of rank 16 fits a card of 12 GB.
+#[test]
+fn gpt2_xl_with_adapters_fits_12_gb() {
+    let xl = Dims {
+        n_embd: 1600,
+        n_layer: 48,
+        n_head: 25,
+        n_inner: 4 * 1600,
+        ..GPT2
+    };
+    let (paper, data) = (Planner::new(128 << 20, usize::MAX), made_up(16, 96, 64));
+    let bytes = |config: TrainConfig| {
+        let plan = Plan::new(&paper, &config, &xl, alone(&data)).unwrap();
+        assert_eq!(plan.note, None, "the recipe's micro-batch");
+        plan.bytes()
+    };
+    let adapters = TrainConfig {
+        lora_rank: 16,
+        ..TrainConfig::default()
+    };
+    let taken = bytes(adapters);
+    println!("{taken} bytes");
+    assert!(taken < 12_000_000_000, "{taken}");
+    assert!(bytes(TrainConfig::default()) > 24_000_000_000);
+}
+
+/// Layers below the lowest trained one keep no activations.
+#[test]
+fn frozen_layers_keep_nothing() {
+    let (paper, data) = (Planner::new(128 << 20, usize::MAX), made_up(16, 96, 64));
+    let of = |config: &TrainConfig, kind: BufferKind| {
+        let plan = Plan::new(&paper, config, &GPT2, alone(&data)).unwrap();
+        let share = plan.shares.iter().find(|share| share.kind == kind);
+        share.unwrap().bytes
+    };
+    let last = |train_layers| TrainConfig {
+        train_layers,
+        ..TrainConfig::default()
+    };
+    let activations = |layers| of(&last(layers), BufferKind::Activations);
+    let (rows, heads) = (4 * 224, 12);
+    let layer = 4 * rows * (10 * 768 + heads);
+    assert_eq!(activations(12), activations(0));
+    assert_eq!(activations(10) - activations(9), layer);
+    assert_eq!(activations(6) - activations(2), 4 * layer);
+    let block = 4 * (12 * 768 * 768 + 13 * 768);
+    let gradients = |layers| of(&last(layers), BufferKind::Gradients);
+    assert_eq!(gradients(2) - gradients(1), block);
+    assert!(gradients(1) < block + 4 * 3 * 768);
 }
 
 /// A device that binds 8 MiB holds 2688 rows of the vocabulary, and not the feed-forward layers' matrices of

@@ -20,7 +20,7 @@ fn a_folder_of_another_kind_is_named_with_the_way_out() {
     ][..];
     let shard = "model-00001-of-00002.safetensors";
     for (files, what, help) in [
-        (adapter, "an adapter", "merge_and_unload"),
+        (adapter, "an adapter", "`gpt2-dpo merge`"),
         (
             &["pytorch_model.bin", "optimizer.pt"],
             "pickle, which is not read here (pytorch_model.bin)",

@@ -79,6 +79,7 @@ impl World {
         let inputs = Inputs {
             outline: Arc::new(common::model().outline),
             weights: self.model.weights.clone(),
+            adapter: None,
             reference: None,
             train: &self.pairs,
             eval: Some(&self.pairs),
