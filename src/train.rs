@@ -2,6 +2,7 @@
 
 mod audit;
 mod broken;
+mod eval_row;
 mod evaluation;
 mod host;
 mod inputs;
@@ -11,12 +12,13 @@ mod outcome;
 mod pass;
 mod resuming;
 mod retry;
+mod samples;
 mod saver;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::Stream;
 use crate::checkpoint::{self, Checkpoint, Facts, Position};
@@ -33,15 +35,18 @@ use crate::reference::{self, ReferenceLogProbs};
 use crate::scorer::{Reference, Share, Whole};
 
 use broken::BrokenStep;
+pub use eval_row::EvalRow;
 pub use host::{Host, Stop};
-pub use inputs::{Inputs, Resume};
+pub use inputs::{EvalSet, Inputs, Resume};
 use metrics::MetricsFile;
-pub use metrics::{EvalRow, StepRow};
+pub use metrics::StepRow;
 use order::Order;
 pub use outcome::{Ending, Event, Outcome};
 use pass::References;
 use resuming::differences;
 pub use retry::{OnDevice, Retry};
+use samples::Samples;
+pub use samples::{Sample, SampleRow};
 use saver::Saver;
 
 /// The most optimizer steps whose metrics are still under way while the device works on the next step.
@@ -53,6 +58,11 @@ pub struct Run<'a> {
     config: &'a TrainConfig,
     train: &'a Dataset,
     eval: Option<&'a Dataset>,
+    eval_sets: Vec<EvalSet>,
+    /// The token that ends a whole response.
+    end: Option<u32>,
+    /// The prompts to answer at evaluations; `None` without any.
+    samples: Option<Samples>,
     host: Host,
     out: PathBuf,
     objective: Objective,
@@ -113,15 +123,28 @@ impl<'a> Run<'a> {
             reference,
             train,
             eval,
+            eval_sets,
+            samples,
             resume,
         } = inputs;
         let dims = &outline.config.dims;
+        let end = outline.end.id;
         let objective = config.objective();
-        let resident = Resident::new(engine, config, dims, Datasets { train, eval })?;
+        let resident = Resident::new(
+            engine,
+            config,
+            dims,
+            Datasets {
+                train,
+                eval,
+                samples: &samples,
+            },
+        )?;
         let micro_batch = resident.micro_batch();
         let Resident {
             learner,
             frozen,
+            decoder,
             note,
             ..
         } = resident;
@@ -173,6 +196,8 @@ impl<'a> Run<'a> {
         let policy = &learner.policy.weights;
         policy.write(engine, &on_device.tensors)?;
         let waits = passes && reference.is_some();
+        let samples =
+            decoder.map(|decoder| Samples::new(decoder, &outline, samples, reference.is_some()));
 
         let storage = Arc::clone(&host.storage);
         let mut run = Run {
@@ -183,6 +208,9 @@ impl<'a> Run<'a> {
             config,
             train,
             eval,
+            eval_sets,
+            end,
+            samples,
             host,
             out: out.to_owned(),
             objective,
@@ -240,6 +268,7 @@ impl<'a> Run<'a> {
         if self.references.is_none() {
             self.prepare_reference()?;
         }
+        self.sample_reference()?;
         self.put_start()?;
         let total = self.position.total;
         let schedule = self.config.schedule(total);
@@ -337,6 +366,11 @@ impl<'a> Run<'a> {
             frozen.release(self.engine);
         }
         let dims = self.learner.policy.dims;
+        let mut sampling = Duration::ZERO;
+        if let Some(samples) = self.samples {
+            sampling = samples.took;
+            samples.release(self.engine);
+        }
         let policy = self.learner.into_policy(self.engine);
         let mut weights = None;
         if let Some(earlier) = best.filter(|best| best.step != step) {
@@ -365,6 +399,7 @@ impl<'a> Run<'a> {
             before,
             after: best.map(|best| best.summary).or(after),
             best,
+            sampling,
             unwritten,
         })
     }

@@ -1,79 +1,94 @@
 //! Evaluations of a run: when, the means over the held-out pairs, and the best of them.
 
-use super::{EvalRow, Event, Run};
-use crate::batch::Stream;
+use std::ops::Range;
+
+use super::eval_row::{EvalRow, SetReport};
+use super::{Event, Run};
 use crate::checkpoint::Best;
 use crate::dpo::Summary;
 use crate::error::{Error, Result};
-use crate::scorer::{Share, Whole};
+use crate::eval::{Pass, Report};
+use crate::scorer::Whole;
 
 impl Run<'_> {
-    /// True if the held-out pairs are scored after this step.
+    /// True if the held-out pairs are scored and the prompts are answered after this step.
     pub(super) fn evaluates_at(&self, step: usize) -> bool {
         let every = self.config.eval_steps;
         let by_steps = every > 0 && step.is_multiple_of(every);
-        self.eval.is_some() && (step == 0 || step == self.position.total || by_steps)
+        let anything = self.eval.is_some() || self.samples.is_some();
+        anything && (step == 0 || step == self.position.total || by_steps)
     }
 
-    /// Scores the held-out pairs, and notes the means over them.
+    /// Scores the held-out pairs, notes the means over them, and answers the prompts.
     ///
     /// # Errors
     /// `Error::Interrupted` if the run is asked to stop; then the evaluation is still due.
     pub(super) fn evaluate(&mut self) -> Result<()> {
-        let Some(eval) = self.eval else {
-            return Ok(());
-        };
         let step = self.position.step;
-        let of = Whole::of(&eval.examples);
-        let total = of.pairs;
-        for (i, pairs) in eval.examples.chunks(self.micro_batch).enumerate() {
+        let mut reports = Vec::new();
+        for set in self.eval_sets.clone() {
+            let report = self.score(set.pairs)?;
+            if !report.summary.loss.is_finite() {
+                return Err(Error::NotFinite {
+                    step: step as u64,
+                    what: "the loss on the held-out pairs is NaN or infinite".into(),
+                    help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
+                });
+            }
+            reports.push(SetReport {
+                name: set.name,
+                report,
+            });
+        }
+        // All numbers and texts come before the first row: a stop leaves no evaluation that is half told.
+        let samples = self.sample()?;
+        if let Some(first) = reports.first() {
+            self.note_evaluation(&first.report.summary);
+            let row = EvalRow {
+                step,
+                epoch: self.epoch(step),
+                numbers: reports.iter().flat_map(SetReport::named).collect(),
+            };
+            let written = self.metrics.write(&row);
+            self.tell_unwritten(written);
+        }
+        self.position.evaluated = true;
+        for row in &samples {
+            let written = self.metrics.write(row);
+            self.tell_unwritten(written);
+        }
+        for SetReport { name, report } in &reports {
+            (self.observe)(Event::Eval { step, name, report });
+        }
+        Ok(())
+    }
+
+    /// Scores some of the held-out pairs.
+    fn score(&mut self, pairs: Range<usize>) -> Result<Report> {
+        let all = self.eval.map_or(&[][..], |eval| &eval.examples);
+        let of = Whole::of(&all[pairs.clone()]);
+        let mut pass = Pass::new(&self.learner.policy, of, self.end);
+        let total = all.len();
+        for first in pairs.clone().step_by(self.micro_batch) {
             if self.host.stop.is_requested() {
                 return Err(Error::Interrupted);
             }
-            let stream = Stream::new(pairs, self.objective.sides());
-            let slot = i * self.micro_batch;
-            let indices: Vec<usize> = (slot..slot + pairs.len()).collect();
-            let share = Share {
-                first_slot: slot,
-                of,
-            };
+            let micro = first..(first + self.micro_batch).min(pairs.end);
+            let done = micro.end;
+            let indices: Vec<usize> = micro.clone().collect();
             let reference = self.reference(|kept| &kept.eval, &indices);
-            let policy = &self.learner.policy;
-            let recording = policy.record_score(self.engine, &stream, reference, share)?;
-            self.engine.run(&recording)?;
-            let done = slot + pairs.len();
+            let micro = pass.record(self.engine, &all[micro], reference)?;
+            pass.run(self.engine, micro)?;
             (self.observe)(Event::Evaluating { done, total });
         }
-        let summary = self
-            .objective
-            .summary(&self.learner.policy.metrics(self.engine, total)?);
-        if !summary.loss.is_finite() {
-            return Err(Error::NotFinite {
-                step: step as u64,
-                what: "the loss on the held-out pairs is NaN or infinite".into(),
-                help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
-            });
-        }
-        self.note_evaluation(&summary);
-        let row = EvalRow {
-            step,
-            epoch: self.epoch(step),
-            summary: summary.named("eval_"),
-        };
-        let written = self.metrics.write(&row);
-        self.tell_unwritten(written);
-        (self.observe)(Event::Eval {
-            step,
-            summary: &summary,
-        });
-        Ok(())
+        let judged = pass.finish(self.engine)?;
+        Ok(Report::of(self.objective, &judged))
     }
 
     /// Notes an evaluation in the position: whether it is the best so far, and for how long none was better.
     pub(super) fn note_evaluation(&mut self, summary: &Summary) {
         let position = &mut self.position;
         let step = position.step;
-        position.evaluated = true;
         if step == 0 {
             position.before = Some(*summary);
             position.after = Some(*summary);
