@@ -3,6 +3,7 @@
 
 mod checks;
 mod choices;
+mod evaluation;
 #[macro_use]
 mod list;
 mod lora;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use choices::{BestMetric, DecayName, Normalize, ReferenceMode, TemplateChoice};
+pub use evaluation::{NamedData, SamplePrompts, eval_prefix};
 pub use losses::{Losses, NoLosses};
 
 use crate::batch::Sides;
@@ -341,6 +343,11 @@ impl TrainOptions {
                 "epochs",
                 self.epochs.is_some() && resolved.max_steps > 0,
                 "`.max_steps`",
+            ),
+            (
+                "sample_prompts",
+                self.sample_prompts.is_some() && resolved.samples_nothing(),
+                "no held-out pairs to take prompts from",
             ),
             (
                 "audit_steps",

@@ -1,51 +1,67 @@
 //! Evaluates held-out preference pairs under a policy and its reference.
 
-use crate::batch::{Extent, Stream};
+mod judged;
+mod pass;
+mod report;
+mod statistics;
+mod versus;
+
+pub use judged::{Judged, Response};
+pub use pass::{Micro, Pass};
+pub use report::{Both, Bucket, Drift, Report};
+pub use statistics::{Interval, Z, mean, rank_correlation};
+pub use versus::{Difference, Versus, VersusBoth};
+
+use crate::batch::{Extent, Rivals, Stream};
 use crate::data::Dataset;
-use crate::dpo::Summary;
+use crate::dpo::PairMetrics;
 use crate::engine::{Engine, Release};
 use crate::error::Result;
 use crate::model::{Dims, Layout, Limits};
 use crate::objective::Objective;
 use crate::pretrained::Weights;
-use crate::scorer::{Reference, Scorer, Share, Whole};
+use crate::scorer::{Reference, Scorer, Whole};
 
 /// The models and pairs of an evaluation.
 #[derive(Clone, Copy)]
 pub struct Evaluation<'a> {
-    /// The sizes of both models.
+    /// The sizes of all models.
     pub dims: &'a Dims,
-    /// The model whose log-probs count.
-    pub policy: &'a Weights,
-    /// The model that they are compared with.
-    pub reference: &'a Weights,
+    /// The models whose log-probs count, each by itself.
+    pub policies: &'a [&'a Weights],
+    /// The model that they are compared with; `None` for an objective that needs none.
+    pub reference: Option<&'a Weights>,
     /// The held-out pairs.
     pub data: &'a Dataset,
-    /// β: rewards are β times the difference of the log-probs.
-    pub beta: f32,
+    /// The loss that is reported. Its β scales the rewards: β times the difference of the log-probs.
+    pub objective: Objective,
     /// Pairs that pass through the device at a time.
     pub batch_size: usize,
+    /// The token that ends a whole response; `None` if there is none.
+    pub end: Option<u32>,
 }
 
-/// Means over all pairs: loss, rewards, accuracy. The two models take turns on the device.
+/// The numbers of each pair under each policy. The models take turns on the device.
 ///
 /// A loss that is not finite is not an error.
 ///
 /// # Errors
-/// `Error::Option` for an id or a position that the models do not have; every error of the device.
+/// `Error::Option` for an id or a position that the models do not have, and for an objective that needs a reference
+/// where there is none; every error of the device.
 ///
 /// # Panics
 /// If `batch_size` is 0, or if weights are not those of a model of `dims`.
-pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Summary> {
+pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Vec<Vec<Judged>>> {
     let Evaluation {
         dims,
-        policy,
+        policies,
         reference,
         data,
-        beta,
+        objective,
         batch_size,
+        end,
     } = *evaluation;
-    let objective = Objective::sigmoid(beta);
+    objective.check_pairs([data])?;
     let sides = objective.sides();
     let extent = Extent::of(&data.examples, batch_size, sides);
     let limits = Limits {
@@ -54,26 +70,37 @@ pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Summ
     };
     let layout = Layout::new(dims, limits)?;
     let of = Whole::of(&data.examples);
-    let total = of.pairs;
 
-    let scorer = Scorer::new(engine, &layout, reference, objective, extent, total)?;
     let mut references = Vec::new();
-    for pairs in data.examples.chunks(batch_size) {
-        references.push(scorer.log_probs(engine, &Stream::new(pairs, sides))?);
+    if let Some(reference) = reference.filter(|_| objective.needs_reference()) {
+        let scorer = Scorer::new(engine, &layout, reference, objective, extent, of.pairs)?;
+        for pairs in data.examples.chunks(batch_size) {
+            references.push(scorer.log_probs(engine, &Stream::new(pairs, sides))?);
+        }
+        scorer.release(engine);
     }
-    scorer.release(engine);
-
-    let scorer = Scorer::new(engine, &layout, policy, objective, extent, total)?;
-    let batches = data.examples.chunks(batch_size).zip(references);
-    for (i, (pairs, logps)) in batches.enumerate() {
-        let share = Share {
-            first_slot: i * batch_size,
-            of,
+    let mut judged = Vec::new();
+    for policy in policies {
+        let scorer = Scorer::new(engine, &layout, policy, objective, extent, of.pairs)?;
+        let judge = |engine: &mut dyn Engine, rivals: Vec<Rivals>| {
+            let mut pass = Pass::new(&scorer, of, end).against(rivals);
+            for (i, pairs) in data.examples.chunks(batch_size).enumerate() {
+                let reference = match references.get(i) {
+                    Some(logps) => Reference::LogProbs(logps.clone()),
+                    None => Reference::None,
+                };
+                let micro = pass.record(engine, pairs, reference)?;
+                pass.run(engine, micro)?;
+            }
+            pass.finish(engine)
         };
-        let stream = Stream::new(pairs, sides);
-        scorer.score(engine, &stream, Reference::LogProbs(logps), share)?;
+        let mut pairs = judge(engine, Vec::new())?;
+        if objective.ranks() {
+            let metrics: Vec<PairMetrics> = pairs.iter().map(|pair| pair.metrics).collect();
+            pairs = judge(engine, objective.rivals(&metrics, &data.examples))?;
+        }
+        judged.push(pairs);
+        scorer.release(engine);
     }
-    let summary = objective.summary(&scorer.metrics(engine, total)?);
-    scorer.release(engine);
-    Ok(summary)
+    Ok(judged)
 }

@@ -10,8 +10,11 @@ use crate::batch::{Extent, Span, Stream, Tile};
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Result};
 use crate::model::forward::{self, Rows};
-use crate::model::{Dims, Layout, Limits, Purpose, Tensors, Workspace};
+use crate::model::{Allocation, Dims, Gpt2, Layout, Limits, Purpose, Tensor, Tensors, Workspace};
 use crate::pretrained::Weights;
+
+/// The most tokens of an answer that a run samples at an evaluation.
+pub const SAMPLED_TOKENS: usize = 48;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,10 +63,8 @@ impl Sampling {
 
 /// A model on a device, ready to continue prompts.
 pub struct Generator {
-    dims: Dims,
     weights: Tensors,
-    ws: Workspace,
-    max_rows: usize,
+    decoder: Decoder,
 }
 
 impl Generator {
@@ -78,6 +79,76 @@ impl Generator {
         weights: &Weights,
         max_tokens: usize,
     ) -> Result<Generator> {
+        let limits = Limits {
+            max_binding_bytes: engine.max_binding_bytes(),
+            pair_heads: 1,
+        };
+        let layout = Layout::new(dims, limits)?;
+        let weights = Tensors::upload(engine, &layout, &weights.tensors, "weights")?;
+        let decoder = |engine: &mut dyn Engine| Decoder::new(engine, &layout, max_tokens);
+        let (weights, decoder) = weights.beside(engine, decoder)?;
+        Ok(Generator { weights, decoder })
+    }
+
+    /// [`Decoder::generate`] with the model's weights.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn generate(
+        &self,
+        engine: &mut dyn Engine,
+        prompt: &[u32],
+        max_new_tokens: usize,
+        stops: &[u32],
+        sampling: Sampling,
+        on_token: impl FnMut(u32) -> Result<()>,
+    ) -> Result<()> {
+        let weights = &self.weights.gpt2;
+        let asked = Asked {
+            prompt,
+            max_new_tokens,
+            stops,
+            sampling,
+        };
+        self.decoder.generate(engine, weights, asked, on_token)
+    }
+}
+
+impl Release for Generator {
+    fn release(self, engine: &mut dyn Engine) {
+        self.weights.release(engine);
+        self.decoder.release(engine);
+    }
+}
+
+/// The buffers in which a model continues one prompt at a time; the weights are anybody's, of the layout that it was
+/// made for.
+pub struct Decoder {
+    dims: Dims,
+    ws: Workspace,
+    max_rows: usize,
+}
+
+/// What a decoder is asked for.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The ids to continue.
+    pub prompt: &'a [u32],
+    /// The most tokens to add.
+    pub max_new_tokens: usize,
+    /// Tokens that end the text.
+    pub stops: &'a [u32],
+    /// How each token is drawn.
+    pub sampling: Sampling,
+}
+
+impl Decoder {
+    /// Makes the buffers for sequences of `max_tokens` tokens, but at most of the model's `n_positions`.
+    ///
+    /// # Errors
+    /// `Error::OutOfMemory` if they do not fit.
+    pub fn new(engine: &mut dyn Engine, layout: &Layout, max_tokens: usize) -> Result<Decoder> {
+        let dims = layout.dims;
         let max_rows = max_tokens.min(dims.n_positions);
         let extent = Extent {
             rows: max_rows,
@@ -85,25 +156,17 @@ impl Generator {
             pair_heads: 1,
             pairs: 1,
         };
-        let limits = Limits {
-            max_binding_bytes: engine.max_binding_bytes(),
-            pair_heads: extent.pair_heads,
-        };
-        let layout = Layout::new(dims, limits)?;
-        let weights = Tensors::upload(engine, &layout, &weights.tensors, "weights")?;
-        let (weights, ws) = weights.beside(engine, |engine| {
-            Workspace::new(engine, &layout, extent, 1, Purpose::Generate)
-        })?;
-        Ok(Generator {
-            dims: *dims,
-            weights,
-            ws,
-            max_rows,
-        })
+        let ws = Workspace::new(engine, layout, extent, 1, Purpose::Generate)?;
+        Ok(Decoder { dims, ws, max_rows })
     }
 
-    /// Continues `prompt` by at most `max_new_tokens` and passes each token to `on_token` as it comes. Stops
-    /// at a token of `stops`, which is not passed on, or at the end of the room for tokens.
+    /// Every buffer.
+    pub fn buffers(&self) -> &[Allocation] {
+        self.ws.buffers()
+    }
+
+    /// Continues a prompt and passes each token to `on_token` as it comes. Stops at a token of `stops`, which is not
+    /// passed on, or at the end of the room for tokens.
     ///
     /// # Errors
     /// `Error::Option` for a prompt that is empty, does not fit or has ids outside the vocabulary, or for
@@ -112,12 +175,16 @@ impl Generator {
     pub fn generate(
         &self,
         engine: &mut dyn Engine,
-        prompt: &[u32],
-        max_new_tokens: usize,
-        stops: &[u32],
-        sampling: Sampling,
+        weights: &Gpt2<Tensor>,
+        asked: Asked,
         mut on_token: impl FnMut(u32) -> Result<()>,
     ) -> Result<()> {
+        let Asked {
+            prompt,
+            max_new_tokens,
+            stops,
+            sampling,
+        } = asked;
         sampling.check()?;
         if prompt.is_empty() || prompt.len() > self.max_rows {
             return Err(Error::option(
@@ -138,7 +205,7 @@ impl Generator {
         let mut fresh = prompt.to_vec();
         let mut done = 0;
         for new in 1..=max_new_tokens {
-            let logits = self.next_logits(engine, &fresh, done)?;
+            let logits = self.next_logits(engine, weights, &fresh, done)?;
             if logits.iter().any(|l| !l.is_finite()) {
                 return Err(Error::NotFinite {
                     step: new as u64,
@@ -164,6 +231,7 @@ impl Generator {
     fn next_logits(
         &self,
         engine: &mut dyn Engine,
+        weights: &Gpt2<Tensor>,
         tokens: &[u32],
         first: usize,
     ) -> Result<Vec<f32>> {
@@ -177,7 +245,6 @@ impl Generator {
             first,
             tiles: &tiles,
         };
-        let weights = &self.weights.gpt2;
         let mut rec = engine.recording();
         rec.upload(ws.inputs.tokens, tokens);
         rec.upload(ws.inputs.positions, &positions);
@@ -197,9 +264,8 @@ impl Generator {
     }
 }
 
-impl Release for Generator {
+impl Release for Decoder {
     fn release(self, engine: &mut dyn Engine) {
-        self.weights.release(engine);
         self.ws.release(engine);
     }
 }

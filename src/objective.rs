@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::batch::{Rivals, Sides};
-use crate::data::Example;
+use crate::data::{Dataset, Example};
 use crate::dpo::{PairMetrics, Summary};
+use crate::error::{Error, Result};
 use crate::ops::preference::{self, Kind, LossWeights, Ranked, Settings};
 
 /// The objective that training minimises: the mean over pairs of a weighted sum of losses.
@@ -159,6 +160,25 @@ impl Objective {
     /// True if a loss sorts the pairs of a whole step, so that a forward pass over all of them has to come first.
     pub fn ranks(self) -> bool {
         self.any(|needs| needs.ranks)
+    }
+
+    /// Refuses weights of pairs beside a loss that compares responses of different pairs.
+    ///
+    /// # Errors
+    /// `Error::Option` naming the loss and the first pair with a weight.
+    pub fn check_pairs<'a>(self, data: impl IntoIterator<Item = &'a Dataset>) -> Result<()> {
+        let mut examples = data.into_iter().flat_map(|data| &data.examples);
+        match examples.find(|example| self.ranks() && example.weight != 1.0) {
+            None => Ok(()),
+            Some(example) => Err(Error::option(
+                "loss",
+                format!(
+                    "{self} compares responses of different pairs, and the pair at {} has a weight",
+                    example.place
+                ),
+                "leave the weights unused with `.columns` weight=, or take another loss",
+            )),
+        }
     }
 
     /// What the ranking of a step takes of these pairs: their metrics after a forward pass, and the numbers of tokens of

@@ -10,6 +10,7 @@ use crate::config::TrainConfig;
 use crate::data::Dataset;
 use crate::engine::{Engine, EngineExt, Memory, Release, Ticket};
 use crate::error::{Error, Result};
+use crate::generate::{Decoder, SAMPLED_TOKENS};
 use crate::learner::{Learner, Recipe, Room};
 use crate::model::{Allocation, BufferKind, Dims, Layout, Limits, Tensors};
 use crate::recording::Recording;
@@ -21,6 +22,8 @@ pub struct Datasets<'a> {
     pub train: &'a Dataset,
     /// Held-out pairs, if any.
     pub eval: Option<&'a Dataset>,
+    /// The prompts that evaluations answer, as ids.
+    pub samples: &'a [Vec<u32>],
 }
 
 /// The part of a run that lies on its device.
@@ -29,6 +32,8 @@ pub struct Resident {
     pub learner: Learner,
     /// The buffers of the frozen weights, all 0; only with [`TrainConfig::copies_reference`].
     pub frozen: Option<Tensors>,
+    /// The buffers in which evaluations answer prompts; `None` without prompts.
+    pub decoder: Option<Decoder>,
     /// Micro-batches of an optimizer step.
     pub micro_batches: usize,
     /// A message if `batch_size` pairs did not fit, so that a micro-batch has fewer.
@@ -46,7 +51,11 @@ impl Resident {
         engine: &mut dyn Engine,
         config: &TrainConfig,
         dims: &Dims,
-        Datasets { train, eval }: Datasets,
+        Datasets {
+            train,
+            eval,
+            samples,
+        }: Datasets,
     ) -> Result<Resident> {
         let objective = config.objective();
         let examples: Vec<_> = [Some(train), eval]
@@ -91,8 +100,16 @@ impl Resident {
             optimizer: config.optimizer(),
         };
         let learner = |engine: &mut dyn Engine| Learner::empty(engine, &layout, recipe, &room);
-        let made = zeros(engine).and_then(|frozen| frozen.beside(engine, learner));
-        let (frozen, learner) = made.map_err(explain)?;
+        let longest = samples.iter().map(Vec::len).max();
+        let decoder = |engine: &mut dyn Engine| {
+            let made = longest.map(|ids| Decoder::new(engine, &layout, ids + SAMPLED_TOKENS));
+            made.transpose()
+        };
+        // The learner comes last: it takes a smaller micro-batch if the rest leaves it too little.
+        let made = zeros(engine)
+            .and_then(|frozen| frozen.beside(engine, decoder))
+            .and_then(|both| both.beside(engine, learner));
+        let ((frozen, decoder), learner) = made.map_err(explain)?;
 
         let taken = learner.policy.ws.extent.pairs;
         let micro_batches = step.div_ceil(taken);
@@ -105,6 +122,7 @@ impl Resident {
         Ok(Resident {
             learner,
             frozen,
+            decoder,
             micro_batches,
             note,
         })
@@ -119,7 +137,8 @@ impl Resident {
     pub fn buffers(&self) -> impl Iterator<Item = Allocation> {
         let frozen = self.frozen.iter().flat_map(|frozen| &frozen.arenas);
         let frozen = BufferKind::Reference.of(frozen.copied());
-        self.learner.buffers().chain(frozen)
+        let decoder = self.decoder.iter().flat_map(Decoder::buffers);
+        self.learner.buffers().chain(frozen).chain(decoder.copied())
     }
 }
 

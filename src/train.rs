@@ -2,6 +2,7 @@
 
 mod audit;
 mod broken;
+mod eval_row;
 mod evaluation;
 mod host;
 mod inputs;
@@ -13,12 +14,13 @@ mod outcome;
 mod pass;
 mod resuming;
 mod retry;
+mod samples;
 mod saver;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::TokenCount;
 use crate::checkpoint::{self, Checkpoint, Facts, Position};
@@ -35,15 +37,18 @@ use crate::reference::{self, ReferenceLogProbs};
 use crate::scorer::Reference;
 
 use broken::BrokenStep;
+pub use eval_row::EvalRow;
 pub use host::{Host, Stop};
-pub use inputs::{Inputs, Resume};
+pub use inputs::{EvalSet, Inputs, Resume};
 use metrics::MetricsFile;
-pub use metrics::{EvalRow, StepRow};
+pub use metrics::StepRow;
 use order::Order;
 pub use outcome::{Ending, Event, Outcome};
 use pass::References;
 use resuming::differences;
 pub use retry::{OnDevice, Retry};
+use samples::Samples;
+pub use samples::{Sample, SampleRow};
 use saver::Saver;
 
 /// The most optimizer steps whose metrics are still under way while the device works on the next step.
@@ -55,6 +60,11 @@ pub struct Run<'a> {
     config: &'a TrainConfig,
     train: &'a Dataset,
     eval: Option<&'a Dataset>,
+    eval_sets: Vec<EvalSet>,
+    /// The token that ends a whole response.
+    end: Option<u32>,
+    /// The prompts to answer at evaluations; `None` without any.
+    samples: Option<Samples>,
     host: Host,
     out: PathBuf,
     objective: Objective,
@@ -84,22 +94,6 @@ pub struct Run<'a> {
     /// The step that ended the run because a number is not finite.
     broken: Option<BrokenStep>,
     observe: &'a mut dyn FnMut(Event),
-}
-
-/// Refuses weights of pairs beside a loss that compares responses of different pairs.
-fn refuse_weights(objective: Objective, data: [Option<&Dataset>; 2]) -> Result<()> {
-    let mut examples = data.into_iter().flatten().flat_map(|data| &data.examples);
-    match examples.find(|example| objective.ranks() && example.weight != 1.0) {
-        None => Ok(()),
-        Some(example) => Err(Error::option(
-            "loss",
-            format!(
-                "{objective} compares responses of different pairs, and the pair at {} has a weight",
-                example.place
-            ),
-            "leave the weights unused with `.columns` weight=, or take another loss",
-        )),
-    }
 }
 
 /// The adapter at the start of a run: the one that is given, or a new one; `None` if the model itself is trained.
@@ -157,22 +151,37 @@ impl<'a> Run<'a> {
             reference,
             train,
             eval,
+            eval_sets,
+            samples,
             resume,
         } = inputs;
         let dims = &outline.config.dims;
+        let end = outline.end.id;
         let objective = config.objective();
-        refuse_weights(objective, [Some(train), eval])?;
-        let resident = Resident::new(engine, config, dims, Datasets { train, eval })?;
+        objective.check_pairs([Some(train), eval].into_iter().flatten())?;
+        let resident = Resident::new(
+            engine,
+            config,
+            dims,
+            Datasets {
+                train,
+                eval,
+                samples: &samples,
+            },
+        )?;
         let micro_batch = resident.micro_batch();
         let Resident {
             learner,
             frozen,
+            decoder,
             note,
             ..
         } = resident;
         if let Some(note) = note {
             observe(Event::Note(note));
         }
+        // A new adapter changes nothing yet: the policy at the start is the reference.
+        let has_own_reference = reference.is_some() || adapter.is_some();
         let adapter = start_adapter(config, dims, adapter)?;
         let on_the_fly = config.reference == ReferenceMode::OnTheFly;
         if on_the_fly && frozen.is_none() && objective.needs_reference() && reference.is_some() {
@@ -244,6 +253,8 @@ impl<'a> Run<'a> {
                 write(engine, bare.iter(), weights.tensors)?;
             }
         }
+        let samples =
+            decoder.map(|decoder| Samples::new(decoder, &outline, samples, has_own_reference));
 
         let storage = Arc::clone(&host.storage);
         let mut run = Run {
@@ -254,6 +265,9 @@ impl<'a> Run<'a> {
             config,
             train,
             eval,
+            eval_sets,
+            end,
+            samples,
             host,
             out: out.to_owned(),
             objective,
@@ -312,6 +326,7 @@ impl<'a> Run<'a> {
         if self.references.is_none() {
             self.prepare_reference()?;
         }
+        self.sample_reference()?;
         self.put_start()?;
         let total = self.position.total;
         let schedule = self.config.schedule(total);
@@ -411,6 +426,11 @@ impl<'a> Run<'a> {
             frozen.release(self.engine);
         }
         let dims = self.learner.policy.dims;
+        let mut sampling = Duration::ZERO;
+        if let Some(samples) = self.samples {
+            sampling = samples.took;
+            samples.release(self.engine);
+        }
         let adapter = self.config.adapter_config();
         let load = |folder: &Path| match &adapter {
             None => Weights::load(folder, &dims),
@@ -453,6 +473,7 @@ impl<'a> Run<'a> {
             before,
             after: best.map(|best| best.summary).or(after),
             best,
+            sampling,
             unwritten,
         })
     }

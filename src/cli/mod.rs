@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod recorded;
 mod resume;
+mod samples;
 mod selftest;
 mod signals;
 mod starter;
@@ -67,7 +68,7 @@ enum Command {
     /// Train on preference pairs; with no options, the built-in starter on its own pairs
     Train(Box<train::Args>),
     /// Score held-out pairs under a model and its reference
-    Eval(eval::Args),
+    Eval(Box<eval::Args>),
     /// Look at data as training would see it, and say what is wrong with it
     Inspect(Box<inspect::Args>),
     /// Continue a prompt
@@ -122,7 +123,7 @@ pub fn run() -> Result<ExitCode> {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     match cli.command {
         Command::Train(args) => train::run(*args),
-        Command::Eval(args) => eval::run(args),
+        Command::Eval(args) => eval::run(*args),
         Command::Inspect(args) => inspect::run(*args),
         Command::Generate(args) => generate::run(args),
         Command::Merge(args) => merge::run(args),

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::config::TrainConfig;
+use gpt2_dpo::config::{NamedData, TrainConfig};
 use gpt2_dpo::data::{self, Audit, Codec, Dataset, Named, Options, Seen, Source, mixture};
+use gpt2_dpo::train::EvalSet;
 use gpt2_dpo::words::{counted, either};
 use serde::Serialize;
 
@@ -14,7 +15,9 @@ use super::{fetch, say, starter, tell, with_flags};
 /// The pairs for training and the held-out pairs.
 pub struct Pairs {
     pub train: Dataset,
+    /// All held-out pairs, one set after another.
     pub eval: Option<Dataset>,
+    pub eval_sets: Vec<EvalSet>,
     pub report: Report,
 }
 
@@ -23,8 +26,8 @@ pub struct Pairs {
 pub struct Report {
     /// One audit for each `--data`.
     pub train: Vec<Audit>,
-    /// `null` without `--eval-data`.
-    pub eval: Option<Audit>,
+    /// One audit for each `--eval-data`.
+    pub eval: Vec<Audit>,
     /// The number of training pairs: all pairs of `--data` by their weights, without the held-out ones.
     pub trained_on: usize,
     /// The number of held-out pairs, from `--eval-data` or `--eval-fraction`.
@@ -38,7 +41,7 @@ impl Pairs {
     pub fn read(config: &TrainConfig, codec: &Codec, options: &[Options; 2]) -> Result<Pairs> {
         let [train_options, eval_options] = options;
         let (mut train, mut seen) = (Vec::new(), Seen::default());
-        let mut eval = None;
+        let (mut eval, mut names) = (Vec::new(), vec![String::new()]);
         if config.data.is_empty() {
             let parse = |file: starter::Text, options| {
                 data::read(
@@ -48,18 +51,22 @@ impl Pairs {
                 )
             };
             train.push(parse(starter::TRAIN, train_options)?);
-            eval = Some(parse(starter::EVAL, eval_options)?);
+            eval.push(parse(starter::EVAL, eval_options)?);
         }
         for spec in &config.data {
             let source = fetch::data(spec)?;
             train.push(data::read_next(source, codec, train_options, &mut seen)?);
         }
-        if let Some(spec) = &config.eval_data {
-            eval = Some(data::read(fetch::data(spec)?, codec, eval_options)?);
+        let sets = config.eval_sets();
+        for NamedData { data, .. } in &sets {
+            eval.push(data::read(fetch::data(data)?, codec, eval_options)?);
+        }
+        if !sets.is_empty() {
+            names = sets.into_iter().map(|set| set.name).collect();
         }
         let mut report = Report {
             train: train.iter().map(said).collect(),
-            eval: eval.as_ref().map(said),
+            eval: eval.iter().map(said).collect(),
             ..Report::default()
         };
         // Data of weight 0 is not trained on, so no pairs are held out from it.
@@ -69,20 +76,28 @@ impl Pairs {
             }
         }
         if config.eval_fraction > 0.0 {
-            eval = Some(mixture::hold_out(
+            eval = vec![mixture::hold_out(
                 &mut train,
                 config.eval_fraction,
                 config.seed,
-            )?);
+            )?];
         }
         mixture::weigh(&mut train, &config.data_weights, config.seed)?;
         let train = mixture::joined(train);
+        let mut eval_sets: Vec<EvalSet> = Vec::new();
+        for (name, data) in names.into_iter().zip(&eval) {
+            let first = eval_sets.last().map_or(0, |set| set.pairs.end);
+            let pairs = first..first + data.examples.len();
+            eval_sets.push(EvalSet { name, pairs });
+        }
+        let eval = (!eval.is_empty()).then(|| mixture::joined(eval));
         report.trained_on = train.examples.len();
         report.held_out = eval.as_ref().map_or(0, |eval| eval.examples.len());
         report.eval_prompts_trained_on = eval.as_ref().map(|eval| shared(&train, eval));
         Ok(Pairs {
             train,
             eval,
+            eval_sets,
             report,
         })
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gpt2_dpo::config::{Losses, TemplateChoice, TrainConfig, TrainOptions, unescape};
-use gpt2_dpo::ops::preference::{Kind, Settings};
+use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions, unescape};
+use gpt2_dpo::ops::preference::Settings;
 use gpt2_dpo::run_folder;
 
 use super::{tell, with_flags};
@@ -24,14 +24,11 @@ pub fn followed(flags: TrainOptions, dir: &Path) -> TrainOptions {
             return flags;
         }
     };
-    let other = run.loss.filter(|loss| *loss != Losses::from(Kind::Sigmoid));
-    if let Some(loss) = other.filter(|_| flags.data.is_some()) {
-        tell!(
-            "note: {} says --loss {loss}; what is reported is DPO's loss and accuracy, against the reference",
-            file.display()
-        );
-    }
-    let mut recorded = of_texts(run);
+    let losses = match flags.data.is_some() && flags.loss.is_none() {
+        true => of_losses(&run),
+        false => TrainOptions::default(),
+    };
+    let mut recorded = of_texts(run).or(losses);
     if flags.template.is_some() && flags.chat_template.is_none() {
         // The flag's text replaces the chat template of the run, too.
         recorded.chat_template = None;
@@ -76,6 +73,23 @@ fn of_texts(run: TrainOptions) -> TrainOptions {
         boundary: run.boundary,
         response_prefix_space: run.response_prefix_space,
         allow_special_tokens: run.allow_special_tokens,
+        ..TrainOptions::default()
+    }
+}
+
+/// Of a run's options, those that decide which loss is reported of its model.
+fn of_losses(run: &TrainOptions) -> TrainOptions {
+    TrainOptions {
+        loss: run.loss,
+        sft_weight: run.sft_weight,
+        label_smoothing: run.label_smoothing,
+        discopop_tau: run.discopop_tau,
+        dpop_lambda: run.dpop_lambda,
+        simpo_gamma: run.simpo_gamma,
+        f_divergence_type: run.f_divergence_type,
+        f_alpha_divergence_coef: run.f_alpha_divergence_coef,
+        ld_alpha: run.ld_alpha,
+        average_log_prob: run.average_log_prob,
         ..TrainOptions::default()
     }
 }

@@ -66,22 +66,3 @@ pub fn model() -> Result<Model> {
 pub fn recipe() -> Result<TrainOptions> {
     TrainOptions::parse(RECIPE.text, Path::new(RECIPE.path))
 }
-
-/// Two held-out prompts; the model answers them before and after training.
-pub const SHOWN_PROMPTS: [&str; 2] = [
-    "What is the home of a camel?",
-    "What day comes after Wednesday?",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_prompts_shown_are_held_out() {
-        for prompt in SHOWN_PROMPTS {
-            assert!(EVAL.text.contains(&format!("{prompt:?}")), "{prompt}");
-            assert!(!TRAIN.text.contains(&format!("{prompt:?}")), "{prompt}");
-        }
-    }
-}

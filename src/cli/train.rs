@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use gpt2_dpo::ceilings::Ceilings;
 use gpt2_dpo::config::{TemplateChoice, TrainConfig, TrainOptions};
-use gpt2_dpo::data::{Options, Template};
+use gpt2_dpo::data::Template;
 use gpt2_dpo::device::DeviceChoice;
 use gpt2_dpo::dpo::Summary;
-use gpt2_dpo::engine::{Device, Release, Tap};
-use gpt2_dpo::generate::{Generator, Sampling};
+use gpt2_dpo::engine::{Device, Tap};
+use gpt2_dpo::eval::Report;
+use gpt2_dpo::generate::SAMPLED_TOKENS;
 use gpt2_dpo::model::Dims;
 use gpt2_dpo::plan::{Datasets, Plan};
 use gpt2_dpo::pretrained::{Adapter, Outline, Weights};
@@ -28,8 +29,10 @@ use super::pairs::Pairs;
 use super::progress::Progress;
 use super::resume::{Earlier, how_to_go_on};
 use super::signals::Signals;
-use super::trained::{Trained, read_adapter, whole};
-use super::{args, fetch, plan, recorded, say, starter, table, tell, user, with_flags, write_json};
+use super::trained::{Trained, read_adapter};
+use super::{
+    args, fetch, plan, recorded, samples, say, starter, table, tell, user, with_flags, write_json,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -49,9 +52,6 @@ pub struct Args {
     #[command(flatten)]
     options: OptionArgs,
 }
-
-/// The most tokens of an answer that is shown.
-const SHOWN_TOKENS: usize = 40;
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let signals = Signals::watch();
@@ -101,11 +101,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let options = [config.data_options()?, config.eval_options()?];
     let pairs = Pairs::read(&config, &outline.codec(&template), &options)?;
     pairs.report.say_notes();
+    let prompts = samples::prompts(&flags, &config, &outline, &template, pairs.eval.as_ref())?;
     if args.plan {
         let engine = open(&config)?;
         let data = Datasets {
             train: &pairs.train,
             eval: pairs.eval.as_ref(),
+            samples: &prompts,
         };
         let plan = Plan::new(engine.as_ref(), &config, &dims, data)?;
         introduce(engine.as_ref(), &config, &template, &pairs);
@@ -130,6 +132,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     trained.say();
     models.say_reference(&config);
     let out = folder.path().to_owned();
+    if !prompts.is_empty() {
+        let count = counted(prompts.len(), "prompt");
+        say!("samples {count} at each evaluation, up to {SAMPLED_TOKENS} tokens of each answer");
+    }
     say!("output  {}", out.display());
 
     let outline = Arc::new(outline);
@@ -137,6 +143,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         config: &config,
         outline: &outline,
         pairs: &pairs,
+        prompts: &prompts,
         signals: &signals,
     };
     let mut has_stepped = false;
@@ -157,7 +164,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         session.train(engine, attempt)
     });
-    let OnDevice { mut engine, result } = match ended {
+    let OnDevice { engine, result } = match ended {
         Ok(ended) => ended,
         Err(error) => {
             match has_stepped {
@@ -198,10 +205,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if let (Some(before), Some(after)) = (&outcome.before, &outcome.after) {
         show_change(before, after);
     }
-    if config.model.is_none() && config.data.is_empty() {
-        let after = whole(adapter, &dims, outcome.weights)?;
-        show_answers(engine.as_mut(), &outline, (&template, &options[0]), &after)?;
-    }
+    let result = outcome.best.map_or(outcome.steps, |best| best.step);
+    samples::show(&out, result, outcome.sampling);
     if let Some((profile, ceilings)) = &profile {
         write_trace(profile, &out)?;
         show_profile(engine.as_ref(), profile, ceilings);
@@ -283,6 +288,8 @@ struct Session<'a> {
     config: &'a TrainConfig,
     outline: &'a Arc<Outline>,
     pairs: &'a Pairs,
+    /// The prompts that evaluations answer, as ids.
+    prompts: &'a [Vec<u32>],
     signals: &'a Signals,
 }
 
@@ -344,6 +351,8 @@ impl Session<'_> {
             reference: weights.reference,
             train: &self.pairs.train,
             eval: self.pairs.eval.as_ref(),
+            eval_sets: self.pairs.eval_sets.clone(),
+            samples: self.prompts.to_vec(),
             resume,
         };
         let host = Host {
@@ -484,19 +493,29 @@ fn show(progress: &mut Progress, event: Event) {
         Event::Evaluating { done, total } => progress.at("evaluating", done, total, String::new()),
         Event::Saved { checkpoint } => progress.say(&format!("saved   {}", checkpoint.display())),
         Event::Step { row, total } => progress.at("training", row.step, total, brief(row)),
-        Event::Eval { step, summary } => {
+        Event::Eval { step, name, report } => {
             progress.clear();
-            if let Some(rewards) = &summary.rewards {
-                say!(
-                    "step {step}: held-out loss {:.4}, accuracy {:.1} %, margin {:.4}",
-                    summary.loss,
-                    100.0 * rewards.accuracy,
-                    rewards.margin
-                );
-            } else {
-                say!("step {step}: held-out loss {:.4}", summary.loss);
-            }
+            say!("step {step}: {}", held_out(name, report));
         }
+    }
+}
+
+/// The numbers of a held-out set on one line.
+fn held_out(name: &str, report: &Report) -> String {
+    let which = match name {
+        "" => "held-out".to_owned(),
+        name => format!("{name}:"),
+    };
+    let loss = format!("{which} loss {:.4}", report.summary.loss);
+    match (&report.summary.rewards, &report.both) {
+        (Some(rewards), Some(both)) => format!(
+            "{loss}, accuracy {:.1} % ({:.1} to {:.1}), margin {:.4}",
+            100.0 * rewards.accuracy,
+            100.0 * both.accuracy.low,
+            100.0 * both.accuracy.high,
+            rewards.margin
+        ),
+        _ => loss,
     }
 }
 
@@ -523,47 +542,4 @@ fn show_change(before: &Summary, after: &Summary) {
         line("ties", before.ties, after.ties, "");
         line("margin", before.margin, after.margin, "");
     }
-}
-
-/// Prints the answers to two of the starter's held-out prompts, before and after training.
-fn show_answers(
-    engine: &mut dyn Device,
-    outline: &Outline,
-    asking: (&Template, &Options),
-    after: &Weights,
-) -> Result<()> {
-    let before = starter::weights(&outline.config.dims)?;
-    let before = answers(engine, outline, asking, &before)?;
-    let after = answers(engine, outline, asking, after)?;
-    for ((prompt, before), after) in starter::SHOWN_PROMPTS.iter().zip(before).zip(after) {
-        say!("\n{prompt}\n  before: {before}\n  after:  {after}");
-    }
-    Ok(())
-}
-
-/// The model's greedy answers to those prompts with these weights.
-fn answers(
-    engine: &mut dyn Device,
-    outline: &Outline,
-    (template, options): (&Template, &Options),
-    weights: &Weights,
-) -> Result<Vec<String>> {
-    let Some(tokenizer) = &outline.tokenizer else {
-        return Ok(Vec::new());
-    };
-    let dims = &outline.config.dims;
-    let generator = Generator::new(engine, dims, weights, dims.n_positions)?;
-    let mut answers = Vec::new();
-    for prompt in starter::SHOWN_PROMPTS {
-        let prompt = template.prompt_ids(tokenizer, prompt, options)?;
-        let (stops, greedy) = (&outline.end.stops, Sampling::GREEDY);
-        let mut ids = Vec::new();
-        generator.generate(engine, &prompt, SHOWN_TOKENS, stops, greedy, |id| {
-            ids.push(id);
-            Ok(())
-        })?;
-        answers.push(tokenizer.decode(&ids)?);
-    }
-    generator.release(engine);
-    Ok(answers)
 }

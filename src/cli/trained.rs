@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use gpt2_dpo::Result;
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::model::Dims;
-use gpt2_dpo::pretrained::{Adapter, AdapterConfig, Weights};
+use gpt2_dpo::pretrained::Adapter;
 use gpt2_dpo::words::counted;
-use gpt2_dpo::{Error, Result};
 
 use super::{say, starter, tell};
 
@@ -86,15 +86,4 @@ pub fn read_adapter(config: &TrainConfig, dims: &Dims) -> Result<Option<Adapter>
         tell!("note: {dir} says that its base is {base}; it is taken beside {taken}");
     }
     Ok(Some(adapter))
-}
-
-/// The whole trained starter, given the weights that a run on it has trained: an adapter's, or all.
-pub fn whole(config: Option<AdapterConfig>, dims: &Dims, trained: Weights) -> Result<Weights> {
-    let Some(config) = config else {
-        return Ok(trained);
-    };
-    let mut weights = starter::weights(dims)?;
-    let tensors = trained.tensors;
-    Adapter { config, tensors }.merge_into(dims, &mut weights);
-    Ok::<_, Error>(weights)
 }

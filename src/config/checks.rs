@@ -13,7 +13,6 @@ impl TrainConfig {
         let single = [
             ("model", &self.model),
             ("ref_model", &self.ref_model),
-            ("eval_data", &self.eval_data),
             ("out", &self.out),
             ("cache_dir", &self.cache_dir),
             ("adapter", &self.adapter),
@@ -44,21 +43,7 @@ impl TrainConfig {
                 "give preference pairs, or neither `.model` nor `.data` for the starter",
             ));
         }
-        if self.eval_data.is_some() && !own_data {
-            return Err(Error::option(
-                "eval_data",
-                "is given without `.data`",
-                "give both, or neither for the starter's own pairs",
-            ));
-        }
-        let all_data = self.data.iter().chain(&self.eval_data);
-        if all_data.filter(|path| path.as_os_str() == "-").count() > 1 {
-            return Err(Error::option(
-                "data",
-                "standard input (-) is named twice, and can be read once",
-                "put one of the two into a file",
-            ));
-        }
+        self.check_eval_data()?;
         if !(0.0..1.0).contains(&self.eval_fraction) {
             return Err(Error::option(
                 "eval_fraction",
@@ -66,26 +51,11 @@ impl TrainConfig {
                 "give the share of pairs to hold out, for example 0.1",
             ));
         }
-        if self.eval_fraction > 0.0 && (self.eval_data.is_some() || !own_data) {
+        if self.eval_fraction > 0.0 && (!self.eval_data.is_empty() || !own_data) {
             return Err(Error::option(
                 "eval_fraction",
                 "is given, and there are held-out pairs already",
                 "leave one of `.eval_fraction` and `.eval_data` out; the starter has held-out pairs of its own",
-            ));
-        }
-        let held_out = self.eval_data.is_some() || self.eval_fraction > 0.0 || !own_data;
-        if self.eval_steps > 0 && !held_out {
-            return Err(Error::option(
-                "eval_steps",
-                "is given without `.eval_data`",
-                "give held-out pairs with `.eval_data` or `.eval_fraction`",
-            ));
-        }
-        if self.eval_limit > 0 && self.eval_data.is_none() && own_data {
-            return Err(Error::option(
-                "eval_limit",
-                "is given without `.eval_data`",
-                "give held-out pairs with `.eval_data`",
             ));
         }
         if self

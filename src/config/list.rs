@@ -14,8 +14,6 @@ macro_rules! train_options {
                 model,
                 /// The reference: a model of the same sizes, as `.model`; the model before training if not given
                 ref_model,
-                /// Pairs to evaluate on: as `.data`
-                eval_data,
                 /// Output directory; the first free runs/NAME-N if not given
                 out,
                 /// The folder that keeps the reference's log-probs and autotune's measurements; the user's cache
@@ -29,6 +27,9 @@ macro_rules! train_options {
                 /// Pairs to train on: a file, a folder, a glob, - for standard input, or a data set of the hub as
                 /// ORG/NAME, ORG/NAME:SPLIT or ORG/NAME:CONFIG:SPLIT; may be given several times
                 data: std::path::PathBuf, "PATH", None;
+                /// Pairs to evaluate on: as `.data`, or NAME=PATH, whose metrics begin with eval_NAME_; may be given
+                /// several times, and the first decides which evaluation is best
+                eval_data: std::path::PathBuf, "[NAME=]PATH", None;
                 /// How often the pairs of each `.data` are taken: 2 = twice an epoch, 0.5 = half of them
                 data_weights: f64, "WEIGHTS", ',';
             }
@@ -119,7 +120,7 @@ macro_rules! train_options {
                 limit: usize = 0,
                 /// Pass over this many pairs of each `.data` first
                 skip: usize = 0,
-                /// Take at most this many pairs of `.eval_data`; 0 = all
+                /// Take at most this many pairs of each `.eval_data`; 0 = all
                 eval_limit: usize = 0,
                 /// Hold out about this share of `.data` in place of `.eval_data`, prompt by prompt; 0 = none
                 eval_fraction: f64 = 0.0,
@@ -165,6 +166,9 @@ macro_rules! train_options {
                 seed: u64 = 13,
                 /// Evaluate every so many steps too; 0 = before the first step and at the end only
                 eval_steps: usize = 0,
+                /// Show greedy answers to so many of the held-out prompts at each evaluation, 0 = none; or to the messages
+                /// in a file, one a line
+                sample_prompts: String = "3".to_owned(),
                 /// Stop after so many evaluations without a better one, by the metric of `.save_best`, that before the
                 /// first step not counted; 0 = never
                 early_stopping_patience: usize = 0,

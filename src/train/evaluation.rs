@@ -1,95 +1,106 @@
 //! Evaluations of a run: when, the means over the held-out pairs, and the best of them.
 
-use super::{EvalRow, Event, Run};
-use crate::batch::{Rivals, Stream};
+use std::ops::Range;
+
+use super::eval_row::{EvalRow, SetReport};
+use super::{Event, Run};
+use crate::batch::Rivals;
 use crate::checkpoint::Best;
-use crate::data::Dataset;
 use crate::dpo::{PairMetrics, Summary};
 use crate::error::{Error, Result};
-use crate::scorer::{Share, Whole};
+use crate::eval::{Judged, Pass, Report};
+use crate::scorer::Whole;
 
 impl Run<'_> {
-    /// True if the held-out pairs are scored after this step.
+    /// True if the held-out pairs are scored and the prompts are answered after this step.
     pub(super) fn evaluates_at(&self, step: usize) -> bool {
         let every = self.config.eval_steps;
         let by_steps = every > 0 && step.is_multiple_of(every);
-        self.eval.is_some() && (step == 0 || step == self.position.total || by_steps)
+        let anything = self.eval.is_some() || self.samples.is_some();
+        anything && (step == 0 || step == self.position.total || by_steps)
     }
 
-    /// Scores the held-out pairs, and notes the means over them.
+    /// Scores the held-out pairs, notes the means over them, and answers the prompts.
     ///
     /// # Errors
     /// `Error::Interrupted` if the run is asked to stop; then the evaluation is still due.
     pub(super) fn evaluate(&mut self) -> Result<()> {
-        let Some(eval) = self.eval else {
-            return Ok(());
-        };
         let step = self.position.step;
-        let mut metrics = self.score_held_out(eval, None)?;
-        if self.objective.ranks() {
-            let rivals = self.objective.rivals(&metrics, &eval.examples);
-            metrics = self.score_held_out(eval, Some(&rivals))?;
-        }
-        let summary = self.objective.summary(&metrics);
-        if !summary.loss.is_finite() {
-            return Err(Error::NotFinite {
-                step: step as u64,
-                what: "the loss on the held-out pairs is NaN or infinite".into(),
-                help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
+        let mut reports = Vec::new();
+        for set in self.eval_sets.clone() {
+            let report = self.score(set.pairs)?;
+            if !report.summary.loss.is_finite() {
+                return Err(Error::NotFinite {
+                    step: step as u64,
+                    what: "the loss on the held-out pairs is NaN or infinite".into(),
+                    help: "check the model's weights; `gpt2-dpo selftest` checks the device".into(),
+                });
+            }
+            reports.push(SetReport {
+                name: set.name,
+                report,
             });
         }
-        self.note_evaluation(&summary);
-        let row = EvalRow {
-            step,
-            epoch: self.epoch(step),
-            summary: summary.named("eval_"),
-        };
-        let written = self.metrics.write(&row);
-        self.tell_unwritten(written);
-        (self.observe)(Event::Eval {
-            step,
-            summary: &summary,
-        });
+        // All numbers and texts come before the first row: a stop leaves no evaluation that is half told.
+        let samples = self.sample()?;
+        if let Some(first) = reports.first() {
+            self.note_evaluation(&first.report.summary);
+            let row = EvalRow {
+                step,
+                epoch: self.epoch(step),
+                numbers: reports.iter().flat_map(SetReport::named).collect(),
+            };
+            let written = self.metrics.write(&row);
+            self.tell_unwritten(written);
+        }
+        self.position.evaluated = true;
+        for row in &samples {
+            let written = self.metrics.write(row);
+            self.tell_unwritten(written);
+        }
+        for SetReport { name, report } in &reports {
+            (self.observe)(Event::Eval { step, name, report });
+        }
         Ok(())
     }
 
-    /// A forward pass over all held-out pairs: the metrics of each.
-    fn score_held_out(
-        &mut self,
-        eval: &Dataset,
-        rivals: Option<&[Rivals]>,
-    ) -> Result<Vec<PairMetrics>> {
-        let of = Whole::of(&eval.examples);
-        let total = of.pairs;
-        for (i, pairs) in eval.examples.chunks(self.micro_batch).enumerate() {
+    /// Scores some of the held-out pairs.
+    fn score(&mut self, pairs: Range<usize>) -> Result<Report> {
+        let mut judged = self.judge(pairs.clone(), Vec::new())?;
+        if self.objective.ranks() {
+            let metrics: Vec<PairMetrics> = judged.iter().map(|pair| pair.metrics).collect();
+            let examples = self.eval.map_or(&[][..], |eval| &eval.examples);
+            let rivals = self.objective.rivals(&metrics, &examples[pairs.clone()]);
+            judged = self.judge(pairs, rivals)?;
+        }
+        Ok(Report::of(self.objective, &judged))
+    }
+
+    /// A forward pass over some of the held-out pairs, which have these rivals, or none.
+    fn judge(&mut self, pairs: Range<usize>, rivals: Vec<Rivals>) -> Result<Vec<Judged>> {
+        let all = self.eval.map_or(&[][..], |eval| &eval.examples);
+        let of = Whole::of(&all[pairs.clone()]);
+        let mut pass = Pass::new(&self.learner.policy, of, self.end).against(rivals);
+        let total = all.len();
+        for first in pairs.clone().step_by(self.micro_batch) {
             if self.host.stop.is_requested() {
                 return Err(Error::Interrupted);
             }
-            let mut stream = Stream::new(pairs, self.objective.sides());
-            let slot = i * self.micro_batch;
-            let done = slot + pairs.len();
-            if let Some(rivals) = rivals {
-                stream.set_rivals(&rivals[slot..done]);
-            }
-            let indices: Vec<usize> = (slot..done).collect();
-            let share = Share {
-                first_slot: slot,
-                of,
-            };
+            let micro = first..(first + self.micro_batch).min(pairs.end);
+            let done = micro.end;
+            let indices: Vec<usize> = micro.clone().collect();
             let reference = self.reference(|kept| &kept.eval, &indices);
-            let policy = &self.learner.policy;
-            let recording = policy.record_score(self.engine, &stream, reference, share)?;
-            self.engine.run(&recording)?;
+            let micro = pass.record(self.engine, &all[micro], reference)?;
+            pass.run(self.engine, micro)?;
             (self.observe)(Event::Evaluating { done, total });
         }
-        self.learner.policy.metrics(self.engine, total)
+        pass.finish(self.engine)
     }
 
     /// Notes an evaluation in the position: whether it is the best so far, and for how long none was better.
     pub(super) fn note_evaluation(&mut self, summary: &Summary) {
         let position = &mut self.position;
         let step = position.step;
-        position.evaluated = true;
         if step == 0 {
             position.before = Some(*summary);
             position.after = Some(*summary);

@@ -1,5 +1,6 @@
 //! The inputs of a run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
@@ -21,6 +22,10 @@ pub struct Inputs<'a> {
     pub train: &'a Dataset,
     /// Held-out pairs, if any.
     pub eval: Option<&'a Dataset>,
+    /// The sets that the held-out pairs consist of, one after another. The first decides which evaluation is best.
+    pub eval_sets: Vec<EvalSet>,
+    /// The prompts that each evaluation answers, as ids; none without a tokenizer in `outline`.
+    pub samples: Vec<Vec<u32>>,
     /// The checkpoint of an earlier run that this run goes on from.
     pub resume: Option<Resume>,
 }
@@ -40,7 +45,28 @@ impl<'a> Inputs<'a> {
             reference: None,
             train,
             eval,
+            eval_sets: eval.map(EvalSet::whole).into_iter().collect(),
+            samples: Vec::new(),
             resume: None,
+        }
+    }
+}
+
+/// A named part of the held-out pairs, which an evaluation reports by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalSet {
+    /// The name in the metrics; empty for none.
+    pub name: String,
+    /// Its pairs among all held-out pairs.
+    pub pairs: Range<usize>,
+}
+
+impl EvalSet {
+    /// All pairs as one set without a name.
+    pub fn whole(data: &Dataset) -> EvalSet {
+        EvalSet {
+            name: String::new(),
+            pairs: 0..data.examples.len(),
         }
     }
 }

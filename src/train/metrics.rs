@@ -43,18 +43,6 @@ pub struct StepRow {
     pub tokens_per_second: f64,
 }
 
-/// One row of metrics.jsonl for an evaluation.
-#[derive(Clone, Debug, Serialize)]
-pub struct EvalRow {
-    /// Optimizer steps before it; 0 = before training.
-    pub step: usize,
-    /// Passes over the training pairs so far, as a fraction.
-    pub epoch: f64,
-    /// Means over the held-out pairs, each name beginning with `eval_`.
-    #[serde(flatten)]
-    pub summary: serde_json::Map<String, serde_json::Value>,
-}
-
 /// The file metrics.jsonl. Each row is written at once; a row that cannot be written waits for the next.
 pub(super) struct MetricsFile {
     path: PathBuf,

@@ -1,11 +1,13 @@
 //! What a run tells while it runs, and how it ends.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::StepRow;
 use crate::checkpoint::Best;
 use crate::dpo::Summary;
 use crate::error::{Error, Result};
+use crate::eval::Report;
 use crate::pretrained::Weights;
 
 /// News of a run while it runs.
@@ -33,12 +35,14 @@ pub enum Event<'a> {
         /// Optimizer steps of the run.
         total: usize,
     },
-    /// An evaluation is finished.
+    /// An evaluation is finished: once for each held-out set.
     Eval {
         /// Optimizer steps before it; 0 = before training.
         step: usize,
-        /// Means over the held-out pairs.
-        summary: &'a Summary,
+        /// The name of the held-out set; empty for none.
+        name: &'a str,
+        /// Its numbers.
+        report: &'a Report,
     },
     /// A checkpoint is whole.
     Saved {
@@ -90,6 +94,8 @@ pub struct Outcome {
     pub after: Option<Summary>,
     /// The evaluation whose weights these are; `None` if the best was not asked for.
     pub best: Option<Best>,
+    /// The time that samples took in this process; 0 without any.
+    pub sampling: Duration,
     /// Why `metrics.jsonl` lacks rows; `None` if it is whole.
     pub unwritten: Option<Error>,
 }

@@ -16,7 +16,10 @@ const PAIRS: usize = 4;
 fn assert_trains_as_text_does(sandbox: &Sandbox, content: impl AsRef<[u8]>, options: &str) {
     let run = |out: &str, options: &str| {
         let options = format!("--eval-data d.jsonl --learning-rate 1e-3 --overwrite {options}");
-        without_speeds(sandbox.metrics_of(out, &options))
+        let mut rows = without_speeds(sandbox.metrics_of(out, &options));
+        // A model without a tokenizer has no answers that anybody could read.
+        rows.retain(|row| !row.contains_key("sample"));
+        rows
     };
     sandbox.write("d.jsonl", jsonl(starter_records("train.jsonl", PAIRS)));
     let text = run("text", "");

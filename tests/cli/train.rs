@@ -39,7 +39,7 @@ fn without_arguments_it_trains_the_starter_and_shows_what_changed() {
         let line = |l: &&str| l.trim_start().strip_prefix(when).is_some_and(|a| a != " ");
         ending.lines().filter(line).count()
     };
-    assert_eq!((answers("before:"), answers("after:")), (2, 2), "{ending}");
+    assert_eq!((answers("before:"), answers("after:")), (3, 3), "{ending}");
     assert_eq!(ran.stderr, "", "no progress bar where there is no terminal");
 
     // The run.toml also holds the options of the starter's recipe.
@@ -55,21 +55,31 @@ fn without_arguments_it_trains_the_starter_and_shows_what_changed() {
 }
 
 #[test]
-fn metrics_have_a_row_a_step_and_a_row_an_evaluation() {
+fn metrics_have_a_row_a_step_an_evaluation_and_a_sample() {
     let sandbox = Sandbox::new();
-    let rows = sandbox.metrics_of("out", "--batch-size 2 --eval-steps 2 --learning-rate 1e-4");
-    let kind = |row: &Row| (row.contains_key("loss"), row["step"].as_u64().unwrap());
+    let rows = sandbox.metrics_of(
+        "out",
+        "--batch-size 2 --eval-steps 2 --learning-rate 1e-4 --sample-prompts 1",
+    );
+    let kind = |row: &Row| {
+        let kinds = ["loss", "eval_loss", "sample"];
+        let kind = kinds.into_iter().find(|&key| row.contains_key(key));
+        (kind.unwrap(), row["step"].as_u64().unwrap())
+    };
     let kinds: Vec<_> = rows.iter().map(kind).collect();
-    let (step, eval) = (true, false);
+    let (step, eval, sample) = ("loss", "eval_loss", "sample");
     assert_eq!(
         kinds,
         [
             (eval, 0),
+            (sample, 0),
             (step, 1),
             (step, 2),
             (eval, 2),
+            (sample, 2),
             (step, 3),
-            (eval, 3)
+            (eval, 3),
+            (sample, 3)
         ]
     );
     let of_pairs = [

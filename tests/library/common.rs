@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Dataset, Source, Template};
@@ -85,10 +85,14 @@ pub fn mixed_gpu(
     Some((engine, bound))
 }
 
+/// The folder of the golden fixture's policy.
+pub fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy")
+}
+
 /// The golden fixture's policy.
 pub fn model() -> Model {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
-    Model::load(&dir).unwrap()
+    Model::load(&golden()).unwrap()
 }
 
 /// The seven pairs of the golden fixture.

@@ -139,12 +139,20 @@ fn config(batch_size: usize, accumulation: usize) -> TrainConfig {
     }
 }
 
+/// Two prompts that evaluations answer.
+fn prompts(pairs: &Dataset) -> Vec<Vec<u32>> {
+    let two = pairs.examples[..2].iter();
+    two.map(|example| example.prompt.clone()).collect()
+}
+
 fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
     let model = model();
     let pairs = pairs(&model);
+    let samples = prompts(&pairs);
     let data = Datasets {
         train: &pairs,
         eval: Some(&pairs),
+        samples: &samples,
     };
     Plan::new(engine, config, &model.outline.config.dims, data).unwrap()
 }
@@ -153,7 +161,10 @@ fn plan(engine: &dyn Engine, config: &TrainConfig) -> Plan {
 fn train(engine: &mut dyn Device, config: &TrainConfig) -> Result<(Vec<f32>, Vec<String>)> {
     let (model, out) = (model(), tempfile::tempdir().unwrap());
     let pairs = pairs(&model);
-    let inputs = Inputs::new(Arc::new(model.outline), model.weights, &pairs, Some(&pairs));
+    let inputs = Inputs {
+        samples: prompts(&pairs),
+        ..Inputs::new(Arc::new(model.outline), model.weights, &pairs, Some(&pairs))
+    };
     let (mut losses, mut notes) = (Vec::new(), Vec::new());
     let mut tell = |event: Event| match event {
         Event::Step { row, .. } => losses.push(row.summary.loss as f32),
@@ -307,7 +318,11 @@ fn made_up(count: usize, prompt: usize, response: usize) -> Dataset {
 }
 
 fn alone(train: &Dataset) -> Datasets<'_> {
-    Datasets { train, eval: None }
+    Datasets {
+        train,
+        eval: None,
+        samples: &[],
+    }
 }
 
 /// A dispatch has at most 65535 workgroups, and a binding at most 128 MiB.

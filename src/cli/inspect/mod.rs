@@ -34,8 +34,8 @@ pub struct Args {
     /// Pairs to look at, as --data of train; may be several
     #[arg(required = true, value_name = "DATA")]
     data: Vec<PathBuf>,
-    #[arg(long, value_name = "PATH")]
-    eval_data: Option<PathBuf>,
+    #[arg(long, value_name = "[NAME=]PATH")]
+    eval_data: Option<Vec<PathBuf>>,
     /// Model whose tokenizer and limits count, and which ranks the pairs: those that it ranks most strongly the
     /// other way may have their labels swapped
     #[arg(long, value_name = "DIR")]
@@ -200,8 +200,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// Refuses to write the page over the data.
 fn refuse_data_as_page(page: &Path, config: &TrainConfig) -> Result<()> {
     let real = |path: &Path| path.canonicalize().ok();
-    let data = config.data.iter().chain(&config.eval_data);
-    let is_page = |path: &&PathBuf| real(path).is_some() && real(path) == real(page);
+    let held_out = config.eval_sets().into_iter().map(|set| set.data);
+    let data = config.data.iter().cloned().chain(held_out);
+    let is_page = |path: &PathBuf| real(path).is_some() && real(path) == real(page);
     match data.into_iter().find(is_page) {
         None => Ok(()),
         Some(path) => Err(Error::Option {

@@ -7,10 +7,11 @@ mod device;
 mod disk;
 mod flat;
 mod not_finite;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gpt2_dpo::checkpoint::{self, Checkpoint};
@@ -20,7 +21,7 @@ use gpt2_dpo::engine::{Device, OnRun, Tap};
 use gpt2_dpo::pretrained::Model;
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::storage::Disk;
-use gpt2_dpo::train::{Ending, Event, Host, Inputs, Outcome, Resume, Run};
+use gpt2_dpo::train::{Ending, EvalSet, Event, Host, Inputs, Outcome, Resume, Run};
 use gpt2_dpo::{Error, Result};
 use serde_json::Value;
 
@@ -28,8 +29,12 @@ use crate::common::{self, bits, metrics};
 
 /// A run of four steps over the golden model's seven pairs, which evaluates and saves after each.
 struct World {
+    /// The folder of the model.
+    folder: PathBuf,
     model: Model,
     pairs: Dataset,
+    /// Prompts that evaluations answer.
+    samples: Vec<Vec<u32>>,
     config: TrainConfig,
     dir: tempfile::TempDir,
 }
@@ -49,7 +54,9 @@ impl World {
         let model = common::model();
         let dir = tempfile::tempdir().unwrap();
         World {
+            folder: common::golden(),
             pairs: common::pairs(&model),
+            samples: Vec::new(),
             model,
             config: TrainConfig {
                 batch_size: 2,
@@ -77,12 +84,14 @@ impl World {
     fn attempt(&self, engine: &mut dyn Device, out: &str, attempt: Attempt) -> Result<Ending> {
         let out = self.out(out);
         let inputs = Inputs {
-            outline: Arc::new(common::model().outline),
+            outline: Arc::new(Model::load(&self.folder).unwrap().outline),
             weights: self.model.weights.clone(),
             adapter: None,
             reference: None,
             train: &self.pairs,
             eval: Some(&self.pairs),
+            eval_sets: vec![EvalSet::whole(&self.pairs)],
+            samples: self.samples.clone(),
             resume: attempt.from.map(|checkpoint| Resume {
                 checkpoint,
                 anyway: attempt.anyway,
