@@ -25,6 +25,8 @@ const IDLE: u8 = 0;
 const RUNNING: u8 = 1;
 /// The result of a run is written.
 const SAVING: u8 = 2;
+/// A signal has stopped the run, and what it did is saved.
+const STOPPED: u8 = 3;
 
 impl Signals {
     /// Watches the signals.
@@ -51,13 +53,16 @@ impl Signals {
 
     /// The exit code of a process that a signal asked to stop: 128 and the signal's number.
     pub fn exit_code(&self) -> ExitCode {
+        PHASE.store(STOPPED, Ordering::SeqCst);
         ExitCode::from(code(FIRST.load(Ordering::SeqCst)) as u8)
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.nothing_to_save();
+        if PHASE.swap(IDLE, Ordering::SeqCst) == STOPPED {
+            system::leave();
+        }
     }
 }
 
@@ -109,6 +114,9 @@ mod system {
         });
     }
 
+    /// The end of `main` ends the process.
+    pub fn leave() {}
+
     fn is_ignored(signal: i32) -> bool {
         // SAFETY: the action of a signal is only read, into a struct for which all zeros are a valid value.
         #[allow(unsafe_code)]
@@ -123,7 +131,7 @@ mod system {
 #[cfg(windows)]
 mod system {
     use std::sync::OnceLock;
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
     use std::time::Duration;
 
@@ -132,13 +140,19 @@ mod system {
     };
     use windows_sys::core::BOOL;
 
-    use super::{IDLE, PHASE, Stop, take};
+    use super::{Stop, code, take};
 
     /// The numbers that POSIX gives to an interrupt and to a request to end.
     const INTERRUPT: i32 = 2;
     const TERMINATE: i32 = 15;
 
     static STOP: OnceLock<Stop> = OnceLock::new();
+
+    /// The console is being closed.
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+
+    /// The run has stopped, and nothing of it is left to do but to end the process.
+    static LEFT: AtomicBool = AtomicBool::new(false);
 
     pub fn watch(stop: Stop) {
         let _ = STOP.set(stop);
@@ -156,16 +170,29 @@ mod system {
             return 0;
         };
         match event {
-            CTRL_C_EVENT | CTRL_BREAK_EVENT => take(INTERRUPT, stop),
+            CTRL_C_EVENT | CTRL_BREAK_EVENT => {
+                take(INTERRUPT, stop);
+                1
+            }
             _ => {
+                CLOSED.store(true, Ordering::SeqCst);
                 take(TERMINATE, stop);
-                // When this returns, Windows ends the process: a closed console leaves it some seconds.
-                while PHASE.load(Ordering::SeqCst) != IDLE {
+                // Windows ends the process, with a code of its own, five seconds later, or once this thread has ended:
+                // if `main` ended the process, this thread would be the first to go. So it does that itself.
+                while !LEFT.load(Ordering::SeqCst) {
                     thread::sleep(Duration::from_millis(10));
                 }
+                std::process::exit(code(TERMINATE));
             }
         }
-        1
+    }
+
+    /// Leaves the end of the process to the handler of the closed console, if it is closed.
+    pub fn leave() {
+        LEFT.store(true, Ordering::SeqCst);
+        while CLOSED.load(Ordering::SeqCst) {
+            thread::park();
+        }
     }
 }
 
@@ -174,4 +201,6 @@ mod system {
     use super::Stop;
 
     pub fn watch(_: Stop) {}
+
+    pub fn leave() {}
 }
