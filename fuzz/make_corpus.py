@@ -89,6 +89,30 @@ def make_weights():
     write("weights", "pickle.bin", b"PK\x03\x04archive/data.pkl")
 
 
+def make_adapters():
+    # The same sizes, and rank 1.
+    layers = {"attn.c_attn": (2, 6), "attn.c_proj": (2, 2), "mlp.c_fc": (2, 2), "mlp.c_proj": (2, 2)}
+
+    def tensors(kind, pack, prefix, layers):
+        for layer, (ins, outs) in layers.items():
+            for half, shape in (("A", [1, ins]), ("B", [outs, 1])):
+                values = b"".join(pack(0.25 * at - 0.5) for at in range(shape[0] * shape[1]))
+                yield f"{prefix}h.0.{layer}.lora_{half}.weight", kind, shape, values
+
+    prefix = "base_model.model.transformer."
+    single = list(tensors("F32", floats, prefix, layers))
+    short = list(tensors("BF16", lambda value: floats(value)[2:], prefix, {"mlp.c_fc": (2, 2)}))
+    bare = list(tensors("F16", lambda value: struct.pack("<e", value), "base_model.model.", layers))
+    write("adapter_weights", "f32.safetensors", safetensors(single, {"format": "pt"}))
+    write("adapter_weights", "one_layer.safetensors", safetensors(short))
+    write("adapter_weights", "without_head.safetensors", safetensors(bare))
+    write("adapter_weights", "half.safetensors", safetensors(single[:3]))
+    dora = (prefix + "h.0.mlp.c_fc.lora_magnitude_vector", "F32", [2], floats(1, 2))
+    write("adapter_weights", "dora.safetensors", safetensors([*single, dora]))
+    other = (prefix + "h.1.mlp.c_fc.lora_A.weight", "F32", [1, 2], floats(1, 2))
+    write("adapter_weights", "other_model.safetensors", safetensors([*single, other]))
+
+
 def make_reference_cache():
     def cache(*values, name="logps", kind="F32", shape=None):
         contents = floats(*values)
@@ -210,6 +234,7 @@ def make_packed():
 
 if __name__ == "__main__":
     make_weights()
+    make_adapters()
     make_reference_cache()
     make_manifests()
     make_parquet()

@@ -11,6 +11,8 @@ use gpt2_dpo::{Error, Result};
 
 use super::{fetch, starter};
 
+const HELP: &str = "give the base as `.model` and the adapter as `.adapter`";
+
 /// A model by the names that the options give it.
 pub struct Named {
     /// The folder of the adapter, or else of the model: it may hold the run.toml of the run that made it. `None` = the
@@ -34,30 +36,38 @@ impl Named {
     /// # Errors
     /// `Error::File` for an adapter that is none, or that names no base; every error of a download.
     pub fn of(model: Option<&Path>, adapter: Option<&Path>) -> Result<Named> {
-        let (dir, base) = match (model, adapter) {
+        let found = |adapter: &Path, base: Option<PathBuf>| -> Result<Beside> {
+            let dir = base.as_deref().map(fetch::model).transpose();
+            let dir = dir.map_err(|e| Error::File {
+                path: adapter.to_owned(),
+                what: format!("an adapter whose base is not found: {}", e.brief()),
+                help: HELP.into(),
+            })?;
+            Ok(Beside { name: base, dir })
+        };
+        let (dir, beside) = match (model, adapter) {
             (None, None) => (None, None),
             (Some(model), None) => {
                 let dir = fetch::model(model)?;
-                let base = is_adapter(&dir).then(|| base_of(&dir)).transpose()?;
-                (Some(dir), base)
-            }
-            (model, Some(adapter)) => {
-                let named = base_of(adapter);
-                let base = match model {
-                    Some(model) => Some(model.to_owned()),
-                    None => named?,
+                let beside = match is_adapter(&dir) {
+                    true => Some(found(&dir, base_of(&dir)?)?),
+                    false => None,
                 };
-                (Some(adapter.to_owned()), Some(base))
+                (Some(dir), beside)
+            }
+            (None, Some(adapter)) => {
+                let beside = found(adapter, base_of(adapter)?)?;
+                (Some(adapter.to_owned()), Some(beside))
+            }
+            (Some(model), Some(adapter)) => {
+                let beside = Beside {
+                    name: Some(model.to_owned()),
+                    dir: Some(fetch::model(model)?),
+                };
+                (Some(adapter.to_owned()), Some(beside))
             }
         };
-        let beside = base.map(|name| {
-            let dir = name.as_deref().map(fetch::model).transpose()?;
-            Ok::<_, Error>(Beside { name, dir })
-        });
-        Ok(Named {
-            dir,
-            beside: beside.transpose()?,
-        })
+        Ok(Named { dir, beside })
     }
 
     /// The model. An adapter is merged into its base, and the tokenizer in its folder comes before the base's.
@@ -97,7 +107,7 @@ fn base_of(adapter: &Path) -> Result<Option<PathBuf>> {
         false => Err(Error::File {
             path: adapter.to_owned(),
             what: "an adapter whose adapter_config.json names no base model".into(),
-            help: "give the base as `.model` and the adapter as `.adapter`".into(),
+            help: HELP.into(),
         }),
     }
 }

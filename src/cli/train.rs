@@ -270,6 +270,8 @@ impl Models {
     fn say_reference(&self, config: &TrainConfig) {
         if let Some(named) = &config.ref_model {
             say!("against {}, which stays as it is", named.display());
+        } else if config.adapter.is_some() && config.objective().needs_reference() {
+            say!("against the model without the adapter");
         } else if let (Some(dir), Some(model)) = (&self.start, &config.model)
             && config.objective().needs_reference()
             && recorded::reference_of(dir).is_some()

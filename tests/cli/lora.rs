@@ -310,6 +310,10 @@ fn an_adapter_that_does_not_fit_is_refused() {
     sandbox
         .run("eval --device cpu --data e.jsonl --model first")
         .refused(&["names no base model", "--model", "--adapter"]);
+    fs::write(&path, text.replace("\"base\"", "\"./gone\"")).unwrap();
+    sandbox
+        .run("generate --device cpu --adapter first --prompt Hi")
+        .refused(&["first", "base is not found", "gone", "--model"]);
     // The reference of an adapter without a run is its base.
     judged(&sandbox, "--model base --adapter first");
 }

@@ -26,7 +26,7 @@ use gpt2_dpo::storage::{Fill, Folder};
 use gpt2_dpo::{Error, Result};
 use tempfile::TempDir;
 
-pub use models::{config_json, generation_config, weights};
+pub use models::{adapter_config, adapter_weights, config_json, generation_config, weights};
 pub use records::{records_json, records_jsonl, records_packed, records_parquet};
 pub use runs::{
     autotune_table, checkpoint_manifest, checkpoint_position, reference_cache, run_toml,

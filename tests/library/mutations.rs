@@ -55,6 +55,8 @@ targets! {
     config_json,
     generation_config,
     weights,
+    adapter_config,
+    adapter_weights,
     run_toml,
     checkpoint_manifest,
     checkpoint_position,

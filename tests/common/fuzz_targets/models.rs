@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use gpt2_dpo::pretrained::{self, Config, GenerationConfig, TensorSource, WEIGHTS_FILE, Weights};
+use gpt2_dpo::pretrained::{
+    self, ADAPTER_WEIGHTS_FILE, Adapter, AdapterConfig, Config, GenerationConfig, Outline,
+    TensorSource, WEIGHTS_FILE, Weights,
+};
 
 use super::{DIMS, Memory};
 
@@ -80,5 +83,50 @@ pub fn weights(bytes: &[u8]) -> bool {
     pretrained::save(&mut folder, &Config::new(&DIMS, None), &mut &weights).unwrap();
     let written = &folder.files[WEIGHTS_FILE];
     assert_eq!(Weights::parse(written, origin, &DIMS).unwrap(), weights);
+    true
+}
+
+const ADAPTER: &str = "adapter_config.json";
+
+/// The files that an adapter is saved as, beside a model of [`DIMS`].
+fn saved_adapter(adapter: &Adapter) -> BTreeMap<String, Vec<u8>> {
+    let mut folder = Memory::default();
+    let values = Weights {
+        tensors: adapter.tensors.clone(),
+    };
+    let outline = Outline::new(Config::new(&DIMS, None), None);
+    outline
+        .save_adapter(&mut folder, &adapter.config, &mut &values)
+        .unwrap();
+    folder.files
+}
+
+/// `adapter_config.json`.
+pub fn adapter_config(bytes: &[u8]) -> bool {
+    let origin = Path::new(ADAPTER);
+    let Ok(config) = AdapterConfig::parse(bytes, origin) else {
+        return false;
+    };
+    let adapter = Adapter::initial(config, &DIMS, 1);
+    let written = saved_adapter(&adapter);
+    let again = AdapterConfig::parse(&written[ADAPTER], origin).unwrap();
+    assert_eq!(again.adapters(), adapter.config.adapters());
+    assert_eq!(
+        (&again.base, &again.revision),
+        (&adapter.config.base, &adapter.config.revision)
+    );
+    true
+}
+
+/// `adapter_model.safetensors` of rank 1 beside a model of [`DIMS`].
+pub fn adapter_weights(bytes: &[u8]) -> bool {
+    let origin = Path::new(ADAPTER_WEIGHTS_FILE);
+    let config = AdapterConfig::parse(br#"{"peft_type": "LORA", "r": 1}"#, Path::new(ADAPTER));
+    let Ok(adapter) = Adapter::parse(bytes, origin, config.unwrap(), &DIMS) else {
+        return false;
+    };
+    let written = &saved_adapter(&adapter)[ADAPTER_WEIGHTS_FILE];
+    let again = Adapter::parse(written, origin, adapter.config.clone(), &DIMS).unwrap();
+    assert_eq!(again, adapter);
     true
 }

@@ -213,7 +213,7 @@ fn gpu() {
 
 /// Each named variant of the kernels.
 #[test]
-fn gpu_variants() {
+fn every_variant_of_a_gpu() {
     for name in common::variants() {
         let options = OpenOptions {
             variant: Variant::Named(name),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gpt2_dpo::batch::{Extent, Sides, Stream};
 use gpt2_dpo::checkpoint::{self, Checkpoint};
-use gpt2_dpo::config::{ReferenceMode, TrainConfig};
+use gpt2_dpo::config::{BestMetric, ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::engine::Device;
 use gpt2_dpo::learner::{Learner, Recipe, Room};
@@ -235,6 +235,27 @@ fn a_run_goes_on_with_an_adapter_of_peft_on_the_cpu() {
 #[test]
 fn a_run_goes_on_with_an_adapter_of_peft_on_a_gpu() {
     a_run_goes_on_with_an_adapter_of_peft(&mut common::gpu());
+}
+
+/// The best evaluation's adapter is read back from its checkpoint.
+#[test]
+fn the_best_adapter_is_the_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        save_best: Some(BestMetric::Accuracy),
+        ..with_adapters(&dir.path().join("cache"))
+    };
+    let out = dir.path().join("out");
+    let best = train(&mut CpuEngine::new(), &config, &out, Start::default());
+    let rows = common::metrics(&out);
+    let accuracies = numbers(&rows, "eval_rewards/accuracies");
+    // The first of the highest, that before the first step left out.
+    let highest = accuracies[1..].iter().fold(0.0, |a: f32, b| a.max(*b));
+    let step = accuracies[1..].iter().position(|a| *a == highest).unwrap() + 1;
+    assert!(step < 4, "{accuracies:?}");
+    let folder = checkpoint::folder(&out, step);
+    let saved = Adapter::load(&folder, &base().outline.config.dims).unwrap();
+    assert_eq!(saved.tensors, best.tensors);
 }
 
 #[test]
