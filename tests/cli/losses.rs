@@ -194,10 +194,10 @@ fn weights_count_pairs() {
         .train("--data weighted.jsonl --device cpu --max-steps 1 --out said --batch-size 4")
         .ok();
     assert!(
-        said.stdout
+        said.stderr
             .contains("3 of 4 pairs count as their `weight` says"),
         "{}",
-        said.stdout
+        said.stderr
     );
 }
 
