@@ -7,6 +7,7 @@ mod evaluation;
 mod host;
 mod inputs;
 mod metrics;
+mod movement;
 mod order;
 mod outcome;
 mod pass;
@@ -40,6 +41,7 @@ pub use host::{Host, Stop};
 pub use inputs::{EvalSet, Inputs, Resume};
 use metrics::MetricsFile;
 pub use metrics::StepRow;
+use movement::Movement;
 use order::Order;
 pub use outcome::{Ending, Event, Outcome};
 use pass::References;
@@ -61,6 +63,7 @@ pub struct Run<'a> {
     eval_sets: Vec<EvalSet>,
     /// The token that ends a whole response.
     end: Option<u32>,
+    movement: Movement,
     /// The prompts to answer at evaluations; `None` without any.
     samples: Option<Samples>,
     host: Host,
@@ -196,6 +199,7 @@ impl<'a> Run<'a> {
         let policy = &learner.policy.weights;
         policy.write(engine, &on_device.tensors)?;
         let waits = passes && reference.is_some();
+        let movement = Movement::of(&learner, &weights);
         let samples =
             decoder.map(|decoder| Samples::new(decoder, &outline, samples, reference.is_some()));
 
@@ -210,6 +214,7 @@ impl<'a> Run<'a> {
             eval,
             eval_sets,
             end,
+            movement,
             samples,
             host,
             out: out.to_owned(),
