@@ -21,7 +21,7 @@
 //! An [`engine`] runs recordings: [`gpu`] (the only place that names wgpu) or [`cpu`]. A [`kernel`] is
 //! one entry point of a shader with its twin; [`reflect`] reads from the shader what it declares.
 //! [`pretrained`] reads and writes Hugging Face directories, [`checkpoint`] the whole state of a run, [`config`] holds every default,
-//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs, [`ranking`] finds labels that may be
+//! [`mod@generate`] continues texts, [`mod@eval`] scores held-out pairs, [`doctor`] says what the curves of a run mean, [`ranking`] finds labels that may be
 //! swapped. [`twins`] holds a device to the CPU's results, and [`selftest`] tells from that and more whether
 //! to trust it. [`ceilings`] measures a device at its best, [`profile`] tells where the time of recordings
 //! goes, and [`mod@bench`] measures every kernel and a whole step.
@@ -48,6 +48,7 @@ pub mod data;
 pub mod device;
 mod digest;
 pub mod distance;
+pub mod doctor;
 pub mod dpo;
 pub mod engine;
 pub mod error;

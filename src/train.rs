@@ -8,6 +8,7 @@ mod host;
 mod inputs;
 mod metrics;
 mod micro_batches;
+mod movement;
 mod moving_reference;
 mod order;
 mod outcome;
@@ -42,6 +43,7 @@ pub use host::{Host, Stop};
 pub use inputs::{EvalSet, Inputs, Resume};
 use metrics::MetricsFile;
 pub use metrics::StepRow;
+use movement::Movement;
 use order::Order;
 pub use outcome::{Ending, Event, Outcome};
 use pass::References;
@@ -63,6 +65,7 @@ pub struct Run<'a> {
     eval_sets: Vec<EvalSet>,
     /// The token that ends a whole response.
     end: Option<u32>,
+    movement: Movement,
     /// The prompts to answer at evaluations; `None` without any.
     samples: Option<Samples>,
     host: Host,
@@ -231,6 +234,7 @@ impl<'a> Run<'a> {
         let resume = resume.map(|resume| resume.checkpoint);
 
         // The reference's pass needs the reference's weights in the policy's place.
+        let movement = Movement::of(&learner, &weights, adapter.as_ref());
         let policy = &learner.policy.weights.gpt2;
         let bare = policy.without_adapters();
         if let Some(adapter) = adapter {
@@ -267,6 +271,7 @@ impl<'a> Run<'a> {
             eval,
             eval_sets,
             end,
+            movement,
             samples,
             host,
             out: out.to_owned(),

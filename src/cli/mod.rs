@@ -4,6 +4,7 @@ mod adapted;
 mod args;
 mod bench;
 mod devices;
+mod doctor;
 mod eval;
 mod fetch;
 mod flags;
@@ -69,6 +70,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Score held-out pairs under a model and its reference
     Eval(Box<eval::Args>),
+    /// Say what the curves of a run mean, from its metrics
+    Doctor(doctor::Args),
     /// Look at data as training would see it, and say what is wrong with it
     Inspect(Box<inspect::Args>),
     /// Continue a prompt
@@ -124,6 +127,7 @@ pub fn run() -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(*args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Inspect(args) => inspect::run(*args),
         Command::Generate(args) => generate::run(args),
         Command::Merge(args) => merge::run(args),

@@ -24,6 +24,7 @@ use gpt2_dpo::train::{Ending, Event, Host, Inputs, OnDevice, Resume, Retry, Run,
 use gpt2_dpo::words::counted;
 use gpt2_dpo::{Error, Result, Setting};
 
+use super::doctor::Watch;
 use super::options::OptionArgs;
 use super::pairs::Pairs;
 use super::progress::Progress;
@@ -31,7 +32,8 @@ use super::resume::{Earlier, how_to_go_on};
 use super::signals::Signals;
 use super::trained::{Trained, read_adapter};
 use super::{
-    args, fetch, plan, recorded, samples, say, starter, table, tell, user, with_flags, write_json,
+    args, doctor, fetch, plan, recorded, samples, say, starter, table, tell, user, with_flags,
+    write_json,
 };
 
 #[derive(clap::Args)]
@@ -207,6 +209,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let result = outcome.best.map_or(outcome.steps, |best| best.step);
     samples::show(&out, result, outcome.sampling);
+    doctor::show_at_end(&out);
     if let Some((profile, ceilings)) = &profile {
         write_trace(profile, &out)?;
         show_profile(engine.as_ref(), profile, ceilings);
@@ -363,12 +366,23 @@ impl Session<'_> {
             free_memory: || user::memory().map(|memory| memory.free as u64),
             ..Host::default()
         };
+        let out = folder.path().to_owned();
         let mut progress = Progress::default();
+        let mut watch = Watch::new(
+            &out,
+            self.config.total_steps(self.pairs.train.examples.len()),
+        );
         let mut tell = |event: Event| {
             *has_stepped |= matches!(event, Event::Step { .. } | Event::Saved { .. });
+            let evaluated = match event {
+                Event::Eval { step, .. } => Some(step),
+                _ => None,
+            };
             show(&mut progress, event);
+            if let Some(step) = evaluated {
+                watch.look(step, &mut progress);
+            }
         };
-        let out = folder.path().to_owned();
         let run = Run::new(engine, self.config, inputs, &out, host, &mut tell)?;
         // From here on a signal is a request to the run. Nothing of an earlier run was touched before.
         self.signals.running();

@@ -13,6 +13,12 @@ pub struct EvalRow {
     pub step: usize,
     /// Passes over the training pairs so far, as a fraction.
     pub epoch: f64,
+    /// Mean |w − w₀| / mean |w₀| over a sample of the trained weights: how far they moved from the start.
+    #[serde(
+        rename = "weights/relative_change",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub relative_change: Option<f64>,
     /// The numbers of each held-out set, each name beginning with `eval_`, or `eval_NAME_` for a set with a name.
     #[serde(flatten)]
     pub numbers: Map<String, Value>,

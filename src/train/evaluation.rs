@@ -43,11 +43,13 @@ impl Run<'_> {
         }
         // All numbers and texts come before the first row: a stop leaves no evaluation that is half told.
         let samples = self.sample()?;
+        let relative_change = self.movement.relative_change(self.engine)?;
         if let Some(first) = reports.first() {
             self.note_evaluation(&first.report.summary);
             let row = EvalRow {
                 step,
                 epoch: self.epoch(step),
+                relative_change,
                 numbers: reports.iter().flat_map(SetReport::named).collect(),
             };
             let written = self.metrics.write(&row);

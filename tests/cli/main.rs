@@ -6,6 +6,7 @@ mod bad_models;
 mod bad_options;
 mod bench;
 mod devices;
+mod doctor;
 mod evaluation;
 mod faults;
 mod formats;

@@ -188,6 +188,28 @@ fn the_numbers_of_an_evaluation_follow_from_the_log_probs() {
     assert_eq!(first.get("eval_rewards/length_correlation"), None);
 }
 
+/// Over the first 256 values of each tensor.
+#[test]
+fn how_far_the_weights_moved() {
+    let world = World::new();
+    let outcome = world.run("out", None, &[("", 7)]);
+    let rows = world.rows("out");
+    let evals = with(&rows, "weights/relative_change");
+    assert_eq!(evals.len(), 3);
+    let (mut moved, mut size) = (0.0, 0.0);
+    let tensors = outcome.weights.tensors.iter();
+    for (now, start) in tensors.zip(&world.model.weights.tensors) {
+        for (now, start) in now.iter().zip(start).take(256) {
+            moved += f64::from((now - start).abs());
+            size += f64::from(start.abs());
+        }
+    }
+    let change = |row: &Value| row["weights/relative_change"].as_f64().unwrap();
+    assert_eq!(change(evals[0]), 0.0);
+    assert_abs_diff_eq!(change(evals[2]), moved / size, epsilon = 1e-9);
+    assert!(change(evals[2]) > change(evals[1]) && change(evals[1]) > 1e-3);
+}
+
 #[test]
 fn each_set_has_the_numbers_that_it_has_alone() {
     let mut world = World::new();
