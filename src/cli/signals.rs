@@ -85,7 +85,11 @@ fn take(signal: i32, stop: &Stop) {
                 "note: the run has ended and its result is being saved; a second signal ends it at once"
             );
         }
-        _ => std::process::exit(code(signal)),
+        (Ok(_), _) => {
+            tell!("stopped: there is nothing to save");
+            std::process::exit(code(signal));
+        }
+        (Err(_), _) => std::process::exit(code(signal)),
     }
 }
 

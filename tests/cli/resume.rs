@@ -219,6 +219,24 @@ mod signals {
         }
     }
 
+    /// While the program waits for data, as during a download, there is nothing to save.
+    #[test]
+    fn a_signal_before_the_run_ends_the_process() {
+        let sandbox = Sandbox::new();
+        let mut command = sandbox.command(&["train", "--device", "cpu", "--data", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        heed_signals(&mut command);
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take();
+        thread::sleep(Duration::from_secs(2));
+        send(&child, "-INT");
+        let (exit, stdout, stderr) = ended(child);
+        drop(stdin);
+        assert_eq!(exit, Some(130), "{stdout}\n{stderr}");
+        assert_eq!(stderr, "stopped: there is nothing to save\n");
+    }
+
     #[test]
     fn a_second_signal_ends_the_process_at_once() {
         let sandbox = Sandbox::new();
