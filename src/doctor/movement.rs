@@ -14,7 +14,7 @@ const STANDS_STILL: f64 = 1e-5;
 const FIRST_STEPS: usize = 20;
 
 const CURE_FALLING: &str = "DPO looks at the difference of the two sides alone. `.sft_weight` 0.2 adds the chosen \
-                            side's own likelihood; DPO-Positive, or `.loss` apo_zero, keep it from falling";
+                            side's own likelihood; `.loss` dpop or apo_zero keeps it from falling";
 
 /// Likelihood displacement: the chosen responses, too, are less likely than before the first step.
 pub(super) fn chosen_falls(set: &Set) -> Option<Finding> {

@@ -249,9 +249,12 @@ mod tests {
         assert_eq!(
             names,
             [
+                "eval_entropy",
+                "eval_logits/chosen",
                 "eval_logps/chosen",
                 "eval_logps/chosen_end",
                 "eval_loss",
+                "eval_mean_token_accuracy",
                 "eval_pairs"
             ]
         );
