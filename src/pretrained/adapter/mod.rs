@@ -340,7 +340,8 @@ fn targets(
             let what = "missing, and `target_modules` of adapter_config.json names its layer";
             return Err(Error::tensor(path, &name, what, help));
         }
-        if asked == found && found.len() < all.len() {
+        let names_others = targets.first_absent(all.iter().copied()).is_some();
+        if asked == found && found.len() < all.len() && !names_others {
             return Ok(targets.clone());
         }
     }
