@@ -4,6 +4,7 @@
 mod checks;
 mod choices;
 mod evaluation;
+mod idle;
 #[macro_use]
 mod list;
 mod lora;
@@ -20,14 +21,13 @@ pub use losses::{Losses, NoLosses};
 use crate::batch::Sides;
 use crate::bounded;
 use crate::data::{self, Columns, Selection, Template};
-use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::objective::Objective;
 use crate::ops::adamw::Settings;
-use crate::ops::preference::{self, Divergence, Kind};
+use crate::ops::preference::{self, Kind};
 use crate::ops::step_control::Scaling;
 use crate::optimizer::{Decay, Optimizer};
-use crate::schedule::{Schedule, SchedulerName};
+use crate::schedule::Schedule;
 use crate::target::Precision;
 use crate::tokenizer::Tokenizer;
 
@@ -242,132 +242,6 @@ impl TrainOptions {
             ));
         }
         Ok(config)
-    }
-}
-
-impl TrainOptions {
-    /// Refuses flags that have no effect beside the others; in a file, which may be a whole resolved
-    /// configuration, they are let pass.
-    ///
-    /// # Errors
-    /// `Error::Option` naming the first such flag.
-    pub fn refuse_idle(&self, resolved: &TrainConfig) -> Result<()> {
-        self.refuse_idle_lora(resolved)?;
-        let objective = resolved.objective();
-        let no_reference = !objective.needs_reference();
-        let loss = format!("`.loss` {objective}");
-        let loss = &loss[..];
-        let scheduler = format!("`.lr_scheduler` {}", resolved.lr_scheduler);
-        let scheduler = &scheduler[..];
-        let on_the_fly = resolved.reference == ReferenceMode::OnTheFly;
-        let tunes = resolved.device != DeviceChoice::CPU && !resolved.no_autotune;
-        let idle_cache = self.cache_dir.is_some() && !tunes;
-        let idle = [
-            ("beta", self.beta.is_some() && !objective.uses_beta(), loss),
-            (
-                "label_smoothing",
-                self.label_smoothing.is_some() && !objective.uses_label_smoothing(),
-                loss,
-            ),
-            (
-                "discopop_tau",
-                self.discopop_tau.is_some() && !objective.has(Kind::Discopop),
-                loss,
-            ),
-            (
-                "dpop_lambda",
-                self.dpop_lambda.is_some() && !objective.has(Kind::Dpop),
-                loss,
-            ),
-            (
-                "simpo_gamma",
-                self.simpo_gamma.is_some() && !objective.has(Kind::Simpo),
-                loss,
-            ),
-            (
-                "f_divergence_type",
-                self.f_divergence_type.is_some() && no_reference,
-                loss,
-            ),
-            (
-                "f_alpha_divergence_coef",
-                self.f_alpha_divergence_coef.is_some()
-                    && resolved.f_divergence_type != Divergence::AlphaDivergence,
-                "another `.f_divergence_type` than alpha_divergence",
-            ),
-            ("ld_alpha", self.ld_alpha.is_some() && no_reference, loss),
-            (
-                "average_log_prob",
-                self.average_log_prob == Some(true) && !objective.uses_whole_gains(),
-                loss,
-            ),
-            (
-                "normalize",
-                self.normalize.is_some() && resolved.gradient_accumulation_steps == 1,
-                "`.gradient_accumulation_steps` 1",
-            ),
-            (
-                "min_lr_rate",
-                self.min_lr_rate.is_some() && !resolved.lr_scheduler.uses_min_lr_rate(),
-                scheduler,
-            ),
-            (
-                "decay_steps",
-                self.decay_steps.is_some() && resolved.lr_scheduler != SchedulerName::Wsd,
-                scheduler,
-            ),
-            ("reference", self.reference.is_some() && no_reference, loss),
-            (
-                "sync_ref_steps",
-                resolved.sync_ref_steps > 0 && no_reference,
-                loss,
-            ),
-            (
-                "sync_ref_alpha",
-                self.sync_ref_alpha.is_some() && resolved.sync_ref_steps == 0,
-                "`.sync_ref_steps` 0",
-            ),
-            ("ref_model", self.ref_model.is_some() && no_reference, loss),
-            ("cache_dir", idle_cache && no_reference, loss),
-            (
-                "cache_dir",
-                idle_cache && on_the_fly,
-                "`.reference` on-the-fly",
-            ),
-            (
-                "seed",
-                self.seed.is_some() && resolved.no_shuffle && !resolved.draws_pairs(),
-                "`.no_shuffle`",
-            ),
-            (
-                "epochs",
-                self.epochs.is_some() && resolved.max_steps > 0,
-                "`.max_steps`",
-            ),
-            (
-                "sample_prompts",
-                self.sample_prompts.is_some() && resolved.samples_nothing(),
-                "no held-out pairs to take prompts from",
-            ),
-            (
-                "audit_steps",
-                resolved.audit_steps > 0 && resolved.device == DeviceChoice::CPU,
-                "`.device` cpu",
-            ),
-            (
-                "template",
-                self.template.is_some() && !resolved.template_choice().takes_text(),
-                "`.chat_template` of the model or a file",
-            ),
-        ];
-        match idle.iter().find(|(_, idle, _)| *idle) {
-            None => Ok(()),
-            Some((option, _, beside)) => Err(Error::option(
-                option,
-                format!("has no effect with {beside}"),
-                "leave one of the two out",
-            )),
-        }
     }
 }
 
