@@ -50,7 +50,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Compares each pair with its rivals, for a loss that ranks them: [`Objective::rivals`] of an earlier pass.
+    /// Compares each pair with its rivals, for a loss that ranks them; they come from an earlier pass.
     pub fn against(self, rivals: Vec<Rivals>) -> Pass<'a> {
         Pass { rivals, ..self }
     }
