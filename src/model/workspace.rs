@@ -14,7 +14,7 @@ use crate::recording::{MAX_GROUPS, Recording};
 const LOGITS_BUDGET_BYTES: usize = 128 << 20;
 /// The same where the vocabulary matrix is frozen. Then no chunk adds to a gradient of its size, so small chunks cost
 /// little.
-const FROZEN_LOGITS_BUDGET_BYTES: usize = 32 << 20;
+const FROZEN_LOGITS_BUDGET_BYTES: usize = 64 << 20;
 
 /// The purpose of a workspace, which decides the activations that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
