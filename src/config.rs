@@ -302,9 +302,11 @@ impl TrainConfig {
         }
     }
 
-    /// True if the seed decides, beside their order, which pairs are taken.
-    fn draws_pairs(&self) -> bool {
-        self.eval_fraction > 0.0 || self.data_weights.iter().any(|weight| weight.fract() > 0.0)
+    /// True if the seed decides more than the order of the pairs: which are taken, or a new adapter.
+    fn uses_seed(&self) -> bool {
+        let draws_pairs =
+            self.eval_fraction > 0.0 || self.data_weights.iter().any(|weight| weight.fract() > 0.0);
+        draws_pairs || (self.lora_rank > 0 && self.adapter.is_none())
     }
 
     /// How records of training pairs become examples, and which are taken.

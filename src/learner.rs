@@ -197,13 +197,15 @@ impl Learner {
     /// The state beside which a reference moves: its weights are a part of it.
     pub fn state_beside(&self, reference: Option<&Tensors>) -> State {
         let mut state = self.state();
-        for placed in self.layout.params.iter() {
-            state.tensors.extend(reference.map(|reference| StateTensor {
+        if let Some(reference) = reference {
+            let tensors = self.layout.params.iter().zip(reference.gpt2.iter());
+            let tensors = tensors.map(|(placed, tensor)| StateTensor {
                 kind: StateKind::Reference,
                 name: placed.param.name.clone(),
                 shape: placed.param.shape(),
-                pieces: placed.on(&reference.arenas).pieces().collect(),
-            }));
+                pieces: tensor.pieces().collect(),
+            });
+            state.tensors.extend(tensors);
         }
         state
     }

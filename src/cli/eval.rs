@@ -253,6 +253,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
 fn reference(args: &Args, model: &Path, base: Option<Option<PathBuf>>) -> Result<(Model, String)> {
     let named = match &args.reference {
         Some(named) => Some(named.clone()),
+        // An adapter that is laid beside a model is judged against that.
+        None if args.adapter.is_some() => base.flatten(),
         None => recorded::reference_of(model)
             .or(base)
             .ok_or_else(|| Error::Option {

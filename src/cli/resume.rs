@@ -25,6 +25,15 @@ const FREE: [&str; 8] = [
     "save-total-limit",
 ];
 
+/// Options that decide which tensors are trained. Not even a user who wants another result can change them.
+const TRAINED: [&str; 5] = [
+    "adapter",
+    "freeze-embeddings",
+    "lora-rank",
+    "lora-targets",
+    "train-layers",
+];
+
 /// Options that change a run's numbers by rounding alone. A run that goes on may have others, and is told so.
 const ROUNDING: [&str; 4] = ["backend", "checked", "max-binding-mib", "no-autotune"];
 
@@ -100,6 +109,13 @@ impl Earlier {
             }
             let said = |value: Option<&toml::Value>| value.map_or("not given".to_owned(), show);
             let change = format!("was {}, and is {} now", said(then), said(now));
+            if TRAINED.contains(&option) {
+                return Err(Error::Option {
+                    option: field(option),
+                    what: format!("{change}: the checkpoint has other tensors"),
+                    help: "leave it as it was, or begin a run of its own".into(),
+                });
+            }
             if ROUNDING.contains(&option) {
                 tell!("note: --{option} {change}: the numbers are not to the bit those of one run");
             } else if self.anyway {
@@ -303,7 +319,12 @@ mod tests {
 
     #[test]
     fn every_named_option_is_one() {
-        for option in FREE.iter().chain(&ROUNDING).chain(&SAID_BY_THE_RUN) {
+        for option in FREE
+            .iter()
+            .chain(&TRAINED)
+            .chain(&ROUNDING)
+            .chain(&SAID_BY_THE_RUN)
+        {
             assert!(matches!(field(option), Setting::Field(_)), "{option}");
         }
     }

@@ -272,7 +272,11 @@ impl Models {
     /// Says which model is the reference where it may not be the one that a user expects.
     fn say_reference(&self, config: &TrainConfig) {
         if let Some(named) = &config.ref_model {
-            say!("against {}, which stays as it is", named.display());
+            let moves = match config.sync_ref_steps {
+                0 => "which stays as it is".to_owned(),
+                steps => format!("which moves every {}", counted(steps, "step")),
+            };
+            say!("against {}, {moves}", named.display());
         } else if config.adapter.is_some() && config.objective().needs_reference() {
             say!("against the model without the adapter");
         } else if let (Some(dir), Some(model)) = (&self.start, &config.model)

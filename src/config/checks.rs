@@ -158,6 +158,24 @@ impl TrainConfig {
                 "take `.reference` on-the-fly",
             ));
         }
+        if self.audit_steps > 0 && objective.has(Kind::Dpop) {
+            return Err(Error::option(
+                "audit_steps",
+                "is not for the loss dpop: its slope jumps where policy and reference agree, and there rounding decides",
+                "leave it out, or audit a run with another loss",
+            ));
+        }
+        if self.sync_ref_steps > 0
+            && let Some(metric) = self.save_best
+        {
+            return Err(Error::option(
+                "save_best",
+                format!(
+                    "{metric} is against a reference that moves, so that evaluations cannot be compared"
+                ),
+                "leave it out, or `.sync_ref_steps`",
+            ));
+        }
         if self.sync_ref_steps > 0 && (self.lora_rank > 0 || self.adapter.is_some()) {
             return Err(Error::option(
                 "sync_ref_steps",

@@ -97,7 +97,7 @@ impl TrainOptions {
             ),
             (
                 "seed",
-                self.seed.is_some() && resolved.no_shuffle && !resolved.draws_pairs(),
+                self.seed.is_some() && resolved.no_shuffle && !resolved.uses_seed(),
                 "`.no_shuffle`",
             ),
             (
@@ -114,6 +114,16 @@ impl TrainOptions {
                 "audit_steps",
                 resolved.audit_steps > 0 && resolved.device == DeviceChoice::CPU,
                 "`.device` cpu",
+            ),
+            (
+                "decay",
+                self.decay.is_some() && resolved.weight_decay == 0.0,
+                "`.weight_decay` 0",
+            ),
+            (
+                "decay",
+                self.decay.is_some() && resolved.lora_rank > 0,
+                "`.lora_rank`: an adapter has matrices alone",
             ),
             (
                 "template",

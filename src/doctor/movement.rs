@@ -35,7 +35,8 @@ pub(super) fn chosen_falls(set: &Set) -> Option<Finding> {
 pub(super) fn chosen_falls_in_training(record: &Record) -> Option<Finding> {
     let last = record.last_quarter()?;
     let rewards: Option<Vec<f64>> = last.iter().map(|step| step.chosen_reward).collect();
-    let rewards = rewards.filter(|_| record.settings.beta > 0.0)?;
+    let settings = &record.settings;
+    let rewards = rewards.filter(|_| settings.beta > 0.0 && settings.has_fixed_reference)?;
     let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
     let fall = -mean / record.settings.beta;
     (fall > CHOSEN_FALLS).then(|| {
@@ -64,6 +65,9 @@ pub(super) fn end_falls(set: &Set) -> Option<Finding> {
 
 /// Policy and reference give every pair the same log-probs.
 pub(super) fn identical(record: &Record) -> Option<Finding> {
+    if !record.settings.has_fixed_reference {
+        return None;
+    }
     let mut lasts = record.sets.iter().filter_map(Set::after).peekable();
     let ties = match lasts.peek() {
         Some(_) => lasts.map(|eval| eval.ties).collect::<Option<Vec<f64>>>()?,

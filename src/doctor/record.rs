@@ -108,6 +108,8 @@ pub struct Settings {
     pub max_grad_norm: f32,
     /// β.
     pub beta: f64,
+    /// True if rewards are against a reference that stays as it is.
+    pub has_fixed_reference: bool,
 }
 
 impl Settings {
@@ -116,6 +118,7 @@ impl Settings {
         Settings {
             max_grad_norm: config.max_grad_norm,
             beta: config.beta.into(),
+            has_fixed_reference: config.objective().needs_reference() && config.sync_ref_steps == 0,
         }
     }
 }

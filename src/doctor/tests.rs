@@ -48,6 +48,7 @@ fn healthy() -> Record {
         }],
         moved: [0, 10, 20, 30, 40].map(moved).to_vec(),
         settings: Settings {
+            has_fixed_reference: true,
             max_grad_norm: 1.0,
             beta: 0.1,
         },
@@ -246,6 +247,7 @@ fn clipping_at_every_step_or_never() {
     // A run that does not clip at all was meant so; few steps say nothing.
     let off = Record {
         settings: Settings {
+            has_fixed_reference: true,
             max_grad_norm: 0.0,
             beta: 0.1,
         },

@@ -28,9 +28,12 @@ impl Run<'_> {
             return Ok(());
         }
         let mut rec = self.engine.recording();
-        let policy = &self.learner.policy.weights.arenas;
-        for (&x, &y) in policy.iter().zip(&reference.arenas) {
-            blend::forward(&mut rec, x, y, self.config.sync_ref_alpha);
+        // Tensor by tensor: the arenas of a policy that is trained in part are not those of the reference.
+        let policy = self.learner.policy.weights.gpt2.iter();
+        for (policy, reference) in policy.zip(reference.gpt2.iter()) {
+            for (x, y) in policy.pieces().zip(reference.pieces()) {
+                blend::forward(&mut rec, x, y, self.config.sync_ref_alpha);
+            }
         }
         self.engine.run(&rec)?;
         Ok(())

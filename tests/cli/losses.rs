@@ -313,7 +313,28 @@ fn a_reference_that_moves() {
     let weights = |out: &str| sandbox.read(&format!("{out}/model.safetensors"));
     assert!(weights("part") == weights("whole"));
 
+    // The reference is whole where the policy is trained in part.
+    for part in ["--train-layers 2", "--freeze-embeddings"] {
+        let rows = sandbox.metrics_of(
+            &format!("part{}", part.len()),
+            &format!("{common} {part} --sync-ref-alpha 1 --max-steps 3 --save-steps 1"),
+        );
+        let margins = numbers(&steps(&rows), "rewards/margins");
+        assert!(
+            margins[1] != 0.0 && margins[2] == 0.0,
+            "{part}: {margins:?}"
+        );
+    }
+
     for (options, fragments) in [
+        (
+            "--sync-ref-steps 2 --reference on-the-fly --eval-data e.jsonl --eval-steps 1 --save-best eval_loss",
+            ["--save-best", "moves"],
+        ),
+        (
+            "--loss dpop --audit-steps 2 --device 0",
+            ["--audit-steps", "dpop"],
+        ),
         ("--sync-ref-steps 2", ["--sync-ref-steps", "on-the-fly"]),
         (
             "--sync-ref-steps 2 --reference on-the-fly --sync-ref-alpha 0",

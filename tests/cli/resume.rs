@@ -356,6 +356,16 @@ fn what_would_change_the_result_is_refused_by_name() {
         .run("train --resume out --config out/run.toml")
         .refused(&["--config"]);
     sandbox.run("train --resume-anyway").refused(&["--resume"]);
+    let before = sandbox.read("out/run.toml");
+    for (flag, named) in [
+        ("--lora-rank 2", "--lora-rank"),
+        ("--train-layers 1", "--train-layers"),
+    ] {
+        sandbox
+            .run(&format!("train --resume out {flag} --resume-anyway"))
+            .refused(&[named, "other tensors"]);
+    }
+    assert!(sandbox.read("out/run.toml") == before);
     sandbox
         .run("train --resume absent")
         .refused(&["absent", "run.toml"]);
