@@ -80,9 +80,18 @@ impl Run<'_> {
         }
         self.accumulate(pairs)?;
         let gradients = self.learner.grads.gpt2.iter().flatten();
-        Ok(match first_bad(self.engine, gradients)? {
-            Some(name) => format!("the first such gradient is that of `{name}`"),
-            None => "computed once more, the same pairs give a finite gradient: the device may compute wrong".to_owned(),
+        if let Some(name) = first_bad(self.engine, gradients)? {
+            return Ok(format!("the first such gradient is that of `{name}`"));
+        }
+        // The device sums up squares of 32-bit numbers.
+        let gradients = self.learner.grads.gpt2.iter().flatten();
+        let squares = sum_of_squares(self.engine, gradients)?;
+        Ok(match squares > f64::from(f32::MAX) {
+            true => format!(
+                "each gradient is finite and their norm, {:.1e}, is too large: a loss is too steep",
+                squares.sqrt()
+            ),
+            false => "computed once more, the same pairs give a finite gradient: the device may compute wrong".to_owned(),
         })
     }
 
@@ -146,6 +155,19 @@ fn first_bad<'t>(
         }
     }
     Ok(None)
+}
+
+/// Σ v² over all values of these tensors.
+fn sum_of_squares<'t>(
+    device: &mut dyn Device,
+    tensors: impl Iterator<Item = &'t Tensor>,
+) -> Result<f64> {
+    let mut sum = 0.0;
+    for piece in tensors.flat_map(Tensor::pieces) {
+        let values = device.read_f32(piece)?;
+        sum += values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+    }
+    Ok(sum)
 }
 
 /// Reads trained parameters from the device, after `step` steps.

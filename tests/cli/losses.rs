@@ -226,6 +226,17 @@ fn data_is_looked_at_for_any_loss() {
     assert!(sandbox.run("inspect d.jsonl --loss sft").ok().stdout != plain);
 }
 
+/// A norm beyond 32 bits is not the device's fault.
+#[test]
+fn a_loss_that_is_too_steep() {
+    let sandbox = Sandbox::new();
+    for options in ["--beta 1e20", "--loss sigmoid=1e20"] {
+        sandbox
+            .train(&format!("--out out --data d.jsonl --max-steps 1 {options}"))
+            .refused(&["step 1", "is too large", "too steep"]);
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let sandbox = Sandbox::new();
