@@ -211,6 +211,7 @@ impl<'a> Run<'a> {
             device: engine.name(),
             precision: config.precision.to_string(),
             micro_batch,
+            samples: samples::hash_of(&samples),
             data: reference::hash_of([Some(train), eval].into_iter().flatten()),
             start,
             reference: reference_is,

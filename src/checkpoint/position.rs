@@ -73,6 +73,9 @@ pub struct Facts {
     pub micro_batch: usize,
     /// A hash of all pairs.
     pub data: String,
+    /// A hash of the prompts that evaluations answer; empty if there are none.
+    #[serde(default)]
+    pub samples: String,
     /// The fingerprint of the weights before the first step.
     pub start: String,
     /// The fingerprint of the reference's weights; empty for a loss without a reference.

@@ -116,6 +116,11 @@ pub(super) fn differences(
             begun.data != now.data,
         ),
         (
+            "sample_prompts",
+            "the prompts are not those that the run answers",
+            begun.samples != now.samples,
+        ),
+        (
             "model",
             "the weights are not those that the run began with",
             begun.start != now.start,

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::Run;
+use crate::digest::hex;
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Result};
 use crate::generate::{Asked, Decoder, SAMPLED_TOKENS, Sampling};
@@ -24,6 +26,21 @@ pub(super) struct Samples {
     has_own_reference: bool,
     /// The time that the answers took so far.
     pub took: Duration,
+}
+
+/// A hash of these prompts; empty if there are none.
+pub(super) fn hash_of(prompts: &[Vec<u32>]) -> String {
+    if prompts.is_empty() {
+        return String::new();
+    }
+    let mut hash = Sha256::new();
+    for ids in prompts {
+        hash.update((ids.len() as u64).to_le_bytes());
+        for id in ids {
+            hash.update(id.to_le_bytes());
+        }
+    }
+    hex(hash.finalize())
 }
 
 /// A prompt and the answers to it.

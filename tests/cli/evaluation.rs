@@ -327,3 +327,25 @@ fn a_loss_on_chosen_responses_has_pairs_without_rejected_ones() {
     assert_eq!(first["chosen"]["log_ratio"], Value::Null);
     assert!(first["chosen"]["end_logp"].as_f64().unwrap() < 0.0);
 }
+
+/// A run that goes on answers the prompts that it began with.
+#[test]
+fn prompts_that_changed_are_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write("prompts.txt", "a\nb\n");
+    sandbox
+        .train(
+            "--out out --data d.jsonl --batch-size 2 --max-steps 2 --save-steps 2 \
+             --sample-prompts prompts.txt",
+        )
+        .ok();
+    sandbox.write("prompts.txt", "a\nc\n");
+    let resume = "train --resume out/checkpoints/step-2";
+    sandbox
+        .run(resume)
+        .refused(&["--sample-prompts", "not those that the run answers"]);
+    let ran = sandbox.run(&format!("{resume} --resume-anyway")).ok();
+    assert!(ran.stderr.contains("--sample-prompts"), "{ran:?}");
+    sandbox.write("prompts.txt", "a\nb\n");
+    sandbox.run(resume).ok();
+}
