@@ -342,10 +342,7 @@ fn a_reference_that_moves() {
             "--sync-ref-steps 2 --reference on-the-fly --eval-data e.jsonl --eval-steps 1 --save-best eval_loss",
             ["--save-best", "moves"],
         ),
-        (
-            "--loss dpop --audit-steps 2 --device 0",
-            ["--audit-steps", "dpop"],
-        ),
+        ("--loss dpop --audit-steps 2", ["--audit-steps", "dpop"]),
         ("--sync-ref-steps 2", ["--sync-ref-steps", "on-the-fly"]),
         (
             "--sync-ref-steps 2 --reference on-the-fly --sync-ref-alpha 0",
