@@ -67,9 +67,19 @@ pub(super) fn cut(record: &Record) -> Vec<Finding> {
     for cut in &record.cuts {
         let share = |count: usize| count as f64 / cut.pairs.max(1) as f64;
         let answers = cut.chosen.max(cut.rejected);
-        for (what, count, option) in [
-            ("answers on one side", answers, "max_response_tokens"),
-            ("prompts", cut.prompts, "max_prompt_tokens"),
+        for (what, count, option, loses) in [
+            (
+                "answers on one side",
+                answers,
+                "max_response_tokens",
+                "a cut answer has no end",
+            ),
+            (
+                "prompts",
+                cut.prompts,
+                "max_prompt_tokens",
+                "a cut prompt does not say all that the answers answer",
+            ),
         ] {
             if share(count) > MANY {
                 let what = format!(
@@ -78,7 +88,7 @@ pub(super) fn cut(record: &Record) -> Vec<Finding> {
                     100.0 * share(count)
                 );
                 let advice = format!(
-                    "raise `.{option}`, as far as memory and the model's positions allow: a cut answer has no end"
+                    "raise `.{option}`, as far as memory and the model's positions allow: {loses}"
                 );
                 found.push(of_run("cut", record, what, &advice));
             }
