@@ -137,10 +137,14 @@ fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// What a token's log-prob counts in its response's gain: `index` is its place there.
-fn share(pair: Pair, index: u32, count: u32) -> f32 {
-    let shorter = min(pair.middle - pair.start, pair.end - pair.middle);
-    let of_tail = select(params.ld_alpha, 1.0, index < shorter);
+// What the log-prob of a head row counts in the gain of its response.
+fn share(pair: Pair, row: u32) -> f32 {
+    let chosen = pair.middle - pair.start;
+    let rejected = pair.end - pair.middle;
+    let is_chosen = row < pair.middle;
+    let index = row - select(pair.middle, pair.start, is_chosen);
+    let of_tail = select(params.ld_alpha, 1.0, index < min(chosen, rejected));
+    let count = select(rejected, chosen, is_chosen);
     return select(of_tail, of_tail / f32(count), params.average != 0u);
 }
 
@@ -166,8 +170,7 @@ fn forward(
         let logp = logps[r];
         var gain = 0.0;
         if params.has_reference != 0u {
-            let index = r - select(pair.middle, pair.start, is_chosen);
-            gain = (logp - references[r]) * share(pair, index, select(rejected_len, chosen_len, is_chosen));
+            gain = (logp - references[r]) * share(pair, r);
         }
         own += select(vec4(0.0, gain, 0.0, logp), vec4(gain, 0.0, logp, 0.0), is_chosen);
         let entropy = facts[FACTS * r];
@@ -224,9 +227,7 @@ fn backward(
     let loss = pair_loss(saved[at], pair);
     for (var r = pair.start + lane; r < pair.end; r += LANES) {
         let is_chosen = r < pair.middle;
-        let index = r - select(pair.middle, pair.start, is_chosen);
-        let count = select(pair.end - pair.middle, pair.middle - pair.start, is_chosen);
-        let through_gain = select(loss.rejected_slope, loss.chosen_slope, is_chosen) * share(pair, index, count);
+        let through_gain = select(loss.rejected_slope, loss.chosen_slope, is_chosen) * share(pair, r);
         let slope = through_gain + select(loss.rejected_token, loss.chosen_token, is_chosen);
         dlogps[r] = slope * control.loss_scale;
     }

@@ -18,6 +18,8 @@ pub use choices::{BestMetric, DecayName, Normalize, ReferenceMode, TemplateChoic
 pub use evaluation::{NamedData, SamplePrompts, eval_prefix};
 pub use losses::{Losses, NoLosses};
 
+pub use crate::words::unescape;
+
 use crate::batch::Sides;
 use crate::bounded;
 use crate::data::{self, Columns, Selection, Template};
@@ -415,9 +417,4 @@ impl TrainConfig {
             .or_else(without_out)
             .unwrap_or_else(|e| format!("# not written: {e}\n"))
     }
-}
-
-/// An option's text with each `\n` in it as a newline: shells make newlines hard.
-pub fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n")
 }

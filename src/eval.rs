@@ -7,14 +7,13 @@ mod statistics;
 mod versus;
 
 pub use judged::{Judged, Response};
-pub use pass::{Micro, Pass};
+pub use pass::{Micro, Pass, judge_all};
 pub use report::{Both, Bucket, Drift, Report};
 pub use statistics::{Interval, Z, mean, rank_correlation};
 pub use versus::{Difference, Versus, VersusBoth};
 
-use crate::batch::{Extent, Rivals, Stream};
+use crate::batch::{Extent, Stream};
 use crate::data::Dataset;
-use crate::dpo::PairMetrics;
 use crate::engine::{Engine, Release};
 use crate::error::Result;
 use crate::model::{Dims, Layout, Limits};
@@ -82,7 +81,7 @@ pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Vec<
     let mut judged = Vec::new();
     for policy in policies {
         let scorer = Scorer::new(engine, &layout, policy, objective, extent, of.pairs)?;
-        let judge = |engine: &mut dyn Engine, rivals: Vec<Rivals>| {
+        let pairs = judge_all(objective, &data.examples, |rivals| {
             let mut pass = Pass::new(&scorer, of, end).against(rivals);
             for (i, pairs) in data.examples.chunks(batch_size).enumerate() {
                 let reference = match references.get(i) {
@@ -93,12 +92,7 @@ pub fn evaluate(engine: &mut dyn Engine, evaluation: &Evaluation) -> Result<Vec<
                 pass.run(engine, micro)?;
             }
             pass.finish(engine)
-        };
-        let mut pairs = judge(engine, Vec::new())?;
-        if objective.ranks() {
-            let metrics: Vec<PairMetrics> = pairs.iter().map(|pair| pair.metrics).collect();
-            pairs = judge(engine, objective.rivals(&metrics, &data.examples))?;
-        }
+        })?;
         judged.push(pairs);
         scorer.release(engine);
     }

@@ -359,7 +359,7 @@ impl Plan {
             Some(resident.buffers().map(|made| 4 * made.buffer.words).sum())
         };
         let moving = resident.frozen.as_ref();
-        let moving = moving.filter(|_| config.sync_ref_steps > 0);
+        let moving = moving.filter(|_| config.moves_reference());
         let policy = &resident.learner.policy;
         let is_split = |tensor: &&crate::model::Tensor| tensor.shards.len() > 1;
         let vocabulary_shards = policy.weights.gpt2.wte.shards.len();

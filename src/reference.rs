@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache;
 use crate::data::{Dataset, Example};
-use crate::digest::hex;
+use crate::digest::{add_ids, hex};
 use crate::storage::write_atomically;
 
 /// The log-probs of all response tokens of a data set under the reference, example by example,
@@ -69,7 +69,7 @@ impl Cache {
         hash.update(weights);
         hash.update([0]);
         hash.update(device);
-        add_ids(&mut hash, examples);
+        add_pairs(&mut hash, examples);
         Cache {
             path: dir.join(cache::file_name(hash, "reference", "safetensors")),
         }
@@ -141,7 +141,7 @@ pub fn hash_of<'a>(data: impl IntoIterator<Item = &'a Dataset>) -> String {
     let mut hash = Sha256::new();
     for data in data {
         hash.update((data.examples.len() as u64).to_le_bytes());
-        add_ids(&mut hash, &data.examples);
+        add_pairs(&mut hash, &data.examples);
         for (i, example) in data.examples.iter().enumerate() {
             if example.weight != 1.0 {
                 hash.update((i as u64).to_le_bytes());
@@ -152,13 +152,10 @@ pub fn hash_of<'a>(data: impl IntoIterator<Item = &'a Dataset>) -> String {
     hex(hash.finalize())
 }
 
-fn add_ids(hash: &mut Sha256, examples: &[Example]) {
+fn add_pairs(hash: &mut Sha256, examples: &[Example]) {
     for example in examples {
         for ids in [&example.prompt, &example.chosen, &example.rejected] {
-            hash.update((ids.len() as u64).to_le_bytes());
-            for id in ids {
-                hash.update(id.to_le_bytes());
-            }
+            add_ids(hash, ids);
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct Watch {
     /// Optimizer steps of the run: the findings at its end are told together.
     total: usize,
     told: BTreeSet<(&'static str, String)>,
+    /// The step of the last look: all sets of an evaluation are in one row.
+    looked: usize,
 }
 
 impl Watch {
@@ -95,14 +97,16 @@ impl Watch {
             out: out.to_owned(),
             total,
             told: BTreeSet::new(),
+            looked: 0,
         }
     }
 
-    /// Looks at the run after an evaluation at this step.
+    /// Looks at the run after an evaluation at this step, of which each held-out set tells.
     pub fn look(&mut self, step: usize, progress: &mut Progress) {
-        if step == 0 || step == self.total {
+        if step == self.looked || step == self.total {
             return;
         }
+        self.looked = step;
         // Where a row could not be written, the run itself says so.
         let Ok(mut record) = Record::read(&self.out) else {
             return;

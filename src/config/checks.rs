@@ -117,7 +117,15 @@ impl TrainConfig {
                 "take its paper's 0.05",
             ));
         }
-        self.check_gains()
+        if self.audit_steps > 0 && has(Kind::Dpop) {
+            return Err(Error::option(
+                "audit_steps",
+                "is not for the loss dpop: its slope jumps where policy and reference agree, and there rounding decides",
+                "leave it out, or audit a run with another loss",
+            ));
+        }
+        self.check_gains()?;
+        self.check_moving_reference()
     }
 
     /// Checks the settings that change what the losses take of a response.
@@ -148,7 +156,19 @@ impl TrainConfig {
                 "give what a token beyond the other response's length counts; 1 is as the others",
             ));
         }
-        if self.sync_ref_steps > 0 && self.reference != ReferenceMode::OnTheFly {
+        if self.ld_alpha != 1.0 && objective.has(Kind::Aot) {
+            return Err(Error::option(
+                "ld_alpha",
+                format!("is not known for `.loss` {objective}"),
+                "leave it out: aot compares margins of whole responses",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks the options about a reference that moves.
+    fn check_moving_reference(&self) -> Result<()> {
+        if self.moves_reference() && self.reference != ReferenceMode::OnTheFly {
             return Err(Error::option(
                 "sync_ref_steps",
                 format!(
@@ -158,25 +178,7 @@ impl TrainConfig {
                 "take `.reference` on-the-fly",
             ));
         }
-        if self.audit_steps > 0 && objective.has(Kind::Dpop) {
-            return Err(Error::option(
-                "audit_steps",
-                "is not for the loss dpop: its slope jumps where policy and reference agree, and there rounding decides",
-                "leave it out, or audit a run with another loss",
-            ));
-        }
-        if self.sync_ref_steps > 0
-            && let Some(metric) = self.save_best
-        {
-            return Err(Error::option(
-                "save_best",
-                format!(
-                    "{metric} is against a reference that moves, so that evaluations cannot be compared"
-                ),
-                "leave it out, or `.sync_ref_steps`",
-            ));
-        }
-        if self.sync_ref_steps > 0 && (self.lora_rank > 0 || self.adapter.is_some()) {
+        if self.moves_reference() && (self.lora_rank > 0 || self.adapter.is_some()) {
             return Err(Error::option(
                 "sync_ref_steps",
                 "moves the reference, and that of adapters is the model beside which they are trained",
@@ -188,13 +190,6 @@ impl TrainConfig {
                 "sync_ref_alpha",
                 format!("{} is not above 0 and at most 1", self.sync_ref_alpha),
                 "TRL's default is 0.6",
-            ));
-        }
-        if self.ld_alpha != 1.0 && objective.has(Kind::Aot) {
-            return Err(Error::option(
-                "ld_alpha",
-                format!("is not known for `.loss` {objective}"),
-                "leave it out: aot compares margins of whole responses",
             ));
         }
         Ok(())
@@ -265,6 +260,15 @@ impl TrainConfig {
                 "save_best",
                 "is given without `.eval_steps`: the last evaluation is the only one",
                 "give `.eval_steps`, and held-out pairs",
+            ));
+        }
+        if self.moves_reference() {
+            return Err(Error::option(
+                "save_best",
+                format!(
+                    "{metric} is against a reference that moves, so that evaluations cannot be compared"
+                ),
+                "leave it out, or `.sync_ref_steps`",
             ));
         }
         if metric != BestMetric::Loss && self.objective().sides() == Sides::Chosen {

@@ -80,12 +80,12 @@ impl TrainOptions {
             ("reference", self.reference.is_some() && no_reference, loss),
             (
                 "sync_ref_steps",
-                resolved.sync_ref_steps > 0 && no_reference,
+                resolved.moves_reference() && no_reference,
                 loss,
             ),
             (
                 "sync_ref_alpha",
-                self.sync_ref_alpha.is_some() && resolved.sync_ref_steps == 0,
+                self.sync_ref_alpha.is_some() && !resolved.moves_reference(),
                 "`.sync_ref_steps` 0",
             ),
             ("ref_model", self.ref_model.is_some() && no_reference, loss),

@@ -84,6 +84,11 @@ impl TrainConfig {
             && !is_policy_without_adapters
     }
 
+    /// True if the reference follows the policy: TR-DPO.
+    pub fn moves_reference(&self) -> bool {
+        self.sync_ref_steps > 0
+    }
+
     /// Checks the options about adapters and frozen parameters.
     pub(super) fn check_lora(&self) -> Result<()> {
         if self.lora_dropout != 0.0 {

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::source::Place;
+use crate::digest::add_ids;
 
 /// One preference pair, as token ids, budgets applied. All ids are in the model's vocabulary.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +47,7 @@ pub(super) fn fingerprint(example: &Example) -> u128 {
 pub(super) fn hash<'a>(lists: impl IntoIterator<Item = &'a Vec<u32>>) -> u128 {
     let mut hash = Sha256::new();
     for ids in lists {
-        hash.update((ids.len() as u64).to_le_bytes());
-        hash.update(bytemuck::cast_slice::<u32, u8>(ids));
+        add_ids(&mut hash, ids);
     }
     let digest = hash.finalize();
     let mut name = [0; 16];

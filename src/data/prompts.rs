@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::bounded;
 use crate::error::{Error, Result};
+use crate::words::unescape;
 
 /// Reads the messages of a file, one a line, `\n` in it as a newline. Empty lines are passed over.
 ///
@@ -13,7 +14,7 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>> {
     let text =
         bounded::read_text(path, bounded::SETTINGS).map_err(|e| Error::io("read", path, e))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let prompts: Vec<String> = lines.map(|line| line.replace("\\n", "\n")).collect();
+    let prompts: Vec<String> = lines.map(unescape).collect();
     match prompts.is_empty() {
         true => Err(Error::file(
             path,

@@ -2,6 +2,7 @@
 
 use super::record::{Record, Set};
 use super::{Finding, of_run, of_set};
+use crate::eval::mean;
 
 /// Chosen responses that are less likely by more than this, in nats a response, are worth a finding: e times less.
 const CHOSEN_FALLS: f64 = 1.0;
@@ -37,8 +38,7 @@ pub(super) fn chosen_falls_in_training(record: &Record) -> Option<Finding> {
     let rewards: Option<Vec<f64>> = last.iter().map(|step| step.chosen_reward).collect();
     let settings = &record.settings;
     let rewards = rewards.filter(|_| settings.beta > 0.0 && settings.has_fixed_reference)?;
-    let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
-    let fall = -mean / record.settings.beta;
+    let fall = -mean(rewards)? / settings.beta;
     (fall > CHOSEN_FALLS).then(|| {
         let what = format!(
             "the chosen answers became less likely too: by {fall:.1} nats each against the reference, over the last {} \

@@ -2,6 +2,7 @@
 
 use super::record::{Record, Set};
 use super::{Finding, of_set};
+use crate::eval::mean;
 
 /// Training pairs are known by heart from this accuracy on …
 const ALL_RIGHT: f64 = 0.99;
@@ -11,10 +12,9 @@ const NEAR_ZERO: f64 = 0.1;
 /// Accuracy 1 and loss near 0 in training, while the held-out loss was lowest at an earlier evaluation.
 pub(super) fn memorised(record: &Record, set: &Set) -> Option<Finding> {
     let last = record.last_quarter()?;
-    let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
     let accuracies: Option<Vec<f64>> = last.iter().map(|step| step.accuracy).collect();
-    let accuracy = mean(accuracies?);
-    let loss = mean(last.iter().map(|step| step.loss).collect());
+    let accuracy = mean(accuracies?)?;
+    let loss = mean(last.iter().map(|step| step.loss))?;
     let first = record.steps.first()?.loss;
     if accuracy < ALL_RIGHT || loss.is_nan() || loss > NEAR_ZERO * first {
         return None;

@@ -118,7 +118,7 @@ impl Settings {
         Settings {
             max_grad_norm: config.max_grad_norm,
             beta: config.beta.into(),
-            has_fixed_reference: config.objective().needs_reference() && config.sync_ref_steps == 0,
+            has_fixed_reference: config.objective().needs_reference() && !config.moves_reference(),
         }
     }
 }

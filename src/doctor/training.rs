@@ -2,6 +2,7 @@
 
 use super::record::{Record, Step};
 use super::{Finding, of_run};
+use crate::eval::mean;
 
 /// Clipping is judged from so many steps on.
 const STEPS: usize = 20;
@@ -27,7 +28,7 @@ impl Record {
 /// The gradient is clipped at every step, and to far less than its norm.
 pub(super) fn clipped_always(record: &Record) -> Option<Finding> {
     let (norms, limit) = (record.norms()?, record.settings.max_grad_norm);
-    let mean = norms.iter().sum::<f64>() / norms.len() as f64;
+    let mean = mean(norms.iter().copied())?;
     let always = norms.iter().all(|&norm| norm > limit.into());
     (always && f64::from(limit) < FAR_BELOW * mean).then(|| {
         let what = format!(
@@ -44,7 +45,7 @@ pub(super) fn clipped_always(record: &Record) -> Option<Finding> {
 /// The limit is so far above the gradient's norm that it guards nothing.
 pub(super) fn clipped_never(record: &Record) -> Option<Finding> {
     let (norms, limit) = (record.norms()?, record.settings.max_grad_norm);
-    let mean = norms.iter().sum::<f64>() / norms.len() as f64;
+    let mean = mean(norms.iter().copied())?;
     let never = norms.iter().all(|&norm| norm <= limit.into());
     (never && f64::from(limit) > FAR_ABOVE * mean).then(|| {
         let what = format!(

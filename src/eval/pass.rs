@@ -3,8 +3,10 @@
 use super::judged::{Asked, Judged, Responses};
 use crate::batch::{Rivals, Stream};
 use crate::data::Example;
+use crate::dpo::PairMetrics;
 use crate::engine::{Engine, Ticket};
 use crate::error::{Error, Result};
+use crate::objective::Objective;
 use crate::recording::Recording;
 use crate::scorer::{Reference, Scorer, Share, Whole};
 
@@ -34,6 +36,24 @@ struct UnderWay {
     logps: Ticket,
     /// `None` for an objective without a reference.
     references: Option<Ticket>,
+}
+
+/// The numbers of these pairs from `judge`, which makes a pass with their rivals, or without any. A loss that ranks
+/// pairs takes two: the rivals follow from the first.
+///
+/// # Errors
+/// Those of `judge`.
+pub fn judge_all(
+    objective: Objective,
+    examples: &[Example],
+    mut judge: impl FnMut(Vec<Rivals>) -> Result<Vec<Judged>>,
+) -> Result<Vec<Judged>> {
+    let judged = judge(Vec::new())?;
+    if !objective.ranks() {
+        return Ok(judged);
+    }
+    let metrics: Vec<PairMetrics> = judged.iter().map(|pair| pair.metrics).collect();
+    judge(objective.rivals(&metrics, examples))
 }
 
 impl<'a> Pass<'a> {

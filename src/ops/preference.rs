@@ -285,12 +285,20 @@ impl Sums {
 }
 
 /// Mirrors `share` of the shader.
-fn share(p: &Params, pair: &Pair, index: usize, count: usize) -> f32 {
-    let shorter = pair.chosen().len().min(pair.rejected().len());
-    let of_tail = if index < shorter { 1.0 } else { p.ld_alpha };
+fn share(p: &Params, pair: &Pair, row: usize) -> f32 {
+    let (chosen, rejected) = (pair.chosen(), pair.rejected());
+    let shorter = chosen.len().min(rejected.len());
+    let own = match chosen.contains(&row) {
+        true => chosen,
+        false => rejected,
+    };
+    let of_tail = match row - own.start < shorter {
+        true => 1.0,
+        false => p.ld_alpha,
+    };
     match p.average {
         0 => of_tail,
-        _ => of_tail / count as f32,
+        _ => of_tail / own.len() as f32,
     }
 }
 
@@ -306,10 +314,8 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         let gain = |range: Range<usize>| match p.has_reference {
             0 => 0.0,
             _ => {
-                let count = range.len();
-                let gains = range.enumerate().map(|(index, r)| {
-                    f64::from(logps[r] - references[r]) * f64::from(share(p, pair, index, count))
-                });
+                let gains = range
+                    .map(|r| f64::from(logps[r] - references[r]) * f64::from(share(p, pair, r)));
                 gains.sum::<f64>() as f32
             }
         };
@@ -360,9 +366,8 @@ fn backward_twin(p: &Params, mut b: Bindings) {
             (pair.rejected(), loss.rejected_slope, loss.rejected_token),
         ];
         for (rows, slope, token) in sides {
-            let count = rows.len();
-            for (index, dlogp) in dlogps[rows].iter_mut().enumerate() {
-                *dlogp = (slope * share(p, pair, index, count) + token) * control.loss_scale;
+            for r in rows {
+                dlogps[r] = (slope * share(p, pair, r) + token) * control.loss_scale;
             }
         }
     }

@@ -6,9 +6,9 @@ use super::eval_row::{EvalRow, SetReport};
 use super::{Event, Run};
 use crate::batch::Rivals;
 use crate::checkpoint::Best;
-use crate::dpo::{PairMetrics, Summary};
+use crate::dpo::Summary;
 use crate::error::{Error, Result};
-use crate::eval::{Judged, Pass, Report};
+use crate::eval::{Judged, Pass, Report, judge_all};
 use crate::scorer::Whole;
 
 impl Run<'_> {
@@ -43,8 +43,8 @@ impl Run<'_> {
         }
         // All numbers and texts come before the first row: a stop leaves no evaluation that is half told.
         let samples = self.sample()?;
-        let relative_change = self.movement.relative_change(self.engine)?;
         if let Some(first) = reports.first() {
+            let relative_change = self.movement.relative_change(self.engine)?;
             self.note_evaluation(&first.report.summary);
             let row = EvalRow {
                 step,
@@ -68,14 +68,11 @@ impl Run<'_> {
 
     /// Scores some of the held-out pairs.
     fn score(&mut self, pairs: Range<usize>) -> Result<Report> {
-        let mut judged = self.judge(pairs.clone(), Vec::new())?;
-        if self.objective.ranks() {
-            let metrics: Vec<PairMetrics> = judged.iter().map(|pair| pair.metrics).collect();
-            let examples = self.eval.map_or(&[][..], |eval| &eval.examples);
-            let rivals = self.objective.rivals(&metrics, &examples[pairs.clone()]);
-            judged = self.judge(pairs, rivals)?;
-        }
-        Ok(Report::of(self.objective, &judged))
+        let all = self.eval.map_or(&[][..], |eval| &eval.examples);
+        let objective = self.objective;
+        let judge = |rivals| self.judge(pairs.clone(), rivals);
+        let judged = judge_all(objective, &all[pairs.clone()], judge)?;
+        Ok(Report::of(objective, &judged))
     }
 
     /// A forward pass over some of the held-out pairs, which have these rivals, or none.

@@ -7,7 +7,7 @@ use crate::batch::{Rivals, Stream, TokenCount};
 use crate::config::Normalize;
 use crate::dpo::{PairMetrics, Summary};
 use crate::error::Result;
-use crate::scorer::{Share, Whole};
+use crate::scorer::{Reference, Share, Whole};
 
 impl Run<'_> {
     /// Accumulates the gradient of the step's loss over these pairs, one micro-batch after another; returns the
@@ -19,19 +19,18 @@ impl Run<'_> {
             let rivals = self.rivals(pairs, mean.clone())?;
             let of = self.whole(&pairs[mean.clone()]).times(means.len());
             for slots in pieces(mean.clone(), self.micro_batch) {
-                let mut stream = self.stream(&pairs[slots.clone()]);
+                let mut micro = self.micro_batch(pairs, slots.clone(), of);
                 if let Some(rivals) = &rivals {
                     let first = slots.start - mean.start;
-                    stream.set_rivals(&rivals[first..first + slots.len()]);
+                    micro.stream.set_rivals(&rivals[first..first + slots.len()]);
                 }
-                let share = Share {
-                    first_slot: slots.start,
-                    of,
-                };
-                let reference = self.reference(|kept| &kept.train, &pairs[slots]);
-                let recording = self
-                    .learner
-                    .record(self.engine, &stream, reference, share)?;
+                let MicroBatch {
+                    stream,
+                    reference,
+                    share,
+                } = micro;
+                let learner = &self.learner;
+                let recording = learner.record(self.engine, &stream, reference, share)?;
                 self.engine.run(&recording)?;
                 tokens += stream.num_tokens;
             }
@@ -62,12 +61,11 @@ impl Run<'_> {
         }
         let of = self.whole(&pairs[mean.clone()]);
         for slots in pieces(mean.clone(), self.micro_batch) {
-            let stream = self.stream(&pairs[slots.clone()]);
-            let share = Share {
-                first_slot: slots.start,
-                of,
-            };
-            let reference = self.reference(|kept| &kept.train, &pairs[slots]);
+            let MicroBatch {
+                stream,
+                reference,
+                share,
+            } = self.micro_batch(pairs, slots, of);
             let policy = &self.learner.policy;
             let recording = policy.record_score(self.engine, &stream, reference, share)?;
             self.engine.run(&recording)?;
@@ -81,10 +79,24 @@ impl Run<'_> {
         Whole::of(pairs.iter().map(|&e| &self.train.examples[e]))
     }
 
-    fn stream(&self, pairs: &[usize]) -> Stream {
-        let examples = pairs.iter().map(|&e| &self.train.examples[e]);
-        Stream::new(examples, self.objective.sides())
+    /// The micro-batch of the pairs in these slots of the step, as a share of a mean over `of`.
+    fn micro_batch(&self, pairs: &[usize], slots: Range<usize>, of: Whole) -> MicroBatch<'_> {
+        let first_slot = slots.start;
+        let micro = &pairs[slots];
+        let examples = micro.iter().map(|&e| &self.train.examples[e]);
+        MicroBatch {
+            stream: Stream::new(examples, self.objective.sides()),
+            reference: self.reference(|kept| &kept.train, micro),
+            share: Share { first_slot, of },
+        }
     }
+}
+
+/// Some pairs of a step, ready to be recorded.
+struct MicroBatch<'a> {
+    stream: Stream,
+    reference: Reference<'a>,
+    share: Share,
 }
 
 /// A range in pieces of at most `most`.

@@ -15,7 +15,7 @@ impl Run<'_> {
 
     /// The reference's weights, if they move.
     fn moving(&self) -> Option<&Tensors> {
-        let moves = self.config.sync_ref_steps > 0;
+        let moves = self.config.moves_reference();
         self.frozen.as_ref().filter(|_| moves)
     }
 

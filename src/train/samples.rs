@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Run;
-use crate::digest::hex;
+use crate::digest::{add_ids, hex};
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Result};
 use crate::generate::{Asked, Decoder, SAMPLED_TOKENS, Sampling};
@@ -35,10 +35,7 @@ pub(super) fn hash_of(prompts: &[Vec<u32>]) -> String {
     }
     let mut hash = Sha256::new();
     for ids in prompts {
-        hash.update((ids.len() as u64).to_le_bytes());
-        for id in ids {
-            hash.update(id.to_le_bytes());
-        }
+        add_ids(&mut hash, ids);
     }
     hex(hash.finalize())
 }

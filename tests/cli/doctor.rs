@@ -11,20 +11,9 @@ fn found(sandbox: &Sandbox, out: &str) -> Vec<Value> {
     diagnosis["findings"].as_array().unwrap().clone()
 }
 
-/// Trains into `out` on `d.jsonl` and `e.jsonl`, unless the options name others.
+/// Trains into `out` without samples.
 fn train(sandbox: &Sandbox, out: &str, options: &str) -> Ran {
-    let mut all = format!("--out {out} --sample-prompts 0 {options}");
-    for (option, value) in [
-        ("--data", "d.jsonl"),
-        ("--eval-data", "e.jsonl"),
-        ("--batch-size", "1"),
-        ("--gradient-accumulation-steps", "1"),
-    ] {
-        if !options.contains(&format!("{option} ")) {
-            all += &format!(" {option} {value}");
-        }
-    }
-    sandbox.train(&all).ok()
+    sandbox.train_into(out, &format!("--sample-prompts 0 {options}"))
 }
 
 #[test]

@@ -141,8 +141,8 @@ impl Sandbox {
         self.run_with(&args)
     }
 
-    /// `train` on `d.jsonl` and `e.jsonl` into `out` with one pair a step; returns the metrics.
-    pub fn metrics_of(&self, out: &str, options: &str) -> Vec<Row> {
+    /// `train` on `d.jsonl` and `e.jsonl` into `out` with one pair a step, unless the options say otherwise.
+    pub fn train_into(&self, out: &str, options: &str) -> Ran {
         let mut all = format!("--out {out} {options}");
         for (option, value) in [
             ("--data", "d.jsonl"),
@@ -154,7 +154,12 @@ impl Sandbox {
                 all += &format!(" {option} {value}");
             }
         }
-        self.train(&all).ok();
+        self.train(&all).ok()
+    }
+
+    /// The metrics of [`Sandbox::train_into`].
+    pub fn metrics_of(&self, out: &str, options: &str) -> Vec<Row> {
+        self.train_into(out, options);
         self.metrics(out)
     }
 

@@ -11,7 +11,7 @@ use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Example, Source, Template};
 use gpt2_dpo::engine::{Engine, Release};
 use gpt2_dpo::generate::{Generator, Sampling};
 use gpt2_dpo::gpu::{OpenOptions, Variant};
-use gpt2_dpo::learner::{Learner, Recipe, Room};
+use gpt2_dpo::learner::{Learner, Recipe, Room, StepReport};
 use gpt2_dpo::model::{Layout, params};
 use gpt2_dpo::objective::Objective;
 use gpt2_dpo::ops::adamw::Settings;
@@ -161,25 +161,33 @@ fn check(engine: &mut dyn Engine, batch: usize, max_shard_bytes: usize) {
         let lr = golden.number("/settings/lr");
         let ticket = learner.update(engine, lr, count).unwrap();
         let report = learner.report(engine, ticket).unwrap();
-        assert!(report.broken.is_none());
-        let loss = objective.summary(&report.pairs).loss;
-        let norm = f64::from(report.grad_norm);
-        println!(
-            "step {step}: loss {loss} ({}), norm {norm} ({})",
-            losses[step], norms[step]
-        );
-        assert!(
-            (loss - losses[step]).abs() <= LOSS_ABS,
-            "loss of step {step}: {loss}"
-        );
-        assert!(
-            (norm / norms[step] - 1.0).abs() <= RELATIVE_L2,
-            "norm of step {step}: {norm}"
-        );
+        check_step(step, objective, &report, [losses[step], norms[step]]);
     }
     after_training(&golden, &learner.policy.weights.download(engine).unwrap());
     supervised(&golden, &layout, engine, batch);
     greedy(&golden, engine);
+}
+
+/// Compares a training step with the loss and the norm of its gradient that PyTorch has.
+#[track_caller]
+pub fn check_step(
+    step: usize,
+    objective: Objective,
+    report: &StepReport,
+    [their_loss, their_norm]: [f64; 2],
+) {
+    assert!(report.broken.is_none());
+    let loss = objective.summary(&report.pairs).loss;
+    let norm = f64::from(report.grad_norm);
+    println!("step {step}: loss {loss} ({their_loss}), norm {norm} ({their_norm})");
+    assert!(
+        (loss - their_loss).abs() <= LOSS_ABS,
+        "loss of step {step}: {loss}"
+    );
+    assert!(
+        (norm / their_norm - 1.0).abs() <= RELATIVE_L2,
+        "norm of step {step}: {norm}"
+    );
 }
 
 /// Compares the supervised loss and its gradients.

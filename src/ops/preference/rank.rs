@@ -66,31 +66,12 @@ mod tests {
             pair(2.0, -4.0, 8.0),
         ];
         let rivals = rank(&pairs);
+        let each = |of: fn(&Rivals) -> f32| rivals.iter().map(of).collect::<Vec<f32>>();
         // Chosen gains by rank: -1, 2, 3; rejected: -4, 0.5, 1.
-        assert_eq!(rivals.each_of_chosen(), [1.0, -4.0, 0.5]);
-        assert_eq!(rivals.each_of_rejected(), [3.0, 2.0, -1.0]);
+        assert_eq!(each(|rivals| rivals.of_chosen), [1.0, -4.0, 0.5]);
+        assert_eq!(each(|rivals| rivals.of_rejected), [3.0, 2.0, -1.0]);
         // The reference's margins are 5, 10.5 and 2; by rank 2, 5, 10.5. The policy's by rank: 7, 8, 9.
-        assert_eq!(rivals.each_shift(), [3.0, 0.0, -3.0]);
-    }
-
-    trait Columns {
-        fn each_of_chosen(&self) -> Vec<f32>;
-        fn each_of_rejected(&self) -> Vec<f32>;
-        fn each_shift(&self) -> Vec<f32>;
-    }
-
-    impl Columns for Vec<Rivals> {
-        fn each_of_chosen(&self) -> Vec<f32> {
-            self.iter().map(|rivals| rivals.of_chosen).collect()
-        }
-
-        fn each_of_rejected(&self) -> Vec<f32> {
-            self.iter().map(|rivals| rivals.of_rejected).collect()
-        }
-
-        fn each_shift(&self) -> Vec<f32> {
-            self.iter().map(|rivals| rivals.reference_shift).collect()
-        }
+        assert_eq!(each(|rivals| rivals.reference_shift), [3.0, 0.0, -3.0]);
     }
 
     #[test]

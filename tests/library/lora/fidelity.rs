@@ -15,7 +15,7 @@ use gpt2_dpo::scorer::{Reference, Share, Whole};
 
 use super::{Expected, NAMES, adapter, base};
 use crate::common::{self, max_abs, relative_l2};
-use crate::golden::{Golden, LOGP_ABS, LOSS_ABS, RELATIVE_L2, WHOLE};
+use crate::golden::{Golden, LOGP_ABS, RELATIVE_L2, WHOLE, check_step};
 
 /// PEFT merges in float64 here, and both round once.
 const MERGED_ABS: f64 = 1e-6;
@@ -156,21 +156,7 @@ fn ten_steps_are_those_of_pytorch(engine: &mut dyn Engine, batch: usize, max_sha
         let lr = expected.number("/settings/lr");
         let ticket = learner.update(engine, lr, count).unwrap();
         let report = learner.report(engine, ticket).unwrap();
-        assert!(report.broken.is_none());
-        let loss = objective.summary(&report.pairs).loss;
-        let norm = f64::from(report.grad_norm);
-        println!(
-            "step {step}: loss {loss} ({}), norm {norm} ({})",
-            losses[step], norms[step]
-        );
-        assert!(
-            (loss - losses[step]).abs() <= LOSS_ABS,
-            "loss of step {step}: {loss}"
-        );
-        assert!(
-            (norm / norms[step] - 1.0).abs() <= RELATIVE_L2,
-            "norm of step {step}: {norm}"
-        );
+        check_step(step, objective, &report, [losses[step], norms[step]]);
     }
 
     let weights = &learner.policy.weights;
