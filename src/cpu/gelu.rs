@@ -26,12 +26,13 @@ pub fn gelu(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// dx = dx · gelu'(x).
+/// y = gelu(x), and dx = dx · gelu'(x).
 #[multiversion(targets = "simd")]
-pub fn times_gelu_slope(x: &[f32], dx: &mut [f32]) {
-    for (dx, &x) in dx.iter_mut().zip(x) {
+pub fn gelu_and_slope(x: &[f32], y: &mut [f32], dx: &mut [f32]) {
+    for ((y, dx), &x) in y.iter_mut().zip(dx).zip(x) {
         let gate = gate(x);
         let du = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+        *y = x * gate;
         *dx *= gate + 2.0 * x * gate * (1.0 - gate) * du;
     }
 }
