@@ -39,12 +39,15 @@ pub struct DeviceChoice {
     pub precision: Precision,
     /// Take each kernel's usual variant instead of measuring the fastest.
     pub no_autotune: bool,
+    /// Let a micro-batch have as many pairs of a step as fit a GPU.
+    pub grow: bool,
     /// The folder for the measurements of variants; `None` = measure in each run.
     pub cache_dir: Option<PathBuf>,
     /// The value of the environment variable [`ADAPTER_NAME`]: a part of an adapter's name, which replaces `device`
     /// if that is `auto`.
     pub adapter_name: Option<String>,
-    /// The machine's memory, which bounds the CPU engine; it counts on allocation alone if `None`.
+    /// The machine's memory, which bounds the CPU engine, and the growth of micro-batches on a GPU that shares it; the CPU
+    /// engine counts on allocation alone if `None`.
     pub memory: Option<Memory>,
 }
 
@@ -136,6 +139,10 @@ impl DeviceChoice {
             max_binding_bytes: self.max_binding_bytes(),
             precision: self.precision,
             tuning: self.tuning_file(&adapters.report(index)),
+            room_to_grow: match self.grow {
+                true => self.room_to_grow(&adapters.report(index)),
+                false => 0,
+            },
             measure: !self.no_autotune,
             ..OpenOptions::default()
         };
@@ -191,6 +198,16 @@ impl DeviceChoice {
     fn max_binding_bytes(&self) -> Option<usize> {
         let bytes = self.max_binding_mib.saturating_mul(1 << 20);
         (bytes > 0).then_some(bytes)
+    }
+
+    /// The bytes that a run may take on this adapter for more pairs at once. A discrete GPU's driver refuses what does not
+    /// fit; an integrated one shares the machine's memory with every other program.
+    fn room_to_grow(&self, adapter: &AdapterReport) -> usize {
+        match adapter.kind {
+            "discrete" => usize::MAX,
+            "integrated" => self.memory.map_or(0, |memory| memory.free / 2),
+            _ => 0,
+        }
     }
 
     /// The cache file of this adapter, driver, set of kernels and precision, with or without checks in shaders.

@@ -34,6 +34,10 @@ pub trait Engine {
     /// next recording meanwhile.
     fn is_asynchronous(&self) -> bool;
 
+    /// The bytes that all buffers may take for a micro-batch of more pairs than was asked for; 0 where a larger one does
+    /// not pay.
+    fn room_to_grow(&self) -> usize;
+
     /// The largest buffer that a kernel can bind, in bytes.
     fn max_binding_bytes(&self) -> usize;
 

@@ -58,6 +58,7 @@ pub mod gpu;
 pub mod guard;
 pub mod hub;
 pub mod kernel;
+pub mod launches;
 pub mod learner;
 pub mod model;
 pub mod objective;

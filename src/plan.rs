@@ -41,7 +41,8 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Makes the buffers. If a micro-batch of `batch_size` pairs does not fit the device, it is halved until it
+    /// Makes the buffers. On a device with [`Engine::room_to_grow`] a micro-batch has all pairs of a step, or as many
+    /// halves of them as fit that room. If one of `batch_size` pairs does not fit the device, it is halved until it
     /// fits. An optimizer step keeps its pairs, and its results change only by rounding.
     ///
     /// # Errors
@@ -51,12 +52,13 @@ impl Resident {
         engine: &mut dyn Engine,
         config: &TrainConfig,
         dims: &Dims,
-        Datasets {
+        data: Datasets,
+    ) -> Result<Resident> {
+        let Datasets {
             train,
             eval,
             samples,
-        }: Datasets,
-    ) -> Result<Resident> {
+        } = data;
         let objective = config.objective();
         let examples: Vec<_> = [Some(train), eval]
             .into_iter()
@@ -70,12 +72,18 @@ impl Resident {
         };
         let most = examples.iter().map(|e| e.len()).max().unwrap_or(0);
         let asked = config.batch_size.min(most).max(1);
-        let halves = successors(Some(asked), |&pairs| (pairs > 1).then(|| pairs.div_ceil(2)));
-        let smaller: Vec<Extent> = halves.skip(1).map(extent_of).collect();
         let step = config.pairs_per_step().min(train.examples.len());
+        let halves_of = |pairs| {
+            successors(Some(pairs), |&pairs: &usize| {
+                (pairs > 1).then(|| pairs.div_ceil(2))
+            })
+        };
+        let larger = halves_of(step).filter(|&pairs| pairs > asked);
+        let larger = larger.filter(|&pairs| fits(engine, config, dims, data, pairs));
+        let extents: Vec<Extent> = larger.chain(halves_of(asked)).map(extent_of).collect();
         let room = Room {
-            extent: extent_of(asked),
-            smaller: &smaller,
+            extent: extents[0],
+            smaller: &extents[1..],
             pairs: step.max(eval.map_or(0, |eval| eval.examples.len())),
             recompute: config.checkpoint_activations,
         };
@@ -142,6 +150,28 @@ impl Resident {
     }
 }
 
+/// True if a micro-batch of this many pairs fits the room to grow.
+fn fits(
+    engine: &dyn Engine,
+    config: &TrainConfig,
+    dims: &Dims,
+    data: Datasets,
+    pairs: usize,
+) -> bool {
+    if engine.room_to_grow() == 0 {
+        return false;
+    }
+    let grown = TrainConfig {
+        batch_size: pairs,
+        gradient_accumulation_steps: 1,
+        ..config.clone()
+    };
+    let room = engine.room_to_grow();
+    let mut planner = Planner::new(engine.max_binding_bytes(), room).with_room_to_grow(room);
+    let resident = Resident::new(&mut planner, &grown, dims, data);
+    resident.is_ok_and(|resident| resident.micro_batch() == pairs)
+}
+
 /// Turns a lack of memory with a micro-batch of one pair into an error that tells the user how to need less.
 fn explain(error: Error) -> Error {
     match error {
@@ -160,6 +190,7 @@ fn explain(error: Error) -> Error {
 pub struct Planner {
     max_binding_bytes: usize,
     room_bytes: usize,
+    room_to_grow: usize,
     max_step_flops: u64,
     bytes: usize,
     labels: Vec<String>,
@@ -172,9 +203,18 @@ impl Planner {
         Planner {
             max_binding_bytes,
             room_bytes,
+            room_to_grow: 0,
             max_step_flops: u64::MAX,
             bytes: 0,
             labels: Vec::new(),
+        }
+    }
+
+    /// Lets a micro-batch grow as on a device with this [`Engine::room_to_grow`].
+    pub fn with_room_to_grow(self, bytes: usize) -> Planner {
+        Planner {
+            room_to_grow: bytes,
+            ..self
         }
     }
 
@@ -199,6 +239,10 @@ impl Engine for Planner {
 
     fn is_asynchronous(&self) -> bool {
         false
+    }
+
+    fn room_to_grow(&self) -> usize {
+        self.room_to_grow
     }
 
     fn max_binding_bytes(&self) -> usize {
@@ -337,7 +381,8 @@ impl Plan {
     ) -> Result<Plan> {
         let (max_binding_bytes, memory) = (engine.max_binding_bytes(), engine.memory());
         let counted = |config: &TrainConfig, room_bytes: usize| {
-            let mut planner = Planner::new(max_binding_bytes, room_bytes);
+            let mut planner = Planner::new(max_binding_bytes, room_bytes)
+                .with_room_to_grow(engine.room_to_grow());
             let resident = Resident::new(&mut planner, config, dims, data)?;
             Ok((planner, resident))
         };

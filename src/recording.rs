@@ -42,6 +42,11 @@ impl Step {
         step
     }
 
+    /// What the workgroups are spread over.
+    pub fn grid(&self) -> Grid {
+        self.grid
+    }
+
     /// The workgroups in x, y, z of `kernel`: the step's kernel or a variant of it.
     pub fn groups(&self, kernel: &Kernel) -> [u32; 3] {
         self.grid.groups(kernel)

@@ -12,8 +12,12 @@ use crate::ceilings::Ceilings;
 use crate::config::TrainConfig;
 use crate::engine::{Clock, Device};
 use crate::error::{Error, Result};
+use crate::launches::{self, Audit, Launch};
 use crate::model::Dims;
+use crate::plan::Planner;
 use crate::profile::{self, Row};
+use crate::recording::Recording;
+use crate::target::{MatrixUnits, Precision, Target};
 
 pub(crate) use model::Workload;
 pub use model::{KnownModel, MODELS, dims};
@@ -110,6 +114,59 @@ pub struct Progress {
     /// The number of all items; 0 if unknown.
     pub total: usize,
 }
+
+/// The dispatches of an optimizer step on a large GPU, without one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The options of this plan.
+    pub options: Options,
+    /// The sizes of the model.
+    pub dims: Dims,
+    /// The precision of products.
+    pub precision: Precision,
+    /// Micro-batches of the step.
+    pub micro_batches: usize,
+    /// The sums over all launches.
+    pub audit: Audit,
+    /// A row for each kernel, variant and shape, the most operations first.
+    pub launches: Vec<Launch>,
+}
+
+impl Plan {
+    /// Plans a step on a fast GPU with memory to spare, and with matrix units of every shape.
+    ///
+    /// # Errors
+    /// As [`run`], but for a device's.
+    pub fn new(options: &Options, precision: Precision) -> Result<Plan> {
+        check(options)?;
+        let dims = dims(&options.model)?;
+        check_length(options, &dims)?;
+        let target = Target {
+            software: false,
+            precision,
+            matrix_units: MatrixUnits {
+                eight: true,
+                sixteen: true,
+            },
+        };
+        let mut paper = Planner::new(LARGE_BINDING, usize::MAX).with_room_to_grow(usize::MAX);
+        let work = Workload::empty(&mut paper, &dims, options)?;
+        let recordings = work.recordings(&paper)?;
+        let recordings: Vec<&Recording> = recordings.iter().collect();
+        let launches = launches::of(&recordings, &target, LARGE_BINDING / 4);
+        Ok(Plan {
+            options: options.clone(),
+            dims,
+            precision,
+            micro_batches: work.batches,
+            audit: Audit::of(&launches),
+            launches,
+        })
+    }
+}
+
+/// What a large GPU binds, in bytes.
+const LARGE_BINDING: usize = 2 << 30;
 
 /// Measures; `observe` receives the progress.
 ///

@@ -14,7 +14,9 @@ use crate::error::{Error, Result};
 use crate::learner::{Learner, Recipe, Room, StepTicket};
 use crate::model::{Dims, Layout, Limits, params};
 use crate::objective::Objective;
+use crate::plan::Planner;
 use crate::pretrained::{self, Config, Weights};
+use crate::recording::Recording;
 use crate::scorer::{Reference, Share, Whole};
 
 /// A model that goes by a name.
@@ -104,7 +106,7 @@ impl Workload {
         Ok(work)
     }
 
-    /// [`Workload::new`] with all weights 0.
+    /// [`Workload::new`] with all weights 0. On a device with room to grow, all pairs of a step are one micro-batch.
     ///
     /// # Errors
     /// The errors of [`Workload::new`].
@@ -117,6 +119,21 @@ impl Workload {
                 "lower one of them",
             )
         })?;
+        let room = engine.room_to_grow();
+        if batches > 1 && room > 0 {
+            let at_once = Options {
+                batch_size: pairs,
+                gradient_accumulation_steps: 1,
+                ..options.clone()
+            };
+            let mut paper = Planner::new(engine.max_binding_bytes(), room).with_room_to_grow(room);
+            if Workload::empty(&mut paper, dims, &at_once).is_ok() {
+                match Workload::empty(engine, dims, &at_once) {
+                    Err(e) if e.is_memory() => {} // as a run does, which then takes fewer pairs at once
+                    made => return made,
+                }
+            }
+        }
         let config = TrainConfig::default();
         let (objective, optimizer) = (config.objective(), config.optimizer());
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
@@ -172,12 +189,32 @@ impl Workload {
     /// Adds the gradient of micro-batch number `batch`, with cached reference log-probs.
     pub fn accumulate(&self, engine: &mut dyn Engine, batch: usize) -> Result<()> {
         let reference = Reference::LogProbs(self.references.clone());
-        let share = Share {
-            first_slot: batch * self.stream.pairs.len(),
-            of: self.whole,
-        };
+        let share = self.share(batch);
         self.learner
             .accumulate(engine, &self.stream, reference, share)
+    }
+
+    /// The recordings of an optimizer step.
+    pub fn recordings(&self, engine: &dyn Engine) -> Result<Vec<Recording>> {
+        let mut recordings = Vec::new();
+        for batch in 0..self.batches {
+            let reference = Reference::LogProbs(self.references.clone());
+            let share = self.share(batch);
+            recordings.push(
+                self.learner
+                    .record(engine, &self.stream, reference, share)?,
+            );
+        }
+        let (rate, pairs) = (self.learning_rate, self.whole.pairs);
+        recordings.push(self.learner.record_update(engine, rate, pairs));
+        Ok(recordings)
+    }
+
+    fn share(&self, batch: usize) -> Share {
+        Share {
+            first_slot: batch * self.stream.pairs.len(),
+            of: self.whole,
+        }
     }
 
     /// Takes the optimizer step.

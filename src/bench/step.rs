@@ -17,6 +17,8 @@ use crate::train::STEPS_IN_FLIGHT;
 pub struct StepSpeed {
     /// The number of timed steps.
     pub steps: usize,
+    /// Micro-batches of a step. On a device with room to grow it is one of all pairs.
+    pub micro_batches: usize,
     /// The median time of a step.
     pub seconds: f64,
     /// Preference pairs per second.
@@ -63,6 +65,7 @@ pub(super) fn measure(
     let seconds = median(&mut times);
     Ok(StepSpeed {
         steps,
+        micro_batches: work.batches,
         seconds,
         pairs_per_second: work.whole.pairs as f64 / seconds,
         tokens_per_second: work.tokens as f64 / seconds,

@@ -35,6 +35,14 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// The same, and a step's pairs go through the model at once where they fit.
+    pub fn growing(&self) -> DeviceChoice {
+        DeviceChoice {
+            grow: true,
+            ..self.choice()
+        }
+    }
+
     /// The device choice in the library's form.
     pub fn choice(&self) -> DeviceChoice {
         DeviceChoice {
@@ -44,6 +52,7 @@ impl DeviceArgs {
             max_binding_mib: self.max_binding_mib,
             precision: self.precision,
             no_autotune: self.no_autotune,
+            grow: false,
             cache_dir: user::cache_dir(None),
             adapter_name: user::adapter_name(),
             memory: user::memory(),

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use gpt2_dpo::Result;
-use gpt2_dpo::bench::{self, Options, Report};
+use gpt2_dpo::bench::{self, Options, Plan, Report};
 use gpt2_dpo::config::TrainConfig;
+use gpt2_dpo::launches::BUSY_GROUPS;
+use gpt2_dpo::model::Dims;
 use gpt2_dpo::storage::check_writable;
 
-use super::args::DeviceArgs;
+use super::args::{self, DeviceArgs};
 use super::progress::Progress;
 use super::{say, table, write_json};
 
@@ -36,6 +38,11 @@ pub struct Args {
     /// How long each kernel is run, at least five times
     #[arg(long, value_name = "SECONDS", default_value_t = 0.3)]
     seconds_per_kernel: f64,
+    /// Only list the dispatches of a step on a large GPU, for which none is needed
+    #[arg(long, conflicts_with_all = [
+        "device", "backend", "checked", "max_binding_mib", "no_autotune", "steps", "seconds_per_kernel",
+    ])]
+    plan: bool,
     /// Write everything measured as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -54,7 +61,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         seconds_per_kernel: args.seconds_per_kernel,
     };
     args.json.as_deref().map_or(Ok(()), check_writable)?;
-    let mut engine = args.device.open()?;
+    if args.plan {
+        let plan = Plan::new(&options, args.device.precision)?;
+        show(&plan);
+        if let Some(path) = &args.json {
+            write_json(path, &plan)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut engine = args::open(&args.device.growing())?;
     let mut progress = Progress::default();
     let report = bench::run(engine.as_mut(), &options, &mut |at| {
         progress.at(at.phase, at.done, at.total, at.what);
@@ -78,6 +93,67 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
+fn show(plan: &Plan) {
+    let (options, audit) = (&plan.options, &plan.audit);
+    sizes(&options.model, &plan.dims);
+    step(options, plan.micro_batches);
+    say!(
+        "\n{:31} {:9} {:15} {:>10} {:>10} {:>8} {:>8}",
+        "kernel",
+        "variant",
+        "shape",
+        "dispatches",
+        "workgroups",
+        "share",
+        "executed"
+    );
+    let all: u64 = plan.launches.iter().map(|launch| launch.flops).sum();
+    for launch in &plan.launches {
+        let sizes: Vec<String> = launch.sizes.iter().map(u32::to_string).collect();
+        say!(
+            "{:31} {:9} {:15} {:10} {:10} {:6.2} % {:>8}",
+            launch.kernel,
+            launch.variant,
+            sizes.join(" × "),
+            launch.dispatches,
+            launch.groups,
+            100.0 * launch.flops as f64 / all as f64,
+            match launch.flops {
+                0 => String::new(),
+                flops => format!("{:.3} ×", launch.executed as f64 / flops as f64),
+            }
+        );
+    }
+    say!(
+        "\n{} dispatches; {:.1} % of the operations in dispatches of at least {BUSY_GROUPS} workgroups; products compute \
+         {:.3} × what is asked for, in whole tiles",
+        audit.dispatches,
+        100.0 * audit.busy,
+        audit.executed
+    );
+}
+
+fn sizes(model: &str, dims: &Dims) {
+    say!(
+        "model   {model}: {} layers, {} wide, {} heads, vocabulary {}",
+        dims.n_layer,
+        dims.n_embd,
+        dims.n_head,
+        dims.vocab_size
+    );
+}
+
+fn step(options: &Options, micro_batches: usize) {
+    let pairs = options.batch_size * options.gradient_accumulation_steps;
+    say!(
+        "step    {micro_batches} micro-batches of {} pairs, {} + {} + {} tokens each",
+        pairs / micro_batches,
+        options.max_prompt_tokens,
+        options.max_response_tokens,
+        options.max_response_tokens
+    );
+}
+
 fn print(report: &Report) {
     let Report { options, dims, .. } = report;
     say!("device  {}", report.device);
@@ -88,22 +164,8 @@ fn print(report: &Report) {
         say!("driver  {driver}");
     }
     say!("clock   {}", report.clock);
-    say!(
-        "model   {}: {} layers, {} wide, {} heads, vocabulary {}",
-        options.model,
-        dims.n_layer,
-        dims.n_embd,
-        dims.n_head,
-        dims.vocab_size
-    );
-    say!(
-        "step    {} micro-batches of {} pairs, {} + {} + {} tokens each",
-        options.gradient_accumulation_steps,
-        options.batch_size,
-        options.max_prompt_tokens,
-        options.max_response_tokens,
-        options.max_response_tokens
-    );
+    sizes(&options.model, dims);
+    step(options, report.step.micro_batches);
     say!("\nceilings");
     table::ceilings(&report.ceilings);
     say!("\nkernels of a step");

@@ -35,7 +35,13 @@ const TRAINED: [&str; 5] = [
 ];
 
 /// Options that change a run's numbers by rounding alone. A run that goes on may have others, and is told so.
-const ROUNDING: [&str; 4] = ["backend", "checked", "max-binding-mib", "no-autotune"];
+const ROUNDING: [&str; 5] = [
+    "backend",
+    "checked",
+    "max-binding-mib",
+    "no-autotune",
+    "no-grow",
+];
 
 /// The same, but the run itself says how the device and its precision differ.
 const SAID_BY_THE_RUN: [&str; 2] = ["device", "precision"];

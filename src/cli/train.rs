@@ -426,6 +426,7 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Device>> {
         max_binding_mib: config.max_binding_mib,
         precision: config.precision,
         no_autotune: config.no_autotune,
+        grow: !config.no_grow,
         cache_dir: user::cache_dir(config.cache_dir.as_deref()),
         adapter_name: user::adapter_name(),
         memory: user::memory(),

@@ -116,6 +116,11 @@ impl TrainOptions {
                 "`.device` cpu",
             ),
             (
+                "no_grow",
+                self.no_grow.is_some() && resolved.device == DeviceChoice::CPU,
+                "`.device` cpu",
+            ),
+            (
                 "decay",
                 self.decay.is_some() && resolved.weight_decay == 0.0,
                 "`.weight_decay` 0",

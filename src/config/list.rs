@@ -62,6 +62,9 @@ macro_rules! train_options {
                 /// Keep each layer's input only and compute the rest again in the backward pass: less memory,
                 /// more time, the same numbers
                 checkpoint_activations,
+                /// Take no more than `.batch_size` pairs through the model at once, even on a GPU that has room for more of
+                /// a step's
+                no_grow,
                 /// Compile shaders with bounds checks and zeroed workgroup memory
                 checked,
                 /// Take each kernel's usual variant instead of measuring which is fastest on this device

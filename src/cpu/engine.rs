@@ -147,6 +147,10 @@ impl Engine for CpuEngine {
         false
     }
 
+    fn room_to_grow(&self) -> usize {
+        0 // a few hundred rows keep all cores busy, and the memory is everybody's
+    }
+
     fn max_binding_bytes(&self) -> usize {
         self.max_binding_bytes
     }

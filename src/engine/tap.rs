@@ -31,6 +31,10 @@ impl Engine for Tap<'_> {
         self.device.is_asynchronous()
     }
 
+    fn room_to_grow(&self) -> usize {
+        self.device.room_to_grow()
+    }
+
     fn max_binding_bytes(&self) -> usize {
         self.device.max_binding_bytes()
     }

@@ -56,6 +56,9 @@ pub struct OpenOptions {
     /// The file that keeps the measurements of variants on one device, with one driver and one set of kernels. A
     /// variant that the file lists as wrong does not run.
     pub tuning: Option<PathBuf>,
+    /// The bytes that all buffers may take for a micro-batch of more pairs than was asked for: see
+    /// [`Engine::room_to_grow`](crate::engine::Engine::room_to_grow).
+    pub room_to_grow: usize,
     /// Measure variants at first use and keep the result in that file, instead of running the variant of the
     /// highest rank.
     pub measure: bool,
@@ -132,6 +135,8 @@ impl Adapters {
         }
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
         descriptor.backends = flags;
+        // Beyond its budget a driver moves buffers to the machine's memory, where a GPU reads them many times slower.
+        descriptor.memory_budget_thresholds.for_resource_creation = Some(BUDGET_PERCENT);
         let instance = wgpu::Instance::new(descriptor);
         let mut all = pollster::block_on(instance.enumerate_adapters(flags));
         all.sort_by_key(|a| rank(a.get_info().device_type)); // stable: the drivers' order within a kind
@@ -284,9 +289,17 @@ impl Adapters {
         let tuner = options.tuning.as_deref().map(Tuner::open);
         let max_words = driver.max_binding_bytes / 4;
         let choices = Choices::new(options.variant, target, max_words, (tuner, options.measure));
-        Ok(GpuEngine::new(driver, identity, choices))
+        Ok(GpuEngine::new(
+            driver,
+            identity,
+            choices,
+            options.room_to_grow,
+        ))
     }
 }
+
+/// How much of its memory budget a process may take, where the driver tells one: a screen needs some.
+const BUDGET_PERCENT: u8 = 95;
 
 /// The features that the kernels for matrix units need.
 const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX

@@ -17,6 +17,7 @@ pub struct GpuEngine {
     driver: Driver,
     identity: String,
     choices: Choices,
+    room_to_grow: usize,
     /// Messages for the user; see [`Tuned::notes`].
     notes: Vec<String>,
     /// The times of the passes since [`Timed::watch`]; `None` if the device has no timestamps or nobody watches.
@@ -24,11 +25,17 @@ pub struct GpuEngine {
 }
 
 impl GpuEngine {
-    pub(super) fn new(driver: Driver, identity: String, choices: Choices) -> GpuEngine {
+    pub(super) fn new(
+        driver: Driver,
+        identity: String,
+        choices: Choices,
+        room_to_grow: usize,
+    ) -> GpuEngine {
         GpuEngine {
             driver,
             identity,
             choices,
+            room_to_grow,
             notes: Vec::new(),
             watch: None,
         }
@@ -104,6 +111,10 @@ impl Engine for GpuEngine {
 
     fn is_asynchronous(&self) -> bool {
         true
+    }
+
+    fn room_to_grow(&self) -> usize {
+        self.room_to_grow
     }
 
     fn max_binding_bytes(&self) -> usize {

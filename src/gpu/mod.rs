@@ -15,4 +15,4 @@ pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions};
 pub use engine::GpuEngine;
 #[doc(hidden)]
 pub use tuner::rewritten_table;
-pub use variants::Variant;
+pub use variants::{Variant, usual_variant};

@@ -163,6 +163,13 @@ impl Choices {
     }
 }
 
+/// The variant that runs for a step on a device that has measured none.
+pub fn usual_variant(step: &Step, target: &Target, max_binding_words: usize) -> &'static Kernel {
+    let unmeasured = (None, false);
+    let mut choices = Choices::new(Variant::Best, *target, max_binding_words, unmeasured);
+    choices.choose(step).unwrap_or(step.kernel)
+}
+
 /// A variant that can run for a step, and its rank there.
 #[derive(Clone, Copy)]
 struct Ranked {

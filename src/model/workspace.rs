@@ -16,6 +16,10 @@ const LOGITS_BUDGET_BYTES: usize = 128 << 20;
 /// little.
 const FROZEN_LOGITS_BUDGET_BYTES: usize = 64 << 20;
 
+/// The same on a device with room to grow, of which it takes an eighth at most: a product with so many rows is long
+/// enough for any GPU.
+const GROWN_LOGITS_BUDGET_BYTES: usize = 512 << 20;
+
 /// The purpose of a workspace, which decides the activations that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -273,6 +277,7 @@ impl Workspace {
             ));
         }
         let max_binding_words = engine.max_binding_bytes() / 4;
+        let grown_budget = GROWN_LOGITS_BUDGET_BYTES.min(engine.room_to_grow() / 8);
         let mut on = Maker {
             engine,
             kind: BufferKind::Inputs,
@@ -310,6 +315,7 @@ impl Workspace {
             true => FROZEN_LOGITS_BUDGET_BYTES,
             false => LOGITS_BUDGET_BYTES,
         };
+        let budget = budget.max(grown_budget);
         let max_rows = (budget / 4 / strides.clone().sum::<usize>())
             .min(max_binding_words / widest)
             .max(extent.pair_heads)

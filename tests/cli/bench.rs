@@ -140,3 +140,32 @@ fn what_cannot_be_measured_is_refused() {
         sandbox.run(&command).refused(&fragments);
     }
 }
+
+/// `bench --plan` lists every dispatch of a step, and opens no device.
+#[test]
+fn a_plan_needs_no_device() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run("bench --plan --json plan.json").ok();
+    let plan: Value = serde_json::from_slice(&sandbox.read("plan.json")).unwrap();
+    assert_eq!(plan["micro_batches"], 1);
+    assert_eq!(plan["dims"]["n_layer"], 12);
+    let launches = plan["launches"].as_array().unwrap();
+    let of = |launch: &Value| launch["dispatches"].as_u64().unwrap();
+    let dispatches: u64 = launches.iter().map(of).sum();
+    assert_eq!(plan["audit"]["dispatches"], dispatches);
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(
+        last.starts_with(&format!("{dispatches} dispatches; ")),
+        "{last}"
+    );
+    let mixed = sandbox
+        .run("bench --plan --precision mixed --model distilgpt2")
+        .ok();
+    assert!(mixed.stdout.contains("matrix16"), "{}", mixed.stdout);
+    sandbox
+        .run("bench --plan --device cpu")
+        .refused(&["--plan", "--device"]);
+    sandbox
+        .run("bench --plan --steps 2")
+        .refused(&["--plan", "--steps"]);
+}

@@ -24,6 +24,7 @@ pub const CHECKED: OpenOptions = OpenOptions {
     variant: Variant::Best,
     precision: Precision::F32,
     tuning: None,
+    room_to_grow: 0,
     measure: false,
 };
 

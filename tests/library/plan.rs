@@ -19,6 +19,7 @@ use std::sync::Arc;
 struct Scale {
     engine: CpuEngine,
     room: usize,
+    room_to_grow: usize,
     buffers: usize,
     bytes: usize,
     /// The largest number of bytes at a time, and of buffers.
@@ -32,6 +33,7 @@ impl Scale {
         Scale {
             engine,
             room,
+            room_to_grow: 0,
             buffers: 0,
             bytes: 0,
             most: (0, 0),
@@ -46,6 +48,9 @@ impl Engine for Scale {
     }
     fn is_asynchronous(&self) -> bool {
         self.engine.is_asynchronous()
+    }
+    fn room_to_grow(&self) -> usize {
+        self.room_to_grow
     }
     fn max_binding_bytes(&self) -> usize {
         self.engine.max_binding_bytes()
@@ -249,6 +254,38 @@ fn a_micro_batch_that_does_not_fit_is_halved() {
         assert!(error <= 1e-6, "{error}");
         // Buffers made before the failure have been released.
         assert!(scale.most.0 <= room);
+    }
+}
+
+/// A device with room takes a step's pairs at once, or as many halves of them as fit; what its driver then refuses is
+/// halved as always.
+#[test]
+fn a_micro_batch_grows_into_the_room_that_there_is() {
+    let (small, _) = train(&mut CpuEngine::new(), &config(2, 3)).unwrap();
+    let bytes = |pairs| plan(&CpuEngine::new(), &config(pairs, 1)).bytes();
+    for (room_to_grow, room, micro_batch) in [
+        (usize::MAX, usize::MAX, 6),
+        (bytes(6), usize::MAX, 6),
+        (bytes(6) - 1, usize::MAX, 3),
+        (bytes(3) - 1, usize::MAX, 2),
+        (0, usize::MAX, 2),
+        (usize::MAX, bytes(6) - 1, 3),
+        (usize::MAX, bytes(2) - 1, 1),
+    ] {
+        let mut scale = Scale {
+            room_to_grow,
+            ..Scale::new(CpuEngine::new(), room)
+        };
+        if room == usize::MAX {
+            let plan = plan(&scale, &config(2, 3));
+            assert_eq!(plan.extent.pairs, micro_batch, "{room_to_grow}");
+            assert_eq!(plan.micro_batches, 6 / micro_batch);
+        }
+        let (losses, notes) = train(&mut scale, &config(2, 3)).unwrap();
+        assert_eq!(scale.most.0.min(room_to_grow.max(bytes(2))), scale.most.0);
+        assert_eq!(notes.len(), usize::from(micro_batch < 2), "{notes:?}");
+        let error = relative_l2(&losses, &small);
+        assert!(error <= 1e-6, "{error}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::common;
 use gpt2_dpo::batch::{Extent, Sides, Stream};
+use gpt2_dpo::bench;
 use gpt2_dpo::data::{self, Example};
 use gpt2_dpo::engine::Engine;
 use gpt2_dpo::learner::{Learner, Recipe, Room};
@@ -13,6 +14,7 @@ use gpt2_dpo::optimizer::{Decay, Optimizer};
 use gpt2_dpo::plan::Planner;
 use gpt2_dpo::recording::Recording;
 use gpt2_dpo::scorer::{Reference, Share};
+use gpt2_dpo::target::Precision;
 
 /// GPT-2's published shapes: name, layers, heads, width.
 const PUBLISHED: [(&str, usize, usize, usize); 5] = [
@@ -38,7 +40,7 @@ impl OnPaper {
         (n_layer, n_head, n_embd): (usize, usize, usize),
         pairs: &[[usize; 3]],
         recompute: bool,
-        max_binding_bytes: usize,
+        mut paper: Planner,
     ) -> OnPaper {
         let dims = Dims {
             vocab_size: 50257,
@@ -61,8 +63,6 @@ impl OnPaper {
             .collect();
         let stream = Stream::new(&examples, Sides::Both);
         let extent = Extent::of(&examples, examples.len(), Sides::Both);
-        let mut paper =
-            Planner::new(max_binding_bytes, usize::MAX).with_max_step_flops(MAX_STEP_FLOPS);
         let limits = common::limits(paper.max_binding_bytes(), extent.pair_heads);
         let layout = Layout::new(&dims, limits).unwrap();
         let recipe = Recipe {
@@ -102,7 +102,12 @@ const BINDING: usize = 128 << 20;
 
 /// Forward and backward over one micro-batch, as a GPU has it.
 fn record(sizes: (usize, usize, usize), pairs: &[[usize; 3]], recompute: bool) -> Recording {
-    OnPaper::new(sizes, pairs, recompute, BINDING).micro_batch()
+    OnPaper::new(sizes, pairs, recompute, slow(BINDING)).micro_batch()
+}
+
+/// A slow GPU with memory for everything, that binds so many bytes.
+fn slow(max_binding_bytes: usize) -> Planner {
+    Planner::new(max_binding_bytes, usize::MAX).with_max_step_flops(MAX_STEP_FLOPS)
 }
 
 const OPTIMIZER: Optimizer = Optimizer {
@@ -159,6 +164,47 @@ fn long_sequences_are_cut_into_steps() {
     }
 }
 
+/// The launches of an optimizer step of the card's on a fast GPU with memory to grow, where all its pairs go through at
+/// once: few of them, and nearly all the work in dispatches that fill a large GPU.
+#[test]
+fn steps_of_published_models_fill_a_gpu() {
+    for (name, ..) in PUBLISHED {
+        for (batch_size, gradient_accumulation_steps) in [(1, 1), (4, 1), (4, 4)] {
+            for precision in [Precision::F32, Precision::Mixed] {
+                let options = bench::Options {
+                    model: name.to_owned(),
+                    batch_size,
+                    gradient_accumulation_steps,
+                    max_prompt_tokens: 96,
+                    max_response_tokens: 64,
+                    steps: 1,
+                    seconds_per_kernel: 0.0,
+                };
+                let plan = bench::Plan::new(&options, precision).unwrap();
+                let pairs = batch_size * gradient_accumulation_steps;
+                let audit = plan.audit;
+                println!("{name}, {pairs} pairs, {precision}: {audit:?}");
+                assert_eq!(plan.micro_batches, 1);
+                // No launch is lost or counted twice.
+                let layers = plan.dims.n_layer;
+                let attention = plan
+                    .launches
+                    .iter()
+                    .filter(|l| l.kernel == "attention/forward");
+                assert_eq!(attention.map(|l| l.dispatches).sum::<usize>(), layers);
+                if pairs < 16 {
+                    continue;
+                }
+                assert!(audit.busy >= 0.95, "{name} {precision}: {audit:?}");
+                assert!(audit.executed <= 1.15, "{name} {precision}: {audit:?}");
+                if name == "gpt2" {
+                    assert!(audit.dispatches <= 700, "{audit:?}");
+                }
+            }
+        }
+    }
+}
+
 /// The products of the recipe's micro-batch at 124M, counted by hand: three for each layer's matrices
 /// over 888 rows, three for the vocabulary over 512 rows.
 #[test]
@@ -184,7 +230,7 @@ fn the_work_is_what_the_formula_says() {
 #[test]
 fn an_update_is_a_dozen_dispatches() {
     for (binding, most) in [(BINDING, 12), (4 << 30, 12)] {
-        let gpt2 = OnPaper::new((12, 12, 768), &CARD, false, binding);
+        let gpt2 = OnPaper::new((12, 12, 768), &CARD, false, slow(binding));
         let update = gpt2.learner.record_update(&gpt2.paper, 1e-5, 16);
         println!("update: {} dispatches", update.steps.len());
         assert!(update.steps.len() <= most, "{}", update.steps.len());

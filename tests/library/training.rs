@@ -160,6 +160,10 @@ impl Engine for Slow {
         true
     }
 
+    fn room_to_grow(&self) -> usize {
+        self.0.room_to_grow()
+    }
+
     fn max_binding_bytes(&self) -> usize {
         self.0.max_binding_bytes()
     }
