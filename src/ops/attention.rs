@@ -97,10 +97,11 @@ pub const KERNELS: &[&Kernel] = &[
     &BACKWARD_KEY_VALUE,
 ];
 
-/// Rates the variant without shared workgroup memory, in vec4s: highest on software devices, lowest elsewhere.
+/// Rates the variant without shared workgroup memory, in vec4s: highest on software devices. It does not run on a
+/// GPU, where it needs more registers than there are.
 fn rate_direct(params: &[u8], _: &[Buffer], target: &Target) -> Option<u32> {
     let in_fours = Params::of(params).head_dim.is_multiple_of(4);
-    in_fours.then_some(if target.software { 2 } else { 0 })
+    (target.software && in_fours).then_some(2)
 }
 
 /// The class of a step: the number of heads and their width.

@@ -60,6 +60,17 @@ pub fn gpu_with(options: OpenOptions) -> GpuEngine {
     adapters.open(0, options).expect("the adapter opens")
 }
 
+/// True if the adapter of [`gpu_with`] is a driver that computes on the CPU.
+pub fn is_software() -> bool {
+    Adapters::enumerate(Backends::All).report(0).kind == "software"
+}
+
+/// Prints a line that no test runner hides.
+pub fn not_run(what: &str) {
+    let line = format!("NOT RUN: {what}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
 /// A GPU with matrix units of these shapes, opened for mixed precision, and the bound on its products. `None` if
 /// there is no such adapter; then it prints a line that no test runner hides.
 pub fn mixed_gpu(
@@ -70,8 +81,7 @@ pub fn mixed_gpu(
     let adapters = Adapters::enumerate(Backends::All);
     let mut indices = 0..adapters.len();
     let Some(index) = indices.find(|&i| has(adapters.report(i).matrix_units)) else {
-        let line = format!("NOT RUN: {test}: no adapter with these matrix units\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        not_run(&format!("{test}: no adapter with these matrix units"));
         return None;
     };
     let bound = match adapters.report(index).kind {

@@ -6,8 +6,8 @@ use crate::buffer::Buffer;
 use crate::kernel::Class;
 use crate::target::Target;
 
-/// Rates the variant without workgroup memory, in vec4s: highest on software devices. On a GPU it needs more
-/// registers than there are, so it is not even measured.
+/// Rates the variant without workgroup memory, in vec4s: highest on software devices. It does not run on a GPU,
+/// where it needs more registers than there are: some drivers cannot even compile it.
 pub(super) fn rate_direct(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
     let p = Params::of(params);
     is_in_fours(&p, buffers).then_some(if target.software { 3 } else { 0 })
