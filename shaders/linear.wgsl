@@ -3,8 +3,8 @@
 //   this file    params, bindings, and the functions that every epilogue calls;
 //   a variant    linear_tiled, _direct, _wide or _matrix: the tile, the entry point `product`, the type
 //                `Value` in which a kernel reads and writes c, and WIDTH, the words of a Value;
-//   an epilogue  linear_nn, _nn_gelu, _nt, _nt_gelu or _tn: the dense dimension of each operand, and
-//                `finish`, which writes a finished sum to memory.
+//   an epilogue  linear_nn, _nn_gelu, _nt, _nt_gelu or _tn: the dense dimension of each operand; `read_beside`, what
+//                a finished sum needs from memory beside itself; and `finish`, which writes it to memory.
 
 struct Params {
     rows: u32,
@@ -55,7 +55,7 @@ fn so_far(sum: Value, at: u32, continues: bool) -> Value {
 fn store(cell: vec2<u32>, sum: Value, continues: bool) {
     if is_inside(cell) {
         let at = place(cell);
-        finish(so_far(sum, at, continues), at, cell.y);
+        finish(so_far(sum, at, continues), read_beside(at, cell.y), at);
     }
 }
 
@@ -66,11 +66,77 @@ fn store_part(cell: vec2<u32>, sum: Value, continues: bool) {
     }
 }
 
-fn with_bias(value: Value, col: u32) -> Value {
-    if params.has_bias != 0u {
-        return value + bias[col / WIDTH];
+// A lane stores four cells of one column together: loads in branches of their own would wait for each other.
+alias Four = array<Value, 4>;
+
+fn are_inside(cell: vec2<u32>) -> vec4<bool> {
+    return (cell.x + vec4(0u, 1u, 2u, 3u) < vec4(params.rows)) & vec4(cell.y < params.cols);
+}
+
+// The places of a cell and the three cells below it; 0, which can be read, for a cell outside.
+fn places(cell: vec2<u32>) -> vec4<u32> {
+    let first = params.c_offset + cell.x * params.c_row + cell.y;
+    return select(vec4(0u), (first + params.c_row * vec4(0u, 1u, 2u, 3u)) / WIDTH, are_inside(cell));
+}
+
+// `so_far` of four cells.
+fn four_so_far(sums: Four, at: vec4<u32>, continues: bool) -> Four {
+    let x = params.scale * sums[0];
+    let y = params.scale * sums[1];
+    let z = params.scale * sums[2];
+    let w = params.scale * sums[3];
+    if continues | (params.accumulate != 0u) {
+        let old = Four(c[at.x], c[at.y], c[at.z], c[at.w]);
+        return Four(old[0] + x, old[1] + y, old[2] + z, old[3] + w);
     }
-    return value;
+    return Four(x, y, z, w);
+}
+
+// `store` of a cell and the three cells below it.
+fn store_four(cell: vec2<u32>, sums: Four, continues: bool) {
+    let at = places(cell);
+    let values = four_so_far(sums, at, continues);
+    let beside = Four(
+        read_beside(at.x, cell.y), read_beside(at.y, cell.y), read_beside(at.z, cell.y), read_beside(at.w, cell.y),
+    );
+    let inside = are_inside(cell);
+    if inside.x {
+        finish(values[0], beside[0], at.x);
+    }
+    if inside.y {
+        finish(values[1], beside[1], at.y);
+    }
+    if inside.z {
+        finish(values[2], beside[2], at.z);
+    }
+    if inside.w {
+        finish(values[3], beside[3], at.w);
+    }
+}
+
+// `store_part` of a cell and the three cells below it.
+fn store_four_parts(cell: vec2<u32>, sums: Four, continues: bool) {
+    let at = places(cell);
+    let values = four_so_far(sums, at, continues);
+    let inside = are_inside(cell);
+    if inside.x {
+        c[at.x] = values[0];
+    }
+    if inside.y {
+        c[at.y] = values[1];
+    }
+    if inside.z {
+        c[at.z] = values[2];
+    }
+    if inside.w {
+        c[at.w] = values[3];
+    }
+}
+
+// The bias of a column, 0 without a bias; a column outside has that of the last one.
+fn bias_of(col: u32) -> Value {
+    let has = params.has_bias != 0u;
+    return select(Value(0.0), bias[select(0u, min(col, params.cols - 1u) / WIDTH, has)], has);
 }
 
 const SQRT_2_OVER_PI: f32 = 0.7978845608028654;

@@ -146,7 +146,7 @@ fn product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             let cell = vec2(row + i / QUADS, quad_col(col, i % QUADS));
             if is_inside(cell) {
                 let at = place(cell);
-                finish(c[at], at, cell.y);
+                finish(c[at], read_beside(at, cell.y), at);
             }
         }
     }

@@ -46,18 +46,25 @@ fn slot(lane: u32, number: u32, along_sum: bool) -> u32 {
     return to.x * line_stride(along_sum) + to.y;
 }
 
+// A place beyond the operand reads its last vec4 instead, so that no load waits for a branch: results beyond c
+// are not stored, and `real` sets terms beyond the sum to zero.
 fn load(is_a: bool, first_side: u32, first: u32, lane: u32, number: u32) -> vec4<f32> {
     let along_sum = select(B_ALONG_SUM, A_ALONG_SUM, is_a);
     let to = line_place(lane, number, along_sum);
-    let side = first_side + select(to.y, to.x, along_sum);
-    let k = first + select(to.x, to.y, along_sum);
-    if side < select(params.cols, params.rows, is_a) && k < params.inner {
-        if is_a {
-            return a[(params.a_offset + side * params.a_row + k * params.a_inner) / 4u];
-        }
-        return b[(k * params.b_inner + side * params.b_col) / 4u];
+    let last_side = select(params.cols, params.rows, is_a) - select(4u, 1u, along_sum);
+    let last_term = params.inner - select(1u, 4u, along_sum);
+    let side = min(first_side + select(to.y, to.x, along_sum), last_side);
+    let k = min(first + select(to.x, to.y, along_sum), last_term);
+    if is_a {
+        return a[(params.a_offset + side * params.a_row + k * params.a_inner) / 4u];
     }
-    return vec4(0.0);
+    return b[(k * params.b_inner + side * params.b_col) / 4u];
+}
+
+// The lane's load `number` of the terms from `first` on, with zeros for terms beyond the sum.
+fn real(terms: vec4<f32>, first: u32, lane: u32, number: u32, along_sum: bool) -> vec4<f32> {
+    let to = line_place(lane, number, along_sum);
+    return select(vec4(0.0), terms, first + select(to.x, to.y, along_sum) < params.inner);
 }
 
 // The four loads of a lane from the DEPTH terms that begin at `first`.
@@ -128,14 +135,14 @@ fn multiply(
     var a_next = next(true, first_row, block, own.lane);
     var b_next = next(false, first_col, block, own.lane);
     for (var first = block; first < min(block + INNER_BLOCK, params.inner); first += DEPTH) {
-        put_a(slot(own.lane, 0u, A_ALONG_SUM), a_next[0]);
-        put_a(slot(own.lane, 1u, A_ALONG_SUM), a_next[1]);
-        put_a(slot(own.lane, 2u, A_ALONG_SUM), a_next[2]);
-        put_a(slot(own.lane, 3u, A_ALONG_SUM), a_next[3]);
-        put_b(slot(own.lane, 0u, B_ALONG_SUM), b_next[0]);
-        put_b(slot(own.lane, 1u, B_ALONG_SUM), b_next[1]);
-        put_b(slot(own.lane, 2u, B_ALONG_SUM), b_next[2]);
-        put_b(slot(own.lane, 3u, B_ALONG_SUM), b_next[3]);
+        put_a(slot(own.lane, 0u, A_ALONG_SUM), real(a_next[0], first, own.lane, 0u, A_ALONG_SUM));
+        put_a(slot(own.lane, 1u, A_ALONG_SUM), real(a_next[1], first, own.lane, 1u, A_ALONG_SUM));
+        put_a(slot(own.lane, 2u, A_ALONG_SUM), real(a_next[2], first, own.lane, 2u, A_ALONG_SUM));
+        put_a(slot(own.lane, 3u, A_ALONG_SUM), real(a_next[3], first, own.lane, 3u, A_ALONG_SUM));
+        put_b(slot(own.lane, 0u, B_ALONG_SUM), real(b_next[0], first, own.lane, 0u, B_ALONG_SUM));
+        put_b(slot(own.lane, 1u, B_ALONG_SUM), real(b_next[1], first, own.lane, 1u, B_ALONG_SUM));
+        put_b(slot(own.lane, 2u, B_ALONG_SUM), real(b_next[2], first, own.lane, 2u, B_ALONG_SUM));
+        put_b(slot(own.lane, 3u, B_ALONG_SUM), real(b_next[3], first, own.lane, 3u, B_ALONG_SUM));
         workgroupBarrier();
         a_next = next(true, first_row, first + DEPTH, own.lane);
         b_next = next(false, first_col, first + DEPTH, own.lane);

@@ -4,8 +4,12 @@ const A_ALONG_SUM: bool = true;
 const B_ALONG_SUM: bool = false;
 const HAS_EPILOGUE: bool = true;
 
-fn finish(value: Value, at: u32, col: u32) {
-    let y = with_bias(value, col);
+fn read_beside(at: u32, col: u32) -> Value {
+    return bias_of(col);
+}
+
+fn finish(value: Value, beside: Value, at: u32) {
+    let y = value + beside;
     c[at] = y;
     activated[at] = gelu(y);
 }

@@ -4,8 +4,11 @@ const A_ALONG_SUM: bool = true;
 const B_ALONG_SUM: bool = true;
 const HAS_EPILOGUE: bool = true;
 
-fn finish(value: Value, at: u32, col: u32) {
-    let wide = pre_activation[at];
-    c[at] = value * gelu_slope(wide);
-    activated[at] = gelu(wide);
+fn read_beside(at: u32, col: u32) -> Value {
+    return pre_activation[at];
+}
+
+fn finish(value: Value, beside: Value, at: u32) {
+    c[at] = value * gelu_slope(beside);
+    activated[at] = gelu(beside);
 }

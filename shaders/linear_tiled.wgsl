@@ -72,9 +72,11 @@ fn lane_sums(group: vec3<u32>, lane: u32) -> array<vec4<f32>, SIDE> {
 
 @compute @workgroup_size(LANES, LANES)
 fn product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sums = lane_sums(group, lane);
+    let sums = lane_sums(group, lane);
+    let by_col = transpose(mat4x4(sums[0], sums[1], sums[2], sums[3]));
     let first = vec2(group.y * GROUP_ROWS + SIDE * (lane / LANES), group.x * GROUP_COLS + SIDE * (lane % LANES));
-    for (var i = 0u; i < SIDE * SIDE; i++) {
-        store(first + vec2(i / SIDE, i % SIDE), sums[i / SIDE][i % SIDE], false);
-    }
+    store_four(first, Four(by_col[0].x, by_col[0].y, by_col[0].z, by_col[0].w), false);
+    store_four(first + vec2(0u, 1u), Four(by_col[1].x, by_col[1].y, by_col[1].z, by_col[1].w), false);
+    store_four(first + vec2(0u, 2u), Four(by_col[2].x, by_col[2].y, by_col[2].z, by_col[2].w), false);
+    store_four(first + vec2(0u, 3u), Four(by_col[3].x, by_col[3].y, by_col[3].z, by_col[3].w), false);
 }

@@ -4,6 +4,10 @@ const A_ALONG_SUM: bool = false;
 const B_ALONG_SUM: bool = false;
 const HAS_EPILOGUE: bool = false;
 
-fn finish(value: Value, at: u32, col: u32) {
+fn read_beside(at: u32, col: u32) -> Value {
+    return Value(0.0);
+}
+
+fn finish(value: Value, beside: Value, at: u32) {
     c[at] = value;
 }

@@ -4,8 +4,8 @@
 //
 // A tile of an operand is [DEPTH, quads] vec4s; a vec4 holds four neighbouring rows of a (or columns of b) at one
 // k. Every lane fetches a block of 4 × 4 words of b, and half of the lanes one of a, and transposes a block that
-// is dense along k. The lanes fetch the next blocks while they multiply the present tile. A sum runs in blocks of
-// INNER_BLOCK terms, and c adds the blocks up.
+// is dense along k. A sum runs in blocks of INNER_BLOCK terms, and c adds the blocks up.
+// linear_ahead or linear_lean, which follows, has `lane_sums`: the loop over the terms.
 
 alias Value = vec4<f32>;
 const WIDTH: u32 = 4u;
@@ -17,11 +17,9 @@ const ROW_QUADS: u32 = 16u;
 const COL_QUADS: u32 = 32u;
 const DEPTH: u32 = 16u;         // terms of the sum in workgroup memory
 const INNER_BLOCK: u32 = 1024u; // a multiple of DEPTH
-const SUMS: u32 = 16u;          // vec4s of a lane: two groups of four rows by two groups of four columns
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [DEPTH, ROW_QUADS]
 var<workgroup> b_tile: array<vec4<f32>, 512>;  // [DEPTH, COL_QUADS]
-alias Tile = array<vec4<f32>, SUMS>;
 
 // The row and column of a lane among [ROW_QUADS / 2, COL_QUADS / 2] lanes; 32 neighbours form 4 × 8.
 fn lane_place(lane: u32) -> vec2<u32> {
@@ -91,7 +89,7 @@ fn put_term(is_a: bool, place: vec2<u32>, term: vec4<f32>, is_inside: bool) {
     }
 }
 
-// The sums of a lane, by its groups of rows (x, y) and of columns (v, w).
+// The sums of a lane, by its two groups of four rows (x, y) and of four columns (v, w); a matrix column is a row.
 struct Sums { xv: mat4x4<f32>, yv: mat4x4<f32>, xw: mat4x4<f32>, yw: mat4x4<f32> }
 
 fn outer(rows: vec4<f32>, cols: vec4<f32>) -> mat4x4<f32> {
@@ -109,55 +107,32 @@ fn add_term(sums: ptr<function, Sums>, own: vec2<u32>, k: u32) {
     (*sums).yw += outer(y, w);
 }
 
-// The sums of a lane over the terms [first, end).
-fn lane_sums(group: vec3<u32>, lane: u32, first: u32, end: u32) -> Tile {
-    let own = lane_place(lane);
-    let fetches_a = lane < WORKGROUP / 2u;
-    var s: Sums;
-    var a_block: mat4x4<f32>;
-    var b_block = fetch(false, group, lane, first, end);
-    if fetches_a {
-        a_block = fetch(true, group, lane, first, end);
-    }
-    for (var k = first; k < end; k += DEPTH) {
-        workgroupBarrier();
-        put(false, b_block, lane, k, end);
-        if fetches_a {
-            put(true, a_block, lane, k, end);
-        }
-        workgroupBarrier();
-        b_block = fetch(false, group, lane, k + DEPTH, end);
-        if fetches_a {
-            a_block = fetch(true, group, lane, k + DEPTH, end);
-        }
-        // Not every compiler unrolls a loop, and each index is a constant this way.
-        add_term(&s, own, 0u); add_term(&s, own, 1u); add_term(&s, own, 2u); add_term(&s, own, 3u);
-        add_term(&s, own, 4u); add_term(&s, own, 5u); add_term(&s, own, 6u); add_term(&s, own, 7u);
-        add_term(&s, own, 8u); add_term(&s, own, 9u); add_term(&s, own, 10u); add_term(&s, own, 11u);
-        add_term(&s, own, 12u); add_term(&s, own, 13u); add_term(&s, own, 14u); add_term(&s, own, 15u);
-    }
-    return Tile(
-        s.xv[0], s.xv[1], s.xv[2], s.xv[3], s.yv[0], s.yv[1], s.yv[2], s.yv[3],
-        s.xw[0], s.xw[1], s.xw[2], s.xw[3], s.yw[0], s.yw[1], s.yw[2], s.yw[3],
-    );
+// The first cell of a lane's sums in its `i`-th group of rows and `j`-th group of columns.
+fn cell(group: vec3<u32>, lane: u32, i: u32, j: u32) -> vec2<u32> {
+    let first = vec2(group.y * GROUP_ROWS, group.x * GROUP_COLS) + 4u * lane_place(lane);
+    return first + vec2(i * GROUP_ROWS, j * GROUP_COLS) / 2u;
 }
 
-// The cell of the i-th vec4 of a lane.
-fn cell(group: vec3<u32>, lane: u32, i: u32) -> vec2<u32> {
-    let first = vec2(group.y * GROUP_ROWS, group.x * GROUP_COLS) + 4u * lane_place(lane);
-    return first + vec2(i % 4u + GROUP_ROWS / 2u * (i / 4u % 2u), GROUP_COLS / 2u * (i / 8u));
+fn four(block: mat4x4<f32>) -> Four {
+    return Four(block[0], block[1], block[2], block[3]);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sums = Tile();
+    var sums: Sums;
     for (var block = 0u; block < params.inner; block += INNER_BLOCK) {
-        for (var i = 0u; i < SUMS && block > 0u; i++) {
-            store_part(cell(group, lane, i), sums[i], block > INNER_BLOCK);
+        if block > 0u {
+            let continues = block > INNER_BLOCK;
+            store_four_parts(cell(group, lane, 0u, 0u), four(sums.xv), continues);
+            store_four_parts(cell(group, lane, 1u, 0u), four(sums.yv), continues);
+            store_four_parts(cell(group, lane, 0u, 1u), four(sums.xw), continues);
+            store_four_parts(cell(group, lane, 1u, 1u), four(sums.yw), continues);
         }
         sums = lane_sums(group, lane, block, min(block + INNER_BLOCK, params.inner));
     }
-    for (var i = 0u; i < SUMS; i++) {
-        store(cell(group, lane, i), sums[i], params.inner > INNER_BLOCK);
-    }
+    let continues = params.inner > INNER_BLOCK;
+    store_four(cell(group, lane, 0u, 0u), four(sums.xv), continues);
+    store_four(cell(group, lane, 1u, 0u), four(sums.yv), continues);
+    store_four(cell(group, lane, 0u, 1u), four(sums.xw), continues);
+    store_four(cell(group, lane, 1u, 1u), four(sums.yw), continues);
 }

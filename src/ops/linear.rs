@@ -72,10 +72,21 @@ macro_rules! product {
                 $entry, "direct", parts!["linear", "linear_direct", $epilogue], EXACTLY, variants::rate_direct,
             );
             static WIDE: Kernel = variant(
-                $entry, "wide", parts!["linear", "linear_wide", $epilogue], EXACTLY, variants::rate_wide,
+                $entry,
+                "wide",
+                parts!["linear", "linear_wide", "linear_ahead", $epilogue],
+                EXACTLY,
+                variants::rate_wide,
+            );
+            static LEAN: Kernel = variant(
+                $entry,
+                "lean",
+                parts!["linear", "linear_wide", "linear_lean", $epilogue],
+                EXACTLY,
+                variants::rate_lean,
             );
             const SPLIT_PARTS: &[Part] =
-                parts!["linear", "linear_wide", $epilogue, "linear_split"];
+                parts!["linear", "linear_wide", "linear_ahead", $epilogue, "linear_split"];
             static SPLIT: Kernel = Kernel::new("linear", concat!($entry, "_split"), SPLIT_PARTS, EXACTLY)
                 .with_entry_point("product_split")
                 .with_variant("split")
@@ -103,7 +114,7 @@ macro_rules! product {
             Kernel::new("linear", $entry, parts!["linear", "linear_tiled", $epilogue], EXACTLY)
                 .with_entry_point("product")
                 .with_variant("tiled")
-                .with_others(&[&DIRECT, &WIDE, &SPLIT, &MATRIX8, &MATRIX16])
+                .with_others(&[&DIRECT, &WIDE, &LEAN, &SPLIT, &MATRIX8, &MATRIX16])
                 .with_class($class)
         };
     };

@@ -10,7 +10,7 @@ use crate::target::Target;
 /// where it needs more registers than there are: some drivers cannot even compile it.
 pub(super) fn rate_direct(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
     let p = Params::of(params);
-    is_in_fours(&p, buffers).then_some(if target.software { 3 } else { 0 })
+    (target.software && is_in_fours(&p, buffers)).then_some(3)
 }
 
 /// Rates the variant with the largest tiles, in vec4s: higher if the product has enough tiles to keep a GPU busy.
@@ -21,6 +21,13 @@ pub(super) fn rate_wide(params: &[u8], buffers: &[Buffer], target: &Target) -> O
         false if tiles(&p, buffers) < BUSY_TILES => 1,
         false => 3,
     })
+}
+
+/// Rates the wide variant with few registers, for the GPUs on which those of the wide one spill: only a measurement
+/// takes it.
+pub(super) fn rate_lean(params: &[u8], buffers: &[Buffer], target: &Target) -> Option<u32> {
+    let p = Params::of(params);
+    is_in_fours(&p, buffers).then_some(if target.software { 0 } else { 1 })
 }
 
 /// Rates split-K, for products with few tiles. With short sums it is not measured, because it does not pay.
