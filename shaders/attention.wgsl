@@ -41,11 +41,11 @@ struct Tile {
 @group(0) @binding(2) var<storage, read> spans: array<Span>;           // [stream rows]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;          // [rows, C]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;        // [rows, H]
-@group(0) @binding(5) var<storage, read> saved_y: array<f32>;          // y of the forward pass
+@group(0) @binding(5) var<storage, read> saved_y: array<vec4<f32>>;    // y of the forward pass, by fours
 @group(0) @binding(6) var<storage, read> saved_lse: array<f32>;        // lse of the forward pass
 @group(0) @binding(7) var<storage, read> dy: array<vec4<f32>>;         // [rows, C], by fours
 @group(0) @binding(8) var<storage, read_write> row_dots: array<f32>;   // [rows, H]: dy · y
-@group(0) @binding(9) var<storage, read> saved_dots: array<f32>;       // row_dots, read by the backward passes
+@group(0) @binding(9) var<storage, read> saved_dots: array<f32>;       // row_dots of backward_query
 @group(0) @binding(10) var<storage, read_write> dqkv: array<f32>;      // [stream rows, 3C]
 @group(0) @binding(11) var<storage, read> tiles: array<Tile>;
 
@@ -68,22 +68,27 @@ fn key_row(span: Span, t: u32) -> u32 {
     return select(span.own_start + t - prefix, span.prefix_start + t, t < prefix);
 }
 
-// Column d of the head that begins at `at`; 0 beyond the head.
-fn qkv_one(at: u32, d: u32) -> f32 {
-    if d < params.head_dim {
-        return qkv[(at + d) / 4u][(at + d) % 4u];
-    }
-    return 0.0;
+// The vec4s that hold columns d to d + 3 of the head that begins at `at`, if no vec4 begins at column d; a column
+// beyond the head has the place of the last one.
+fn unaligned(at: u32, d: u32) -> vec2<u32> {
+    let last = at + params.head_dim - 1u;
+    return min(vec2(at + d, at + d + 3u), vec2(last)) / 4u;
 }
 
-// Columns d to d + 3. No loop here writes component `k` of a vector: FXC unrolls all loops around such a
-// write, and gives up.
+// The four words from word `at` on, of which x holds the first and y the last; 0 beyond the head. No component is
+// taken by a variable index: on some GPUs the vec4 would pass through memory.
+fn aligned(x: vec4<f32>, y: vec4<f32>, at: u32, d: u32) -> vec4<f32> {
+    let by = at % 4u;
+    let low = select(x, vec4(x.yzw, y.x), by == 1u);
+    let high = select(vec4(x.zw, y.xy), vec4(x.w, y.xyz), by == 3u);
+    return select(vec4(0.0), select(low, high, by > 1u), d + vec4(0u, 1u, 2u, 3u) < vec4(params.head_dim));
+}
+
+// Columns d to d + 3 of the head that begins at `at`; 0 beyond the head.
 fn qkv_four(at: u32, d: u32) -> vec4<f32> {
-    if params.head_dim % 4u != 0u {
-        return vec4(qkv_one(at, d), qkv_one(at, d + 1u), qkv_one(at, d + 2u), qkv_one(at, d + 3u));
+    if params.head_dim % 4u == 0u {
+        return select(vec4(0.0), qkv[(at + min(d, params.head_dim - 4u)) / 4u], d < params.head_dim);
     }
-    if d < params.head_dim {
-        return qkv[(at + d) / 4u];
-    }
-    return vec4(0.0);
+    let places = unaligned(at, d);
+    return aligned(qkv[places.x], qkv[places.y], at + d, d);
 }

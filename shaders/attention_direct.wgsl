@@ -225,7 +225,8 @@ fn forward(
     }
 }
 
-// dq_r = scale · Σ_j ds_rj · k_j  with  ds = p · (dy · v - row_dots),  p = exp(score - lse).
+// dq_r = scale · Σ_j ds_rj · k_j  with  ds = p · (dy · v - row_dots),  p = exp(score - lse),
+// row_dots = Σ dy · y.
 @compute @workgroup_size(LANES)
 fn backward_query(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -243,7 +244,19 @@ fn backward_query(
     let last_key = prefix + rows - span.own_start;
     let at = rows * params.heads + head;
     let row_lse = vec4(saved_lse[at.x], saved_lse[at.y], saved_lse[at.z], saved_lse[at.w]);
-    let row_dot = vec4(saved_dots[at.x], saved_dots[at.y], saved_dots[at.z], saved_dots[at.w]);
+    var row_dot = vec4(0.0);
+    for (var d = 0u; d < params.head_dim; d += 4u) {
+        let places = (out + d) / 4u;
+        row_dot += vec4(
+            dot(dy[places.x], saved_y[places.x]), dot(dy[places.y], saved_y[places.y]),
+            dot(dy[places.z], saved_y[places.z]), dot(dy[places.w], saved_y[places.w]),
+        );
+    }
+    for (var r = 0u; r < 4u; r++) {
+        if own.live[r] && own.col == 0u {
+            row_dots[at[r]] = row_dot[r];
+        }
+    }
 
     for (var first = 0u; first < keys; first += HELD) {
         let count = min(HELD, keys - first);

@@ -1,32 +1,31 @@
-// Kernels that need no tiles: the row dots of the backward pass, and the forward pass of single rows, as in
-// generation.
+// The forward pass of single rows, as in generation, which needs no tiles.
 
 const LANES: u32 = 64u;
 const MAX_HEAD_DIM: u32 = 256u;
 
-// row_dots[r, h] = Σ_d dy · y. The derivative of the softmax subtracts this sum.
-@compute @workgroup_size(LANES)
-fn backward_row_dots(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.y * groups.x + group.x) * LANES + lane;
-    if i < params.rows * params.heads {
-        var sum = 0.0;
-        for (var d = i * params.head_dim; d < (i + 1u) * params.head_dim; d++) {
-            sum += dy[d / 4u][d % 4u] * saved_y[d];
-        }
-        row_dots[i] = sum;
-    }
-}
-
-// The forward pass of a single row in generation: a workgroup owns the row, and its lanes divide the keys.
-const SLOTS: u32 = 4u;  // head columns that a lane owns: MAX_HEAD_DIM / LANES
 var<workgroup> row_query: array<vec4<f32>, 64>;  // MAX_HEAD_DIM / 4
 var<workgroup> row_scores: array<f32, LANES>;
 var<workgroup> row_weights: array<f32, LANES>;
 
+// Σ weight · value over the keys from number `first` on, for column d of the head; 0 beyond the head.
+fn weigh_column(span: Span, first: u32, count: u32, head: u32, d: u32) -> f32 {
+    var sum = 0.0;
+    if d < params.head_dim {
+        for (var k = 0u; k < count; k++) {
+            let at = qkv_at(key_row(span, first + k), 2u, head) + d;
+            sum += row_weights[k] * qkv[at / 4u][at % 4u];
+        }
+    }
+    return sum;
+}
+
+fn store_column(y_row: u32, head: u32, d: u32, value: f32) {
+    if d < params.head_dim {
+        y[y_at(y_row, head) + d] = value;
+    }
+}
+
+// A workgroup owns the row, and its lanes divide the keys.
 @compute @workgroup_size(LANES)
 fn forward_row(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -41,7 +40,7 @@ fn forward_row(
 
     var peak = LOWEST;
     var total = 0.0;
-    var sums = array<f32, SLOTS>();
+    var sums = vec4(0.0);  // of the lane's columns: lane, lane + LANES and so on up to MAX_HEAD_DIM
     for (var first = 0u; first < keys; first += LANES) {
         let count = min(LANES, keys - first);
         var score = LOWEST;
@@ -66,26 +65,21 @@ fn forward_row(
         for (var k = 0u; k < count; k++) {
             total += row_weights[k];
         }
-        for (var s = 0u; s < SLOTS; s++) {
-            let d = s * LANES + lane;
-            if d < params.head_dim {
-                var sum = 0.0;
-                for (var k = 0u; k < count; k++) {
-                    let at = qkv_at(key_row(span, first + k), 2u, head) + d;
-                    sum += row_weights[k] * qkv[at / 4u][at % 4u];
-                }
-                sums[s] = sums[s] * shrink + sum;
-            }
+        sums *= shrink;
+        sums.x += weigh_column(span, first, count, head, lane);
+        if params.head_dim > LANES {
+            sums.y += weigh_column(span, first, count, head, lane + LANES);
+            sums.z += weigh_column(span, first, count, head, lane + 2u * LANES);
+            sums.w += weigh_column(span, first, count, head, lane + 3u * LANES);
         }
         workgroupBarrier();
     }
     let y_row = group.x + params.first_y;
-    for (var s = 0u; s < SLOTS; s++) {
-        let d = s * LANES + lane;
-        if d < params.head_dim {
-            y[y_at(y_row, head) + d] = sums[s] / total;
-        }
-    }
+    let out = sums / total;
+    store_column(y_row, head, lane, out.x);
+    store_column(y_row, head, lane + LANES, out.y);
+    store_column(y_row, head, lane + 2u * LANES, out.z);
+    store_column(y_row, head, lane + 3u * LANES, out.w);
     if lane == 0u {
         lse[y_row * params.heads + head] = peak + log(total);
     }

@@ -16,7 +16,7 @@ use crate::buffer::Buffer;
 use crate::cpu::matmul::{Operand, matmul_here};
 use crate::cpu::vector::{dot, exp, max, sum};
 use crate::kernel::{Bindings, Class, Kernel, params, twin};
-use crate::recording::{Cost, Grid, Recording};
+use crate::recording::{Grid, Recording};
 use crate::target::Target;
 use crate::wgsl::parts;
 
@@ -67,7 +67,7 @@ by_tiles!(
     FORWARD, "forward", forward_twin
 );
 by_tiles!(
-    /// The gradient of the queries: see [`backward`].
+    /// The gradient of the queries, and the sums dy · y that [`BACKWARD_KEY_VALUE`] needs: see [`backward`].
     BACKWARD_QUERY, "backward_query", query_twin
 );
 by_tiles!(
@@ -81,21 +81,8 @@ pub static FORWARD_ROW: Kernel = Kernel::new(
     parts!["attention", "attention_row"],
     twin!(Params, forward_twin),
 );
-/// Σ dy · y of each row and head: see [`backward`].
-pub static BACKWARD_ROW_DOTS: Kernel = Kernel::new(
-    "attention",
-    "backward_row_dots",
-    parts!["attention", "attention_row"],
-    twin!(Params, row_dots_twin),
-);
 /// Every kernel of this op.
-pub const KERNELS: &[&Kernel] = &[
-    &FORWARD,
-    &FORWARD_ROW,
-    &BACKWARD_ROW_DOTS,
-    &BACKWARD_QUERY,
-    &BACKWARD_KEY_VALUE,
-];
+pub const KERNELS: &[&Kernel] = &[&FORWARD, &FORWARD_ROW, &BACKWARD_QUERY, &BACKWARD_KEY_VALUE];
 
 /// Rates the variant without shared workgroup memory, in vec4s: highest on software devices. It does not run on a
 /// GPU, where it needs more registers than there are.
@@ -237,20 +224,17 @@ impl Backward {
 
 /// Records the gradient of queries, keys and values of a whole stream: the first tile begins at row 0.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
-    let Some(last) = shape.tiles.last() else {
-        return;
-    };
-    let heads = last.end as usize * shape.heads;
-    rec.push(
-        &BACKWARD_ROW_DOTS,
-        &[op.y, op.dy, op.row_dots],
-        shape.params(0..shape.tiles.len()),
-        Grid::Items(heads),
-        Cost::new(
-            2 * (heads * shape.head_dim) as u64,
-            heads * (2 * shape.head_dim + 1),
-        ),
-    );
+    let query = [
+        op.qkv,
+        op.spans,
+        op.y,
+        op.lse,
+        op.dy,
+        op.row_dots,
+        op.dqkv,
+        op.tiles,
+    ];
+    shape.push(rec, &BACKWARD_QUERY, &query, 3, |tile| tile.links);
     let buffers = [
         op.qkv,
         op.spans,
@@ -260,7 +244,6 @@ pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
         op.dqkv,
         op.tiles,
     ];
-    shape.push(rec, &BACKWARD_QUERY, &buffers, 3, |tile| tile.links);
     let key_value = &BACKWARD_KEY_VALUE;
     shape.push(rec, key_value, &buffers, 4, |tile| tile.back_links);
 }
@@ -428,28 +411,22 @@ fn forward_twin(p: &Params, mut b: Bindings) {
         });
 }
 
-fn row_dots_twin(p: &Params, mut b: Bindings) {
-    let (y, dy, row_dots) = (b.read::<f32>(0), b.read::<f32>(1), b.write::<f32>(2));
-    let at = Layout::of(p);
-    row_dots[..p.rows as usize * at.heads]
-        .par_iter_mut()
-        .zip(y.par_chunks(at.head_dim))
-        .zip(dy.par_chunks(at.head_dim))
-        .for_each(|((out, y), dy)| *out = dot(y, dy) as f32);
-}
-
 fn query_twin(p: &Params, mut b: Bindings) {
-    let (qkv, spans, lse) = (b.read::<f32>(0), b.read::<Span>(1), b.read::<f32>(2));
-    let (dy, row_dots, dqkv) = (b.read::<f32>(3), b.read::<f32>(4), b.write::<f32>(5));
+    let (qkv, spans, y) = (b.read::<f32>(0), b.read::<Span>(1), b.read::<f32>(2));
+    let (lse, dy) = (b.read::<f32>(3), b.read::<f32>(4));
+    let (row_dots, dqkv) = (b.write::<f32>(5), b.write::<f32>(6));
     let at = Layout::of(p);
     let (rows, width) = (p.stream_rows(), 3 * at.width());
     let outputs = &mut dqkv[rows.start * width..];
+    let row_dots = &mut row_dots[rows.start * at.heads..];
     let blocks = blocks(spans, rows);
     let outputs = split(outputs, &blocks, width);
+    let row_dots = split(row_dots, &blocks, at.heads);
+    let outputs = outputs.into_iter().zip(row_dots);
     let tasks: Vec<_> = blocks.into_iter().zip(outputs).collect();
     tasks.into_par_iter().for_each_init(
         Default::default,
-        |(weights, dscores): &mut Scratch, (block, dqkv)| {
+        |(weights, dscores): &mut Scratch, (block, (dqkv, row_dots))| {
             let (rows, dim) = (block.len(), at.head_dim);
             let keys = Keys::of(&spans[block.start], &block);
             weights.resize(rows * keys.count, 0.0);
@@ -459,15 +436,19 @@ fn query_twin(p: &Params, mut b: Bindings) {
                 let key = |row| at.part(qkv, row, KEY, h);
                 let value = |row| at.part(qkv, row, VALUE, h);
                 keys.scores((rows, dim), p.scale, query, key, weights);
-                let dy = at.head(dy, block.start, h);
-                keys.scores((rows, dim), 1.0, dy, value, dscores);
+                let dy_of_head = at.head(dy, block.start, h);
+                keys.scores((rows, dim), 1.0, dy_of_head, value, dscores);
                 let rows_of = weights
                     .chunks_mut(keys.count)
                     .zip(dscores.chunks_mut(keys.count));
-                for (row, of_row) in block.clone().zip(rows_of) {
+                for (r, of_row) in rows_of.enumerate() {
+                    let row = block.start + r;
                     let of_head = row * at.heads + h;
+                    let columns = of_head * dim..(of_head + 1) * dim;
+                    let row_dot = dot(&y[columns.clone()], &dy[columns]) as f32;
+                    row_dots[r * at.heads + h] = row_dot;
                     let seen = keys.seen(&block, row);
-                    to_score_gradients(of_row, seen, lse[of_head], row_dots[of_head]);
+                    to_score_gradients(of_row, seen, lse[of_head], row_dot);
                 }
                 let dq = (&mut dqkv[h * dim..], 3 * at.width());
                 keys.combine((rows, dim), p.scale, dscores, key, dq);
