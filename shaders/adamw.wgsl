@@ -34,20 +34,25 @@ fn update(
     if 4u * i >= params.count {
         return;
     }
-    // Words after the end of the range stay as they are, even in the vec4 that holds the end.
+    // Words after the end of the range stay as they are, even in the vec4 that holds the end. Each vec4 is read once,
+    // before the first store: after a store a compiler may have to read the others again.
     let inside = 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(params.count);
+    let old_gradient = gradient[i];
     if control.broken != 0.0 {
-        gradient[i] = select(gradient[i], vec4(0.0), inside);
+        gradient[i] = select(old_gradient, vec4(0.0), inside);
         return;
     }
-    let g = gradient[i] * control.clip_factor;
-    let m = params.beta1 * first[i] + params.one_minus_beta1 * g;
-    let v = params.beta2 * second[i] + params.one_minus_beta2 * g * g;
+    let old = parameter[i];
+    let old_first = first[i];
+    let old_second = second[i];
+    let g = old_gradient * control.clip_factor;
+    let m = params.beta1 * old_first + params.one_minus_beta1 * g;
+    let v = params.beta2 * old_second + params.one_minus_beta2 * g * g;
     let step_size = params.step_size * control.step_factor;
     let denominator = sqrt(v) * (params.inverse_root * control.root_factor) + params.epsilon;
-    let updated = parameter[i] * params.keep - step_size * (m / denominator);
-    parameter[i] = select(parameter[i], updated, inside);
-    first[i] = select(first[i], m, inside);
-    second[i] = select(second[i], v, inside);
-    gradient[i] = select(gradient[i], vec4(0.0), inside);
+    let updated = old * params.keep - step_size * (m / denominator);
+    parameter[i] = select(old, updated, inside);
+    first[i] = select(old_first, m, inside);
+    second[i] = select(old_second, v, inside);
+    gradient[i] = select(old_gradient, vec4(0.0), inside);
 }
