@@ -1,5 +1,5 @@
-// Split-K, for results with few tiles; this text follows linear_wide, linear_ahead and an epilogue. product_split cuts the sum
-// into SPLITS parts, each with own workgroups, and finish_split adds the parts up in a fixed order.
+// Split-K, for results with few tiles; this text follows linear_wide, linear_ahead and an epilogue. product_split
+// cuts the sum into SPLITS parts, each with own workgroups, and finish_split adds the parts up in a fixed order.
 
 @group(0) @binding(8) var<storage, read_write> split_sums: array<vec4<f32>>;  // [SPLITS, rows, cols]
 

@@ -34,15 +34,15 @@ pub static BACKWARD_INPUT: Kernel = Kernel::new(
     parts!["layernorm"],
     twin!(Params, backward_input_twin),
 );
-/// `backward_params` of `shaders/layernorm.wgsl`.
-pub static BACKWARD_PARAMS: Kernel = Kernel::new(
+/// `backward` of `shaders/layernorm.wgsl`.
+pub static BACKWARD: Kernel = Kernel::new(
     "layernorm",
-    "backward_params",
+    "backward",
     parts!["layernorm"],
-    twin!(Params, backward_params_twin),
+    twin!(Params, backward_twin),
 );
 /// The entry points of `shaders/layernorm.wgsl`.
-pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_PARAMS];
+pub const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD_INPUT, &BACKWARD];
 
 /// Rows and columns of a layernorm, and its ε.
 #[derive(Clone, Copy)]
@@ -91,7 +91,8 @@ pub struct Forward {
 /// y = layernorm(x).
 pub fn forward(rec: &mut Recording, op: &Forward, shape: Shape) {
     let buffers = [op.x, op.gain, op.shift, op.y, op.stats];
-    let grid = Grid::Groups([shape.rows, 1, 1]);
+    let groups = shape.rows.div_ceil(FORWARD.constant("ROWS") as usize);
+    let grid = Grid::Groups([groups, 1, 1]);
     let work = shape.cost(2, 2);
     rec.push(&FORWARD, &buffers, shape.params(false), grid, work);
 }
@@ -126,23 +127,35 @@ pub struct ParamGradients {
 /// Records the gradients of input, gain and shift.
 pub fn backward(rec: &mut Recording, op: &Backward, shape: Shape) {
     let params = shape.params(op.accumulate);
-    rec.push(
-        &BACKWARD_INPUT,
-        &[op.x, op.gain, op.stats, op.dy, op.dx],
-        params,
-        Grid::Groups([shape.rows, 1, 1]),
-        shape.cost(3 + usize::from(op.accumulate), 1),
-    );
+    let row_groups = shape.rows.div_ceil(BACKWARD.constant("ROWS") as usize);
+    let passes = 3 + usize::from(op.accumulate);
     let Some(grads) = op.params else {
+        let buffers = [op.x, op.gain, op.stats, op.dy, op.dx];
+        let grid = Grid::Groups([row_groups, 1, 1]);
+        rec.push(
+            &BACKWARD_INPUT,
+            &buffers,
+            params,
+            grid,
+            shape.cost(passes, 1),
+        );
         return;
     };
-    let columns = BACKWARD_PARAMS.constant("COLUMNS") as usize;
+    let column_groups = shape.width.div_ceil(BACKWARD.constant("COLUMNS") as usize);
     rec.push(
-        &BACKWARD_PARAMS,
-        &[op.x, op.stats, op.dy, grads.gain, grads.shift],
+        &BACKWARD,
+        &[
+            op.x,
+            op.gain,
+            op.stats,
+            op.dy,
+            op.dx,
+            grads.gain,
+            grads.shift,
+        ],
         params,
-        Grid::Groups([shape.width.div_ceil(columns), 1, 1]),
-        shape.cost(2, 4),
+        Grid::Groups([column_groups + row_groups, 1, 1]),
+        shape.cost(passes + 2, 5),
     );
 }
 
@@ -161,7 +174,23 @@ fn forward_twin(p: &Params, mut b: Bindings) {
 
 fn backward_input_twin(p: &Params, mut b: Bindings) {
     let (x, gain, stats) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<[f32; 2]>(2));
-    let (dy, dx) = (b.read::<f32>(3), b.write::<f32>(4));
+    input_gradient(p, (x, stats), gain, b.read::<f32>(3), b.write::<f32>(4));
+}
+
+fn backward_twin(p: &Params, mut b: Bindings) {
+    let (x, gain, stats) = (b.read::<f32>(0), b.read::<f32>(1), b.read::<[f32; 2]>(2));
+    let dy = b.read::<f32>(3);
+    input_gradient(p, (x, stats), gain, dy, b.write::<f32>(4));
+    param_gradients(p, (x, stats), dy, [b.write::<f32>(5), b.write::<f32>(6)]);
+}
+
+fn input_gradient(
+    p: &Params,
+    (x, stats): (&[f32], &[[f32; 2]]),
+    gain: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
     let (rows, width) = (p.rows as usize, p.width as usize);
     dx[..rows * width]
         .par_chunks_mut(width)
@@ -175,9 +204,13 @@ fn backward_input_twin(p: &Params, mut b: Bindings) {
         });
 }
 
-fn backward_params_twin(p: &Params, mut b: Bindings) {
-    let (x, stats, dy) = (b.read::<f32>(0), b.read::<[f32; 2]>(1), b.read::<f32>(2));
-    let (dgain, dshift) = (b.write::<f32>(3), b.write::<f32>(4));
+/// Adds to the gradients of gain and shift.
+fn param_gradients(
+    p: &Params,
+    (x, stats): (&[f32], &[[f32; 2]]),
+    dy: &[f32],
+    gradients: [&mut [f32]; 2],
+) {
     let width = p.width as usize;
     let sums = sum_rows(p.rows as usize, 2 * width, |rows, sums| {
         let elements = rows.start * width..rows.end * width;
@@ -185,7 +218,7 @@ fn backward_params_twin(p: &Params, mut b: Bindings) {
         add_param_gradients(of_rows, sums.split_at_mut(width));
     });
     let sums = sums.chunks_exact(width);
-    for (out, sums) in [dgain, dshift].into_iter().zip(sums) {
+    for (out, sums) in gradients.into_iter().zip(sums) {
         for (out, sum) in out.iter_mut().zip(sums) {
             *out += *sum as f32;
         }
@@ -270,12 +303,15 @@ pub fn cases() -> Vec<Case> {
                     forward(rec, &op, shape);
                 }),
         );
-        for accumulate in [false, true] {
-            let case = Case::new(format!("backward {rows}x{width} accumulate {accumulate}"))
-                .input(elements, 2.0)
-                .input(width, 1.0)
-                .floats((0..rows).flat_map(|r| [0.01 * (r % 7) as f32, 0.5 + 0.1 * (r % 5) as f32]))
-                .input(elements, 1.0);
+        for (accumulate, frozen) in [(false, false), (true, false), (true, true)] {
+            let how = if frozen { " frozen" } else { "" };
+            let case = Case::new(format!(
+                "backward {rows}x{width} accumulate {accumulate}{how}"
+            ))
+            .input(elements, 2.0)
+            .input(width, 1.0)
+            .floats((0..rows).flat_map(|r| [0.01 * (r % 7) as f32, 0.5 + 0.1 * (r % 5) as f32]))
+            .input(elements, 1.0);
             let case = if accumulate {
                 case.inout(elements, 1.0)
             } else {
@@ -291,7 +327,7 @@ pub fn cases() -> Vec<Case> {
                             stats: b[2],
                             dy: b[3],
                             dx: b[4],
-                            params: Some(ParamGradients {
+                            params: (!frozen).then_some(ParamGradients {
                                 gain: b[5],
                                 shift: b[6],
                             }),
