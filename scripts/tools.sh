@@ -63,32 +63,57 @@ debian_mirror() {
     apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | sed -n 1p
 }
 
+# other_debian NAME SUITES: sets `options` to those of an apt in target/tools/NAME.apt, which knows the suites on the
+# machine's own mirror and in which nothing is installed. Fails if it cannot be had.
+other_debian() {
+    local apt="$tools/$1.apt" suite mirror
+    [ -e "$debian_keyring" ] || install debian-archive-keyring >&2 || return 1
+    mkdir -p "$apt"/{lists/partial,archives/partial}
+    : >"$apt/status"
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || return 1
+    for suite in $2; do
+        echo "deb [signed-by=$debian_keyring] $mirror $suite main"
+    done >"$apt/sources.list"
+    options=(-qq -o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
+        -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::Etc::preferencesparts=/dev/null)
+    apt-get "${options[@]}" update >&2
+}
+
+# Unpacks what the apt of `other_debian NAME` has fetched into target/tools/NAME.
+unpack_archives() {
+    local folder="$tools/$1" package
+    mkdir -p "$folder"
+    for package in "$folder.apt"/archives/*.deb; do
+        dpkg-deb --extract "$package" "$folder" || return 1
+    done
+    rm -r "$folder.apt"
+    touch "$folder/done"
+}
+
 # unpack_whole FOLDER SUITES PACKAGE…: unpacks packages of another Debian, from the last of its suites, with
 # all that they depend on, its C library too, into target/tools/FOLDER, which it prints. Programs in there
 # are run by the loader in there. They come from the machine's own mirror. Fails if they cannot be had.
 unpack_whole() {
-    local folder="$tools/$1" apt="$tools/$1.apt"
+    local folder="$tools/$1" options
     if [ ! -e "$folder/done" ]; then
-        [ -e "$debian_keyring" ] || install debian-archive-keyring >&2 || return 1
-        mkdir -p "$folder" "$apt"/{lists/partial,archives/partial}
-        : >"$apt/status" # nothing is installed: all dependencies come too
-        local suite mirror
-        mirror=$(debian_mirror)
-        [ -n "$mirror" ] || return 1
-        for suite in $2; do
-            echo "deb [signed-by=$debian_keyring] $mirror $suite main"
-        done >"$apt/sources.list"
-        local options=(-qq -o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
-            -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-            -o Dir::Etc::preferencesparts=/dev/null)
-        apt-get "${options[@]}" update >&2 || return 1
+        other_debian "$1" "$2" || return 1
         apt-get "${options[@]}" install --yes --download-only --no-install-recommends \
-            --target-release "$suite" "${@:3}" >&2 || return 1
-        for package in "$apt"/archives/*.deb; do
-            dpkg-deb --extract "$package" "$folder" || return 1
-        done
-        rm -r "$apt"
-        touch "$folder/done"
+            --target-release "${2##* }" "${@:3}" >&2 || return 1
+        unpack_archives "$1" || return 1
+    fi
+    echo "$folder"
+}
+
+# unpack_from FOLDER SUITES PACKAGE/SUITE…: the same for these packages alone, each from its own suite.
+unpack_from() {
+    local folder="$tools/$1" options
+    if [ ! -e "$folder/done" ]; then
+        other_debian "$1" "$2" || return 1
+        (cd "$tools/$1.apt/archives" &&
+            apt-get "${options[@]}" download -o APT::Sandbox::User=root "${@:3}" >&2) || return 1
+        unpack_archives "$1" || return 1
     fi
     echo "$folder"
 }
