@@ -8,6 +8,7 @@ mod hub_server;
 mod adapters;
 mod bench;
 mod chat_template;
+mod drivers;
 mod evaluation;
 mod golden;
 mod gradients;
