@@ -10,6 +10,7 @@ use crate::cpu::CpuEngine;
 use crate::engine::{Device, Memory};
 use crate::error::{Error, Result, Setting};
 use crate::gpu::{AdapterReport, Adapters, Backends, OpenOptions};
+use crate::ops;
 use crate::target::Precision;
 use crate::twins;
 
@@ -138,12 +139,14 @@ impl DeviceChoice {
             checked: self.checked,
             max_binding_bytes: self.max_binding_bytes(),
             precision: self.precision,
-            tuning: self.tuning_file(&adapters.report(index)),
+            tuning: self.cache_file(&adapters.report(index), "tuning", "json"),
             room_to_grow: match self.grow {
                 true => self.room_to_grow(&adapters.report(index)),
                 false => 0,
             },
             measure: !self.no_autotune,
+            compiled: self.cache_file(&adapters.report(index), "pipelines", "bin"),
+            kernels: ops::passes().collect(),
             ..OpenOptions::default()
         };
         Ok(Found::Gpu {
@@ -183,6 +186,7 @@ impl DeviceChoice {
                 if self.precision == Precision::Mixed {
                     let untuned = OpenOptions {
                         tuning: None,
+                        compiled: None,
                         ..options.clone()
                     };
                     twins::hold_matrix_units(&mut adapters.open(index, untuned)?)?;
@@ -210,8 +214,8 @@ impl DeviceChoice {
         }
     }
 
-    /// The cache file of this adapter, driver, set of kernels and precision, with or without checks in shaders.
-    fn tuning_file(&self, adapter: &AdapterReport) -> Option<PathBuf> {
+    /// A cache file of this adapter, driver, set of kernels and precision, with or without checks in shaders.
+    fn cache_file(&self, adapter: &AdapterReport, stem: &str, extension: &str) -> Option<PathBuf> {
         let mut hash = cache::key();
         let Self {
             checked, precision, ..
@@ -221,7 +225,7 @@ impl DeviceChoice {
             adapter.driver
         ));
         let dir = self.cache_dir.as_ref()?;
-        Some(dir.join(cache::file_name(hash, "tuning", "json")))
+        Some(dir.join(cache::file_name(hash, stem, extension)))
     }
 }
 

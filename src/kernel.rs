@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use crate::buffer::Buffer;
 use crate::distance::Distance;
-use crate::reflect::{Reflection, reflect};
+use crate::reflect::{Reflection, Text};
 use crate::target::{Precision, Target};
-use crate::wgsl::{Part, join};
+use crate::wgsl::Part;
 
 /// A field of a `Params` struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct Kernel {
     pub(crate) finish: Option<&'static Kernel>,
     pub(crate) precision: Precision,
     trusted: bool,
-    source: OnceLock<String>,
+    text: OnceLock<&'static Text>,
     reflection: OnceLock<Reflection>,
 }
 
@@ -112,7 +112,7 @@ impl Kernel {
             finish: None,
             precision: Precision::F32,
             trusted: false,
-            source: OnceLock::new(),
+            text: OnceLock::new(),
             reflection: OnceLock::new(),
         }
     }
@@ -206,9 +206,20 @@ impl Kernel {
         format!("{}/{}", self.op, self.entry)
     }
 
+    /// The kernel's name and its variant, by which files name it.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{} {}", self.name(), self.variant)
+    }
+
+    /// The text that the kernel shares with all kernels of the same parts.
+    pub(crate) fn text(&self) -> &'static Text {
+        self.text
+            .get_or_init(|| Text::of(self.parts, self.precision))
+    }
+
     /// The whole WGSL text.
     pub fn source(&self) -> &str {
-        self.source.get_or_init(|| join(self.parts))
+        &self.text().source
     }
 
     /// The declarations of the shader; parsed at first use.
@@ -217,8 +228,9 @@ impl Kernel {
     /// If the WGSL in this program is not valid; a test parses every kernel.
     pub fn reflection(&self) -> &Reflection {
         self.reflection.get_or_init(|| {
-            reflect(self.source(), self.entry_point, self.precision)
-                .unwrap_or_else(|e| panic!("{}: {e}", self.name()))
+            let parsed = self.text().parsed();
+            let reflected = parsed.and_then(|parsed| parsed.reflect(self.entry_point));
+            reflected.unwrap_or_else(|e| panic!("{}: {e}", self.name()))
         })
     }
 

@@ -2,12 +2,13 @@
 //! layout of its uniform. Rust does not repeat them.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Handle, Literal, Module, StorageAccess, TypeInner};
 
 use crate::target::Precision;
-use crate::wgsl::locate;
+use crate::wgsl::{Part, join, locate};
 
 /// One storage buffer that an entry point uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,120 @@ pub struct Reflection {
     pub constants: BTreeMap<String, u32>,
 }
 
+/// The text of one or more kernels. Those with the same parts share it, so that it is joined and parsed once.
+pub(crate) struct Text {
+    parts: &'static [Part],
+    precision: Precision,
+    /// The whole WGSL text.
+    pub source: String,
+    parsed: OnceLock<Result<Parsed, String>>,
+}
+
+impl Text {
+    /// The text of these parts, which may use the core of WGSL and the features that its precision needs.
+    ///
+    /// A text is kept for as long as the program runs, as the kernels are: they are statics.
+    pub fn of(parts: &'static [Part], precision: Precision) -> &'static Text {
+        static TEXTS: Mutex<Vec<&'static Text>> = Mutex::new(Vec::new());
+        // A panic while the list was held left it whole.
+        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |text: &&&Text| (text.parts, text.precision) == (parts, precision);
+        if let Some(text) = texts.iter().find(same) {
+            return text;
+        }
+        let text = Box::leak(Box::new(Text {
+            parts,
+            precision,
+            source: join(parts),
+            parsed: OnceLock::new(),
+        }));
+        texts.push(text);
+        text
+    }
+
+    /// The parsed text; parsed at first use.
+    ///
+    /// # Errors
+    /// As [`reflect`].
+    pub fn parsed(&self) -> Result<&Parsed, String> {
+        let parse = || Parsed::new(&self.source, self.precision);
+        self.parsed
+            .get_or_init(parse)
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+}
+
+/// A parsed and valid text.
+pub(crate) struct Parsed {
+    /// The text as naga's intermediate representation, which wgpu takes in place of the text.
+    pub module: Module,
+    info: ModuleInfo,
+}
+
+impl Parsed {
+    fn new(source: &str, precision: Precision) -> Result<Parsed, String> {
+        let capabilities = match precision {
+            Precision::F32 => Capabilities::empty(),
+            Precision::Mixed => {
+                Capabilities::COOPERATIVE_MATRIX
+                    | Capabilities::SHADER_FLOAT16
+                    | Capabilities::SUBGROUP
+            }
+        };
+        let at = |message: String| locate(source, &message);
+        let module =
+            naga::front::wgsl::parse_str(source).map_err(|e| at(e.emit_to_string(source)))?;
+        let info = Validator::new(ValidationFlags::all(), capabilities)
+            .validate(&module)
+            .map_err(|e| at(e.emit_to_string(source)))?;
+        Ok(Parsed { module, info })
+    }
+
+    /// Reflects the entry point `entry`.
+    ///
+    /// # Errors
+    /// A message if there is no such entry point, or if its uniform is not a struct.
+    pub fn reflect(&self, entry: &str) -> Result<Reflection, String> {
+        let Parsed { module, info } = self;
+        let index = module
+            .entry_points
+            .iter()
+            .position(|p| p.name == entry)
+            .ok_or_else(|| format!("no entry point `{entry}`"))?;
+        let usage = info.get_entry_point(index);
+
+        let mut storage = Vec::new();
+        let mut params = Vec::new();
+        let mut params_size = 0;
+        for (handle, var) in module.global_variables.iter() {
+            if usage[handle].is_empty() {
+                continue;
+            }
+            let name = var.name.clone().unwrap_or_default();
+            match var.space {
+                AddressSpace::Storage { access } => storage.push(StorageBinding {
+                    binding: var.binding.map_or(0, |b| b.binding),
+                    name,
+                    read: usage[handle].contains(GlobalUse::READ),
+                    written: access.contains(StorageAccess::STORE),
+                    members: members_of(module, var.ty),
+                }),
+                AddressSpace::Uniform => (params, params_size) = members(module, var.ty)?,
+                _ => {}
+            }
+        }
+        storage.sort_by_key(|b| b.binding);
+        Ok(Reflection {
+            workgroup_size: module.entry_points[index].workgroup_size,
+            storage,
+            params,
+            params_size,
+            constants: constants(module),
+        })
+    }
+}
+
 /// Parses and validates `source`, a text of [`crate::wgsl::join`], and reflects the entry point `entry`. The text
 /// may use the core of WGSL, and the features that its precision needs.
 ///
@@ -57,52 +172,7 @@ pub struct Reflection {
 /// A message if the WGSL is not valid (naga's message, which names the part and its line), if it has no such
 /// entry point, or if its uniform is not a struct.
 pub fn reflect(source: &str, entry: &str, precision: Precision) -> Result<Reflection, String> {
-    let capabilities = match precision {
-        Precision::F32 => Capabilities::empty(),
-        Precision::Mixed => {
-            Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
-        }
-    };
-    let at = |message: String| locate(source, &message);
-    let module = naga::front::wgsl::parse_str(source).map_err(|e| at(e.emit_to_string(source)))?;
-    let info = Validator::new(ValidationFlags::all(), capabilities)
-        .validate(&module)
-        .map_err(|e| at(e.emit_to_string(source)))?;
-    let index = module
-        .entry_points
-        .iter()
-        .position(|p| p.name == entry)
-        .ok_or_else(|| format!("no entry point `{entry}`"))?;
-    let usage = info.get_entry_point(index);
-
-    let mut storage = Vec::new();
-    let mut params = Vec::new();
-    let mut params_size = 0;
-    for (handle, var) in module.global_variables.iter() {
-        if usage[handle].is_empty() {
-            continue;
-        }
-        let name = var.name.clone().unwrap_or_default();
-        match var.space {
-            AddressSpace::Storage { access } => storage.push(StorageBinding {
-                binding: var.binding.map_or(0, |b| b.binding),
-                name,
-                read: usage[handle].contains(GlobalUse::READ),
-                written: access.contains(StorageAccess::STORE),
-                members: members_of(&module, var.ty),
-            }),
-            AddressSpace::Uniform => (params, params_size) = members(&module, var.ty)?,
-            _ => {}
-        }
-    }
-    storage.sort_by_key(|b| b.binding);
-    Ok(Reflection {
-        workgroup_size: module.entry_points[index].workgroup_size,
-        storage,
-        params,
-        params_size,
-        constants: constants(&module),
-    })
+    Parsed::new(source, precision)?.reflect(entry)
 }
 
 /// The members of a struct, or of the struct in an array; empty for every other type.

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use super::driver::Driver;
 use super::engine::GpuEngine;
 use super::pace::Pace;
+use super::pipelines::Pipelines;
 use super::tuner::Tuner;
 use super::variants::{Choices, Variant};
 use crate::error::{Error, Result};
+use crate::kernel::Kernel;
 use crate::target::{MatrixUnits, Precision, Target};
 
 /// The graphics APIs in which to look for adapters.
@@ -62,6 +64,12 @@ pub struct OpenOptions {
     /// Measure variants at first use and keep the result in that file, instead of running the variant of the
     /// highest rank.
     pub measure: bool,
+    /// The file that keeps what this adapter compiled: the kernels, by name, are compiled at once when the device is
+    /// opened, and the driver need not compile what it finds there. The file's name has to be a key of all on which
+    /// that depends: adapter, driver, checks, precision, and the text of the kernels.
+    pub compiled: Option<PathBuf>,
+    /// The kernels that the file may name.
+    pub kernels: Vec<&'static Kernel>,
 }
 
 /// The limits and features to ask of an adapter.
@@ -245,7 +253,7 @@ impl Adapters {
         match options.ask {
             Ask::Defaults => {}
             Ask::Useful => {
-                features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+                features |= adapter.features() & USEFUL;
                 limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
                 limits.max_buffer_size = has.max_buffer_size;
             }
@@ -278,11 +286,17 @@ impl Adapters {
             "{report}, {}, {:?}, {:?}",
             report.driver, options.variant, options.precision
         );
+        let compiled = Pipelines::new(
+            &device,
+            options.checked,
+            options.compiled.as_deref(),
+            &options.kernels,
+        );
         let driver = Driver::new(
             report.to_string(),
             device,
             queue,
-            options.checked,
+            compiled,
             options.max_binding_bytes,
             Pace::of(kind),
         );
@@ -300,6 +314,10 @@ impl Adapters {
 
 /// How much of its memory budget a process may take, where the driver tells one: a screen needs some.
 const BUDGET_PERCENT: u8 = 95;
+
+/// The features that help on every device that has them.
+const USEFUL: wgpu::Features =
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::PIPELINE_CACHE);
 
 /// The features that the kernels for matrix units need.
 const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::pace::{self, Pace};
 use super::pipeline::Pipeline;
+use super::pipelines::Pipelines;
 use super::readback::{Readback, Readbacks};
 use super::timer::{Timer, timings};
 use crate::buffer::Buffer;
@@ -40,11 +41,11 @@ pub(super) struct Driver {
     pub name: String,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
-    /// Compile shaders with run-time checks.
-    checked: bool,
     pub max_binding_bytes: usize,
     buffers: Vec<Option<wgpu::Buffer>>,
     pub tally: Tally,
+    pub compiled: Pipelines,
+    /// Those of `compiled` that ran.
     pipelines: HashMap<*const Kernel, Pipeline>,
     bind_groups: HashMap<BindGroupKey, wgpu::BindGroup>,
     /// The uniform params of a submission's steps, one aligned slot a step.
@@ -89,7 +90,7 @@ impl Driver {
         name: String,
         device: wgpu::Device,
         queue: wgpu::Queue,
-        checked: bool,
+        compiled: Pipelines,
         max_binding_bytes: Option<usize>,
         pace: Pace,
     ) -> Driver {
@@ -133,10 +134,10 @@ impl Driver {
             name,
             device,
             queue,
-            checked,
             max_binding_bytes: max_binding_bytes.map_or(bound, |max| max.min(bound)),
             buffers: Vec::new(),
             tally: Tally::default(),
+            compiled,
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
             ring,
@@ -241,7 +242,7 @@ impl Driver {
     /// Makes the pipeline and the bind group for a pass of a step, unless they exist.
     fn prepare(&mut self, step: &Step, kernel: &'static Kernel) {
         if !self.pipelines.contains_key(&(kernel as *const Kernel)) {
-            let pipeline = Pipeline::new(&self.device, kernel, self.checked);
+            let pipeline = self.compiled.get(kernel);
             if let (Some(message), Ok(mut first)) = (&pipeline.refused, self.failure.lock()) {
                 first.get_or_insert_with(|| Failure::Refused(message.clone()));
             }
@@ -369,6 +370,16 @@ impl Driver {
             let _ = finished.send(opened.elapsed().as_secs_f64());
         });
         self.check()
+    }
+
+    /// The number of these steps, at least one, that the device can begin while it compiles kernels of the others.
+    pub fn ready(&self, steps: &[Chosen]) -> usize {
+        let is_ready = |kernel: &'static Kernel| {
+            self.pipelines.contains_key(&std::ptr::from_ref(kernel))
+                || self.compiled.is_ready(kernel)
+        };
+        let ready = |chosen: &&Chosen| chosen.kernel.passes().all(is_ready);
+        steps.iter().take_while(ready).count().max(1)
     }
 
     /// Tells the pace which submissions finished; submissions that one look shows finished count together.

@@ -86,19 +86,22 @@ impl GpuEngine {
         alone: bool,
         mut timer: Option<&mut Timer>,
     ) -> Result<()> {
-        let mut rest = steps;
-        while !rest.is_empty() {
+        let chosen = |&step: &Step| Chosen {
+            step,
+            kernel: self.choices.get_or_usual(&step),
+        };
+        let chosen: Vec<Chosen> = steps.iter().map(chosen).collect();
+        let passes = chosen.iter().flat_map(|chosen| chosen.kernel.passes());
+        self.driver.compiled.expect(passes);
+        let mut begun = 0;
+        while begun < steps.len() {
             self.driver.note_finished();
-            let next;
-            (next, rest) = rest.split_at(submission(rest, self.driver.pace_limit()));
-            let chosen = |&step: &Step| Chosen {
-                step,
-                kernel: self.choices.get_or_usual(&step),
-            };
-            let next: Vec<Chosen> = next.iter().map(chosen).collect();
+            let most = submission(&steps[begun..], self.driver.pace_limit());
+            let count = self.driver.ready(&chosen[begun..][..most]);
+            let next = &chosen[begun..][..count];
             let pass_steps = if alone { 1 } else { next.len() };
-            self.driver
-                .submit(&next, pass_steps, timer.as_deref_mut())?;
+            self.driver.submit(next, pass_steps, timer.as_deref_mut())?;
+            begun += count;
         }
         Ok(())
     }

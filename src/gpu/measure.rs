@@ -130,6 +130,8 @@ pub(super) fn tune(
         // the data of a later step decide.
         return Ok(());
     }
+    let passes = contenders.iter().flat_map(|kernel| kernel.passes());
+    driver.compiled.compile_ahead(passes.collect());
     let mut right = Vec::new();
     for kernel in contenders {
         if driver.reserve_partials(partials(step, kernel)).is_err() {
@@ -156,6 +158,7 @@ pub(super) fn tune(
             }
         }
     }
+    driver.compiled.settle();
     let warm_up = if choices.is_software() { 0.0 } else { WARM_UP };
     let times = race(driver, step, &right, warm_up)?;
     expected.restore(driver)?;

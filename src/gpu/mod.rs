@@ -3,9 +3,11 @@
 mod device;
 mod driver;
 mod engine;
+mod kept;
 mod measure;
 mod pace;
 mod pipeline;
+mod pipelines;
 mod readback;
 mod timer;
 mod tuner;

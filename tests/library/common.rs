@@ -26,6 +26,8 @@ pub const CHECKED: OpenOptions = OpenOptions {
     tuning: None,
     room_to_grow: 0,
     measure: false,
+    compiled: None,
+    kernels: Vec::new(),
 };
 
 /// The options of users, with everything that the adapter offers.

@@ -334,3 +334,16 @@ fn a_case_sees_writes_where_there_should_be_none() {
     assert_eq!(broken(case().inout(3, 1.0), 4), ["wrote beyond buffer 2"]);
     assert_eq!(broken(case().input(3, 1.0), 3), ["changed input 2"]);
 }
+
+/// Kernels of the same parts share their text, so that it is parsed once for all of them.
+#[test]
+fn each_text_is_one() {
+    let (mut texts, mut passes) = (std::collections::BTreeMap::new(), 0);
+    for kernel in ops::passes() {
+        passes += 1;
+        let first = texts.entry(kernel.source()).or_insert(kernel.source());
+        let name = kernel.name();
+        assert_eq!(first.as_ptr(), kernel.source().as_ptr(), "{name}");
+    }
+    assert!(texts.len() < passes, "{} of {passes}", texts.len());
+}

@@ -260,6 +260,53 @@ fn measuring_leaves_buffers_as_they_were() {
     assert_eq!(engine.read_f32(y).unwrap(), [10.0, 7.0], "run once");
 }
 
+/// What was compiled is kept by name for the next run; a file that is damaged or another driver's changes nothing.
+#[test]
+fn what_was_compiled_is_kept_and_a_damaged_file_is_harmless() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("pipelines-1.bin");
+    let open = |path: &Path| {
+        common::gpu_with(OpenOptions {
+            variant: Variant::Named("sum"),
+            compiled: Some(path.to_owned()),
+            kernels: vec![&DOUBLE, &SUM],
+            ..OpenOptions::default()
+        })
+    };
+    assert!(doubles(&mut open(&path)));
+    let whole = std::fs::read(&path).unwrap();
+    let header = String::from_utf8_lossy(&whole)
+        .lines()
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    assert!(header.contains(r#"["double/forward sum"]"#), "{header}");
+
+    // The next run compiles it ahead, and has nothing to add.
+    let begun = std::fs::metadata(&path).unwrap().modified().unwrap();
+    assert!(doubles(&mut open(&path)));
+    assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), begun);
+
+    let other = dir.path().join("pipelines-2.bin");
+    std::fs::copy(&path, &other).unwrap();
+    assert!(doubles(&mut open(&other)));
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(doubles(&mut open(&path)), "byte {at}");
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            whole,
+            "byte {at}: written anew"
+        );
+    }
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(doubles(&mut open(&path)));
+    // Where nothing can be written, nothing is kept.
+    assert!(doubles(&mut open(&path.join("below a file"))));
+}
+
 /// Runs the kernel on x; y holds 7 before. Returns y.
 fn doubled(engine: &mut GpuEngine, x: f32) -> gpt2_dpo::Result<f32> {
     let engine: &mut dyn Device = engine;
