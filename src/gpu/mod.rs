@@ -5,6 +5,7 @@ mod driver;
 mod engine;
 mod kept;
 mod measure;
+mod once_each;
 mod pace;
 mod pipeline;
 mod pipelines;

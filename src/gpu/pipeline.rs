@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::pipelines::OnceEach;
+use super::once_each::OnceEach;
 use crate::kernel::Kernel;
 use crate::wgsl::locate;
 

@@ -1,58 +1,18 @@
 //! The pipelines of a device. Each is compiled once: ahead of its use in threads of their own, or by who needs it
 //! first.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::kept::Kept;
+use super::once_each::{OnceEach, held};
 use super::pipeline::{Compiler, Pipeline};
 use crate::kernel::Kernel;
 
 /// The most threads that compile ahead. Drivers' compilers take much memory.
 const MAX_THREADS: usize = 8;
-
-/// Values by key. The first who asks for a value makes it; others who ask meanwhile wait.
-pub(super) struct OnceEach<K, V>(Mutex<HashMap<K, Arc<OnceLock<V>>>>);
-
-impl<K, V> Default for OnceEach<K, V> {
-    fn default() -> Self {
-        OnceEach(Mutex::default())
-    }
-}
-
-impl<K: Eq + Hash, V: Clone> OnceEach<K, V> {
-    /// The value of `key`, which `make` makes unless it exists or is being made.
-    pub fn get(&self, key: K, make: impl FnOnce() -> V) -> V {
-        let value = Arc::clone(held(&self.0).entry(key).or_default());
-        value.get_or_init(make).clone()
-    }
-
-    /// True if the value is there.
-    fn has(&self, key: &K) -> bool {
-        held(&self.0).get(key).is_some_and(|v| v.get().is_some())
-    }
-
-    /// True if the value is there or is being made.
-    fn is_begun(&self, key: &K) -> bool {
-        held(&self.0).contains_key(key)
-    }
-
-    /// Waits for the values that are being made.
-    fn wait(&self) {
-        let values: Vec<_> = held(&self.0).values().cloned().collect();
-        for value in values {
-            value.wait();
-        }
-    }
-}
-
-/// The content of a lock. What the locks of this file hold is whole after each statement, even one that panics.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A kernel's address, its key: kernels are statics.
 fn key(kernel: &'static Kernel) -> usize {
