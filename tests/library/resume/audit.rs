@@ -91,7 +91,7 @@ fn a_wrong_kernel_is_named() {
         "linear/nn_gelu",
         "layernorm/forward",
         "linear/tn",
-        "layernorm/backward_input",
+        "layernorm/backward",
     ] {
         catches(&mut CpuEngine::new(), kernel);
     }
