@@ -1,6 +1,6 @@
 //! The plan of a run against the memory that the run takes, and micro-batches that are halved until they fit.
 
-use crate::common::{model, pairs, relative_l2};
+use crate::common::{gpu_with, model, pairs, relative_l2};
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
@@ -8,6 +8,7 @@ use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::{
     Clock, Compared, Device, Engine, Memory, Ticket, Timed, TimedRun, Tuned, Usage,
 };
+use gpt2_dpo::gpu::OpenOptions;
 use gpt2_dpo::model::{BufferKind, Dims};
 use gpt2_dpo::plan::{Datasets, Plan, Planner, Share};
 use gpt2_dpo::recording::{Recording, Step};
@@ -287,6 +288,20 @@ fn a_micro_batch_grows_into_the_room_that_there_is() {
         let error = relative_l2(&losses, &small);
         assert!(error <= 1e-6, "{error}");
     }
+}
+
+#[test]
+fn a_micro_batch_grows_on_a_gpu() {
+    let (small, _) = train(&mut CpuEngine::new(), &config(2, 3)).unwrap();
+    let mut gpu = gpu_with(OpenOptions {
+        room_to_grow: usize::MAX,
+        ..OpenOptions::default()
+    });
+    assert_eq!(plan(&gpu, &config(2, 3)).extent.pairs, 6);
+    let (losses, notes) = train(&mut gpu, &config(2, 3)).unwrap();
+    assert_eq!(notes.len(), 0, "{notes:?}");
+    let error = relative_l2(&losses, &small);
+    assert!(error <= 1e-5, "{error}");
 }
 
 /// A device that is lost, or a driver that refuses, does not get better with fewer pairs.
