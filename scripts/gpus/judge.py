@@ -165,11 +165,11 @@ def judge_code(chip, driver, kernel, code, bounds, is_bounded):
     exceptions = bounds.get("exception", [])
     allowed = [rule for rule in exceptions if names_chip(rule, chip, driver) and names_kernel(rule, kernel)]
     wrong = []
-    for what, unit in (("spills", "registers"), ("memory", "bytes of memory for variables")):
+    for what, unit in (("spills", "registers spilled"), ("memory", "bytes of memory for variables")):
         value = getattr(code, what)
         most = max([rule.get(what, 0) for rule in allowed], default=0)
         if value and (not most or is_bounded and value > most):
-            wrong.append(f"{value} {unit} ({what}), at most {most}")
+            wrong.append(f"{value} {unit}, at most {most}")
     if is_bounded:
         for rule in filter(lambda rule: names_kernel(rule, kernel), bounds["bound"]):
             most = rule.get("registers", {}).get(chip)

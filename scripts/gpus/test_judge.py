@@ -76,7 +76,7 @@ class Verdict(unittest.TestCase):
 
     def test_every_fault_is_named(self):
         faults = {
-            "3 registers (spills)": answers_of(nvk(spills=3)),
+            "3 registers spilled, at most 0": answers_of(nvk(spills=3)),
             "256 bytes": answers_of(nvk(memory=256)),
             "refused, VkResult -3": answers_of("linear.wide.nn.unchecked\trefused\t-3\n"),
             "no answer": answers_of(),
