@@ -81,15 +81,24 @@ pub struct Chunk {
     pub heads: Range<usize>,
 }
 
-/// logits of one shard `[rows, stride]` = x `[rows, width]` · wteᵀ.
+/// logits of one shard `[rows, stride]` = x `[rows, width]` · wteᵀ, for generation: a single row runs
+/// [`linear::NT_ROW`].
 pub fn logits(rec: &mut Recording, chunk: &Chunk, shard: &Shard) {
-    let shape = linear::Shape::whole(chunk.heads.len(), shard.stride, chunk.width);
+    let (product, shape) = logits_product(chunk, shard);
+    linear::nt_or_row(rec, &product, shape, Sum::SET);
+}
+
+fn logits_product(chunk: &Chunk, shard: &Shard) -> (Nt, linear::Shape) {
     let product = Nt {
         dy: chunk.x,
         weight: shard.wte,
         dx: shard.logits,
     };
-    linear::nt(rec, &product, shape, Sum::SET);
+    let rows = chunk.heads.len();
+    (
+        product,
+        linear::Shape::whole(rows, shard.stride, chunk.width),
+    )
 }
 
 /// The results of [`forward`].
@@ -104,7 +113,8 @@ pub struct Results {
 /// Records log-prob and facts of each row, in the chunk's rows of the results.
 pub fn forward(rec: &mut Recording, chunk: &Chunk, shards: &[Shard], to: Results) {
     for (s, shard) in shards.iter().enumerate() {
-        logits(rec, chunk, shard);
+        let (product, shape) = logits_product(chunk, shard);
+        linear::nt(rec, &product, shape, Sum::SET);
         let mut params = shard_params(chunk, shard);
         params.first_shard = (s == 0).into();
         params.last_shard = (s + 1 == shards.len()).into();

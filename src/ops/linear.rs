@@ -141,6 +141,30 @@ product!(
     TN, "tn", "linear_tn", plain_twin, variants::class_of_sum
 );
 
+/// A product of a single row, as in generation. Its operands are f32 in mixed precision too.
+const fn row(entry: &'static str, parts: &'static [Part], twin: Twin) -> Kernel {
+    Kernel::new("linear", entry, parts, twin).with_entry_point("product")
+}
+
+/// [`nn`] for a single row.
+pub static NN_ROW: Kernel = row(
+    "nn_row",
+    parts!["linear", "linear_row", "linear_nn"],
+    twin!(Params, nn_twin::<EXACT>),
+);
+/// [`nn_gelu`] for a single row.
+pub static NN_GELU_ROW: Kernel = row(
+    "nn_gelu_row",
+    parts!["linear", "linear_row", "linear_nn_gelu"],
+    twin!(Params, nn_gelu_twin::<EXACT>),
+);
+/// [`nt`] for a single row.
+pub static NT_ROW: Kernel = row(
+    "nt_row",
+    parts!["linear", "linear_row", "linear_nt"],
+    twin!(Params, plain_twin::<EXACT>),
+);
+
 /// See [`bias`].
 pub static BIAS: Kernel = Kernel::new(
     "linear",
@@ -150,7 +174,17 @@ pub static BIAS: Kernel = Kernel::new(
 );
 
 /// Every kernel of this op.
-pub const KERNELS: &[&Kernel] = &[&NN, &NN_GELU, &NT, &NT_GELU, &TN, &BIAS];
+pub const KERNELS: &[&Kernel] = &[
+    &NN,
+    &NN_GELU,
+    &NT,
+    &NT_GELU,
+    &TN,
+    &NN_ROW,
+    &NN_GELU_ROW,
+    &NT_ROW,
+    &BIAS,
+];
 
 /// The shape of a product with one weight matrix, or with one row shard of it.
 #[derive(Clone, Copy)]
@@ -292,7 +326,8 @@ pub struct Nn {
     pub first_row: usize,
 }
 
-/// y `[rows, outs]` (+)= scale · x `[rows, x_cols]` · weight `[ins, outs]` + bias + residual.
+/// y `[rows, outs]` (+)= scale · x `[rows, x_cols]` · weight `[ins, outs]` + bias + residual. A single row, as in
+/// generation, runs [`NN_ROW`].
 ///
 /// # Panics
 /// If a buffer is shorter than the shape says: a mistake of the caller.
@@ -308,7 +343,8 @@ pub fn nn(rec: &mut Recording, op: &Nn, shape: Shape, sum: Sum) {
     // weight.
     let [bias, residual] = [op.bias, op.residual].map(|b| b.unwrap_or(op.weight));
     let buffers = [op.x, op.weight, bias, residual, op.y];
-    push(rec, &NN, &buffers, &like_c, params);
+    let kernel = variants::or_row(&NN, &NN_ROW, &params, &buffers);
+    push(rec, kernel, &buffers, &like_c, params);
 }
 
 /// The operands of [`nn_gelu`].
@@ -326,7 +362,7 @@ pub struct NnGelu {
     pub activated: Buffer,
 }
 
-/// y (+)= scale · x · weight + bias, and activated = gelu(y). If several products add up to y, the last product
+/// y (+)= scale · x · weight + bias, and activated = gelu(y). A single row runs [`NN_GELU_ROW`]. If several products add up to y, the last product
 /// leaves the right values in `activated`.
 ///
 /// # Panics
@@ -338,7 +374,8 @@ pub fn nn_gelu(rec: &mut Recording, op: &NnGelu, shape: Shape, sum: Sum) {
     };
     let bias = op.bias.unwrap_or(op.weight);
     let buffers = [op.x, op.weight, bias, op.y, op.activated];
-    push(rec, &NN_GELU, &buffers, &[op.y, op.activated], params);
+    let kernel = variants::or_row(&NN_GELU, &NN_GELU_ROW, &params, &buffers);
+    push(rec, kernel, &buffers, &[op.y, op.activated], params);
 }
 
 /// The operands of [`nt`].
@@ -359,6 +396,17 @@ pub struct Nt {
 pub fn nt(rec: &mut Recording, op: &Nt, shape: Shape, sum: Sum) {
     let buffers = [op.dy, op.weight, op.dx];
     push(rec, &NT, &buffers, &[op.dx], shape.nt(sum));
+}
+
+/// [`nt`], or [`NT_ROW`] for a single row. The two sum in other orders, so only generation, whose rows nobody compares
+/// with others to the bit, calls it.
+///
+/// # Panics
+/// As [`nn`].
+pub fn nt_or_row(rec: &mut Recording, op: &Nt, shape: Shape, sum: Sum) {
+    let (buffers, params) = ([op.dy, op.weight, op.dx], shape.nt(sum));
+    let kernel = variants::or_row(&NT, &NT_ROW, &params, &buffers);
+    push(rec, kernel, &buffers, &[op.dx], params);
 }
 
 /// The operands of [`nt_gelu`], for a layer whose input is gelu(wide).

@@ -1,6 +1,8 @@
 //! The cases that compare a device with the twins of the products.
 
-use super::{Bias, Nn, NnGelu, Nt, NtGelu, Shape, Sum, Tn, bias, nn, nn_gelu, nt, nt_gelu, tn};
+use super::{
+    Bias, Nn, NnGelu, Nt, NtGelu, Shape, Sum, Tn, bias, nn, nn_gelu, nt, nt_gelu, nt_or_row, tn,
+};
 use crate::buffer::Buffer;
 use crate::ops::case::Case;
 
@@ -10,6 +12,11 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, ins, outs, first_in) in [
         (1, 1, 1, 0),
+        (1, 4, 4, 0),
+        (1, 68, 20, 0),
+        (1, 300, 132, 0),
+        (1, 300, 132, 44),
+        (1, 1100, 36, 0),
         (3, 7, 9, 0),
         (3, 7, 9, 2),
         (33, 129, 65, 0),
@@ -31,7 +38,7 @@ pub fn cases() -> Vec<Case> {
         tn_cases(&mut cases, shape, Sum::ADD, "");
     }
     // The products of an adapter, s · (x · A) · B: scaled sums that overwrite the result or add to it.
-    for (rows, ins, outs) in [(9, 7, 5), (66, 16, 132), (33, 1300, 68)] {
+    for (rows, ins, outs) in [(9, 7, 5), (66, 16, 132), (33, 1300, 68), (1, 16, 132)] {
         let shape = Shape::whole(rows, ins, outs);
         for accumulate in [false, true] {
             let sum = Sum {
@@ -133,6 +140,16 @@ fn nt_cases(cases: &mut Vec<Case>, shape: Shape, sum: Sum, how: &str) {
         };
         nt(rec, &op, shape, sum);
     }));
+    if rows == 1 {
+        cases.push(result(case("nt of one row"), x, sum).record(move |rec, b| {
+            let op = Nt {
+                dy: b[0],
+                weight: b[1],
+                dx: b[2],
+            };
+            nt_or_row(rec, &op, shape, sum);
+        }));
+    }
     // Large inputs, for which tanh overflows on some drivers. A case of a single element has a small input: at a
     // large input the slopes 0 and 1e-30 are both right, but their relative distance is 1.
     let amplitude = if x > 1 { 30.0 } else { 3.0 };

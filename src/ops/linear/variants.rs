@@ -3,8 +3,21 @@
 
 use super::Params;
 use crate::buffer::Buffer;
-use crate::kernel::Class;
+use crate::kernel::{Class, Kernel};
 use crate::target::Target;
+
+/// The kernel for a single row where the product is one, in vec4s; otherwise the product's own.
+pub(super) fn or_row(
+    own: &'static Kernel,
+    row: &'static Kernel,
+    p: &Params,
+    buffers: &[Buffer],
+) -> &'static Kernel {
+    match p.rows == 1 && is_in_fours(p, buffers) {
+        true => row,
+        false => own,
+    }
+}
 
 /// Rates the variant without workgroup memory, in vec4s: highest on software devices. It does not run on a GPU,
 /// where it needs more registers than there are: some drivers cannot even compile it.
