@@ -132,23 +132,15 @@ fn nt_cases(cases: &mut Vec<Case>, shape: Shape, sum: Sum, how: &str) {
             .input(dy, 1.0)
             .input(weight, 1.0)
     };
-    cases.push(result(case("nt"), x, sum).record(move |rec, b| {
-        let op = Nt {
-            dy: b[0],
-            weight: b[1],
-            dx: b[2],
-        };
-        nt(rec, &op, shape, sum);
-    }));
+    let op = |b: &[Buffer]| Nt {
+        dy: b[0],
+        weight: b[1],
+        dx: b[2],
+    };
+    cases.push(result(case("nt"), x, sum).record(move |rec, b| nt(rec, &op(b), shape, sum)));
     if rows == 1 {
-        cases.push(result(case("nt of one row"), x, sum).record(move |rec, b| {
-            let op = Nt {
-                dy: b[0],
-                weight: b[1],
-                dx: b[2],
-            };
-            nt_or_row(rec, &op, shape, sum);
-        }));
+        let of_row = result(case("nt of one row"), x, sum);
+        cases.push(of_row.record(move |rec, b| nt_or_row(rec, &op(b), shape, sum)));
     }
     // Large inputs, for which tanh overflows on some drivers. A case of a single element has a small input: at a
     // large input the slopes 0 and 1e-30 are both right, but their relative distance is 1.
