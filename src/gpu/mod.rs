@@ -5,7 +5,7 @@ mod driver;
 mod engine;
 mod kept;
 mod measure;
-mod once_each;
+mod once;
 mod pace;
 mod pipeline;
 mod pipelines;

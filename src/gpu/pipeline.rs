@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::once_each::OnceEach;
+use super::once::OnceEach;
 use crate::kernel::Kernel;
 use crate::wgsl::locate;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::kept::Kept;
-use super::once_each::{OnceEach, held};
+use super::once::{OnceEach, held};
 use super::pipeline::{Compiler, Pipeline};
 use crate::kernel::Kernel;
 

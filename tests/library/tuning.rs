@@ -260,6 +260,13 @@ fn measuring_leaves_buffers_as_they_were() {
     assert_eq!(engine.read_f32(y).unwrap(), [10.0, 7.0], "run once");
 }
 
+/// The line of a file of compiled kernels that names them.
+fn second_line(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().nth(1).unwrap().to_owned()
+}
+
 /// What was compiled is kept by name for the next run; a file that is damaged or another driver's changes nothing.
 #[test]
 fn what_was_compiled_is_kept_and_a_damaged_file_is_harmless() {
@@ -275,11 +282,7 @@ fn what_was_compiled_is_kept_and_a_damaged_file_is_harmless() {
     };
     assert!(doubles(&mut open(&path)));
     let whole = std::fs::read(&path).unwrap();
-    let header = String::from_utf8_lossy(&whole)
-        .lines()
-        .nth(1)
-        .unwrap()
-        .to_owned();
+    let header = second_line(&path);
     assert!(header.contains(r#"["double/forward sum"]"#), "{header}");
 
     // The next run compiles it ahead, and has nothing to add.
@@ -295,11 +298,8 @@ fn what_was_compiled_is_kept_and_a_damaged_file_is_harmless() {
         bytes[at] ^= 0x55;
         std::fs::write(&path, &bytes).unwrap();
         assert!(doubles(&mut open(&path)), "byte {at}");
-        assert_eq!(
-            std::fs::read(&path).unwrap(),
-            whole,
-            "byte {at}: written anew"
-        );
+        // The driver's own code may differ from run to run.
+        assert_eq!(second_line(&path), header, "byte {at}: written anew");
     }
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert!(doubles(&mut open(&path)));

@@ -1,4 +1,4 @@
-//! Values that several threads ask for, each made once.
+//! Values that several threads ask for and one of them makes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -39,7 +39,36 @@ impl<K: Eq + Hash, V: Clone> OnceEach<K, V> {
     }
 }
 
-/// The content of a lock. What the locks of pipelines hold is whole after each statement, even one that panics.
+/// The content of a lock. What the locks of this folder hold is whole after each statement, even one that panics.
 pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    #[test]
+    fn each_value_is_made_once() {
+        let (values, made) = (OnceEach::default(), AtomicUsize::new(0));
+        assert!(!values.has(&1) && !values.is_begun(&1));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for key in 0..4 {
+                        let value = values.get(key, || {
+                            made.fetch_add(1, Ordering::SeqCst);
+                            10 * key
+                        });
+                        assert_eq!(value, 10 * key);
+                    }
+                });
+            }
+        });
+        values.wait();
+        assert!(values.has(&3) && values.is_begun(&3));
+        assert_eq!(made.into_inner(), 4);
+    }
 }
