@@ -42,6 +42,8 @@ pub struct DeviceChoice {
     pub no_autotune: bool,
     /// Let a micro-batch have as many pairs of a step as fit a GPU.
     pub grow: bool,
+    /// Leave the GPU to others half of the time.
+    pub gentle: bool,
     /// The folder for the measurements of variants; `None` = measure in each run.
     pub cache_dir: Option<PathBuf>,
     /// The value of the environment variable [`ADAPTER_NAME`]: a part of an adapter's name, which replaces `device`
@@ -114,6 +116,7 @@ impl DeviceChoice {
                 ("backend", self.backend != BackendName::Auto),
                 ("checked", self.checked),
                 ("no_autotune", self.no_autotune),
+                ("gentle", self.gentle),
             ];
             if let Some((option, _)) = about_gpus.iter().find(|(_, given)| *given) {
                 return Err(Error::option(
@@ -145,6 +148,7 @@ impl DeviceChoice {
                 false => 0,
             },
             measure: !self.no_autotune,
+            gentle: self.gentle,
             compiled: self.cache_file(&adapters.report(index), "pipelines", "bin"),
             kernels: ops::passes().collect(),
             ..OpenOptions::default()

@@ -32,6 +32,9 @@ pub struct DeviceArgs {
     /// Take each kernel's usual variant instead of measuring which is fastest on this device
     #[arg(long)]
     pub no_autotune: bool,
+    /// Leave the GPU to others half of the time, in pieces of at most 8 ms: slower, with the same result
+    #[arg(long)]
+    pub gentle: bool,
 }
 
 impl DeviceArgs {
@@ -53,6 +56,7 @@ impl DeviceArgs {
             precision: self.precision,
             no_autotune: self.no_autotune,
             grow: false,
+            gentle: self.gentle,
             cache_dir: user::cache_dir(None),
             adapter_name: user::adapter_name(),
             memory: user::memory(),
@@ -75,6 +79,7 @@ impl DeviceArgs {
             ),
             ("precision", self.precision != default.precision),
             ("no_autotune", self.no_autotune),
+            ("gentle", self.gentle),
         ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),

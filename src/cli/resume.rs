@@ -14,10 +14,11 @@ use super::recorded::{show, table};
 use super::{tell, with_flags};
 
 /// Options that change no number of a run.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "audit-steps",
     "cache-dir",
     "checkpoint-activations",
+    "gentle",
     "profile",
     "retries",
     "save-minutes",

@@ -427,6 +427,7 @@ fn open(config: &TrainConfig) -> Result<Box<dyn Device>> {
         precision: config.precision,
         no_autotune: config.no_autotune,
         grow: !config.no_grow,
+        gentle: config.gentle,
         cache_dir: user::cache_dir(config.cache_dir.as_deref()),
         adapter_name: user::adapter_name(),
         memory: user::memory(),

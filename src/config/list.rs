@@ -69,6 +69,9 @@ macro_rules! train_options {
                 checked,
                 /// Take each kernel's usual variant instead of measuring which is fastest on this device
                 no_autotune,
+                /// Leave the GPU to others half of the time, in pieces of at most 8 ms: a slower run with the same result,
+                /// for a computer that is in use
+                gentle,
                 /// Time every kernel: a table at the end and trace.json in the output directory, at the cost of a slower run
                 profile,
                 /// The adapters' factor is `.lora_alpha` over the root of their rank (rsLoRA)

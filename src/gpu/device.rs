@@ -64,6 +64,9 @@ pub struct OpenOptions {
     /// Measure variants at first use and keep the result in that file, instead of running the variant of the
     /// highest rank.
     pub measure: bool,
+    /// Leave the GPU to others half of the time, after submissions of at most some milliseconds each. Results are the
+    /// same.
+    pub gentle: bool,
     /// The file that keeps what this adapter compiled: the kernels, by name, are compiled at once when the device is
     /// opened, and the driver need not compile what it finds there. The file's name has to be a key of all on which
     /// that depends: adapter, driver, checks, precision, and the text of the kernels.
@@ -292,15 +295,22 @@ impl Adapters {
             options.compiled.as_deref(),
             &options.kernels,
         );
-        let driver = Driver::new(
+        let tuner = options.tuning.as_deref().map(Tuner::open);
+        let mut driver = Driver::new(
             report.to_string(),
             device,
             queue,
             compiled,
             options.max_binding_bytes,
-            Pace::of(kind),
+            Pace::of(kind).with_kept(tuner.as_ref().and_then(Tuner::pace)),
         );
-        let tuner = options.tuning.as_deref().map(Tuner::open);
+        // A device that computes on the CPU copies fast and multiplies slowly.
+        if kind != wgpu::DeviceType::Cpu && driver.pace_limit() == Pace::of(kind).limit() {
+            driver.learn_from_copies(kind);
+        }
+        if options.gentle {
+            driver.be_gentle();
+        }
         let max_words = driver.max_binding_bytes / 4;
         let choices = Choices::new(options.variant, target, max_words, (tuner, options.measure));
         Ok(GpuEngine::new(

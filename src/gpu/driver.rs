@@ -26,6 +26,18 @@ const MAX_IN_FLIGHT: usize = 64;
 /// copy of the whole model on the host.
 const MAX_UNSUBMITTED_BYTES: usize = 64 << 20;
 
+/// A host that compiles for longer than this looks late.
+const BUSY: Duration = Duration::from_millis(1);
+
+/// After a write of more bytes than this the next steps wait for the copy.
+const MUCH_DATA: usize = 1 << 20;
+
+/// The bytes of a copy, by which a device of which nothing is known is tried, how long the copies have to take to tell
+/// anything, and the most of them.
+const COPIED_BYTES: usize = 16 << 20;
+const COPYING_SECONDS: f64 = 5e-3;
+const MAX_COPIES: u64 = 1 << 12;
+
 /// The longest wait for the news that a failed call failed because the device is lost.
 const LOSS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -190,6 +202,11 @@ impl Driver {
         features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
+    /// The most work of a submission, if this run has measured it.
+    pub fn measured_pace(&self) -> Option<f64> {
+        self.pace.measured()
+    }
+
     /// The most work that the next submission should hold.
     pub fn pace_limit(&self) -> f64 {
         self.pace.limit()
@@ -227,6 +244,9 @@ impl Driver {
         let offset = 4 * buffer.offset as u64;
         self.queue.write_buffer(self.buffer(buffer), offset, bytes);
         self.unsubmitted_bytes += bytes.len();
+        if bytes.len() > MUCH_DATA {
+            self.pace.disturbed();
+        }
         if self.unsubmitted_bytes > MAX_UNSUBMITTED_BYTES {
             self.hand_over(None);
         }
@@ -242,7 +262,11 @@ impl Driver {
     /// Makes the pipeline and the bind group for a pass of a step, unless they exist.
     fn prepare(&mut self, step: &Step, kernel: &'static Kernel) {
         if !self.pipelines.contains_key(&(kernel as *const Kernel)) {
+            let began = Instant::now();
             let pipeline = self.compiled.get(kernel);
+            if began.elapsed() > BUSY {
+                self.pace.disturbed();
+            }
             if let (Some(message), Ok(mut first)) = (&pipeline.refused, self.failure.lock()) {
                 first.get_or_insert_with(|| Failure::Refused(message.clone()));
             }
@@ -382,6 +406,18 @@ impl Driver {
         steps.iter().take_while(ready).count().max(1)
     }
 
+    /// Leaves the device to others after the submission that began at `began`, if the pace is gentle: it waits for the
+    /// submission's end, and then for as long as that took.
+    pub fn rest(&mut self, began: Instant) -> Result<()> {
+        if !self.pace.rests() {
+            return Ok(());
+        }
+        self.wait()?;
+        self.note_finished();
+        std::thread::sleep(began.elapsed());
+        Ok(())
+    }
+
     /// Tells the pace which submissions finished; submissions that one look shows finished count together.
     pub fn note_finished(&mut self) {
         let seen: Vec<f64> = self.finished.1.try_iter().collect();
@@ -465,6 +501,43 @@ impl Driver {
         let words = self.collect(ticket)?;
         let seconds_a_tick = f64::from(self.queue.get_timestamp_period()) * 1e-9;
         Ok(timings(&words, seconds_a_tick))
+    }
+
+    /// Leaves the device to others half of the time from now on.
+    pub fn be_gentle(&mut self) {
+        self.pace.be_gentle();
+    }
+
+    /// Raises the pace, before anything is known of the device, to what its rate of copies lets expect. Without an
+    /// answer the pace stays as it is.
+    pub fn learn_from_copies(&mut self, kind: wgpu::DeviceType) {
+        if let Ok(Some(rate)) = self.copy_rate() {
+            self.pace = std::mem::replace(&mut self.pace, Pace::of(kind)).with_copies(rate, kind);
+        }
+    }
+
+    /// The bytes a second that the device reads and writes while it copies; `None` if it has no memory for a try.
+    pub fn copy_rate(&mut self) -> Result<Option<f64>> {
+        let words = COPIED_BYTES.min(self.max_binding_bytes) / size_of::<u32>();
+        let made = [(); 2].map(|()| self.create_buffer("copies", words));
+        let [Ok(from), Ok(to)] = made else {
+            return Ok(None);
+        };
+        let bytes = from.size();
+        let (mut copies, mut seconds) = (1, 0.0);
+        while seconds < COPYING_SECONDS && copies <= MAX_COPIES {
+            self.wait()?;
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            for _ in 0..copies {
+                encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes);
+            }
+            let began = Instant::now();
+            self.hand_over(Some(encoder.finish()));
+            self.wait()?;
+            seconds = began.elapsed().as_secs_f64();
+            copies *= 2;
+        }
+        Ok(Some((copies * bytes) as f64 / seconds)) // the last try had half as many, each of which reads and writes
     }
 
     /// Waits until the device is idle.

@@ -1,5 +1,7 @@
 //! A GPU as a [`Device`](crate::engine::Device).
 
+use std::time::Instant;
+
 use super::driver::{Chosen, Driver, submission};
 use super::measure::{self, Expected};
 use super::timer::Timer;
@@ -46,6 +48,18 @@ impl GpuEngine {
     pub fn destroyer(&self) -> impl Fn() + use<> {
         let device = self.driver.device.clone();
         move || device.destroy()
+    }
+
+    /// The bytes a second that the device reads and writes while it copies, for tests.
+    #[doc(hidden)]
+    pub fn copy_rate(&mut self) -> Result<Option<f64>> {
+        self.driver.copy_rate()
+    }
+
+    /// The most operations of a submission, as measured so far.
+    #[doc(hidden)]
+    pub fn pace(&self) -> f64 {
+        self.driver.pace_limit()
     }
 
     /// The name of every kernel with several variants, and the variant chosen, for all choices so far.
@@ -100,10 +114,20 @@ impl GpuEngine {
             let count = self.driver.ready(&chosen[begun..][..most]);
             let next = &chosen[begun..][..count];
             let pass_steps = if alone { 1 } else { next.len() };
+            let began = Instant::now();
             self.driver.submit(next, pass_steps, timer.as_deref_mut())?;
+            self.driver.rest(began)?;
             begun += count;
         }
         Ok(())
+    }
+}
+
+impl Drop for GpuEngine {
+    fn drop(&mut self) {
+        if let (Some(tuner), Some(limit)) = (&mut self.choices.tuner, self.driver.measured_pace()) {
+            tuner.keep_pace(limit);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pace: how much work a submission holds. Windows and macOS stop a submission that keeps a GPU busy for
+//! The pace: how much work a submission holds, and whether the device rests after it. Windows and macOS stop a submission that keeps a GPU busy for
 //! seconds, so a slow GPU gets less work at a time. The time of earlier submissions decides how much.
 
 use std::collections::VecDeque;
@@ -9,15 +9,28 @@ use crate::recording::Step;
 /// times as long before it stops one.
 const SECONDS: f64 = 0.1;
 
-/// The work of a submission before the first measurement: 0.1 s at 20 GFLOP/s.
+/// The same on a GPU that somebody uses meanwhile: their picture waits for a submission's end. It is half of the 8 ms
+/// that a submission may take, because steps of equal work take unequal time.
+const GENTLE_SECONDS: f64 = 4e-3;
+
+/// The least work of a submission before the first measurement: 0.1 s at 20 GFLOP/s.
 const FIRST: f64 = 2e9;
 
 /// The same on a discrete GPU: 0.1 s at 400 GFLOP/s, far below any of them. The first steps, on which the variants
 /// are measured, are whole products then.
 const FIRST_DISCRETE: f64 = 4e10;
 
-/// The bounds of the limit, however slow or fast a device seems.
-const RANGE: (f64, f64) = (1e8, 1e13);
+/// The bounds of the limit: the least is a few rows of a product, and the most is beyond any device, so that measured
+/// time alone decides.
+const RANGE: (f64, f64) = (1e8, 1e16);
+
+/// The share of a limit with which a run begins that comes from an earlier run, or from copies: the device may be slower
+/// today, and slower at products than at copies.
+const UNSURE: f64 = 0.5;
+
+/// After the host was busy, this many looks tell nothing of the device: the first comes late, and the second may see
+/// the end of a submission that was already under way at the first.
+const LATE_LOOKS: u32 = 2;
 
 /// One measurement changes the limit by these factors at most. The limit falls more slowly than it rises, because
 /// a device also seems slow when the host looks late.
@@ -26,6 +39,12 @@ const MOVES: (f64, f64) = (0.5, 4.0);
 /// The shortest stretch of work that counts, in seconds: a shorter one measures the overhead of submissions
 /// rather than the device.
 const SHORTEST: f64 = 5e-3;
+
+/// The same for a gentle pace, whose stretches are single submissions.
+const GENTLE_SHORTEST: f64 = 1e-3;
+
+/// A submission that was too short to count but held at least this share of the limit shows that the limit is low.
+const FULL: f64 = 0.5;
 
 /// A gap in seconds: after a longer gap between submissions the device was idle; in a shorter gap the host was
 /// only preparing the next submission.
@@ -46,11 +65,18 @@ pub(super) fn work(step: &Step) -> f64 {
 /// which the device always had work. The rate is the work done in the stretch over its length. Times are in
 /// seconds since an arbitrary moment.
 pub(super) struct Pace {
+    /// The time that a submission aims at, in seconds.
+    aim: f64,
+    shortest: f64,
+    /// After each submission the device rests, so that each is a stretch of its own.
+    rests: bool,
     limit: f64,
     under_way: VecDeque<f64>,
     began: f64,
     done: f64,
     last: f64,
+    late_looks: u32,
+    measured: bool,
 }
 
 impl Pace {
@@ -64,12 +90,68 @@ impl Pace {
 
     fn starting_at(limit: f64) -> Pace {
         Pace {
+            aim: SECONDS,
+            shortest: SHORTEST,
+            rests: false,
             limit,
             under_way: VecDeque::new(),
             began: 0.0,
             done: 0.0,
             last: f64::NEG_INFINITY,
+            late_looks: 0,
+            measured: false,
         }
+    }
+
+    /// This pace, raised to what the rate of copies on the device lets expect, in bytes read and written a second. A
+    /// device that is not discrete gets no more than a discrete one of which nothing is known.
+    pub fn with_copies(mut self, bytes_a_second: f64, kind: wgpu::DeviceType) -> Pace {
+        let expected = UNSURE * FLOPS_PER_BYTE * bytes_a_second * SECONDS;
+        let most = match kind {
+            wgpu::DeviceType::DiscreteGpu => RANGE.1,
+            _ => FIRST_DISCRETE,
+        };
+        self.limit = self.limit.max(expected.min(most));
+        self
+    }
+
+    /// This pace, raised to what an earlier run on the same device has measured, if that is more. It is never lowered: a
+    /// run of small kernels measures little else than the overhead of submissions.
+    pub fn with_kept(mut self, limit: Option<f64>) -> Pace {
+        if let Some(limit) = limit.filter(|limit| limit.is_finite()) {
+            self.limit = self.limit.max((UNSURE * limit).min(RANGE.1));
+        }
+        self
+    }
+
+    /// Makes this pace gentle: short submissions, each followed by a rest.
+    pub fn be_gentle(&mut self) {
+        self.limit *= GENTLE_SECONDS / self.aim;
+        (self.aim, self.shortest) = (GENTLE_SECONDS, GENTLE_SHORTEST);
+        self.rests = true;
+    }
+
+    /// True if the device is to rest after each submission.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
+    /// The limit of a pace that is not gentle, if it was measured in this run.
+    pub fn measured(&self) -> Option<f64> {
+        self.measured.then_some(self.limit / self.aim * SECONDS)
+    }
+
+    /// Moves the limit to `wanted`, as far as one measurement may.
+    fn moves_to(&mut self, wanted: f64) {
+        let moved = wanted.clamp(MOVES.0 * self.limit, MOVES.1 * self.limit);
+        let scale = self.aim / SECONDS;
+        self.limit = moved.clamp(RANGE.0 * scale, RANGE.1 * scale);
+    }
+
+    /// Notes that the host was busy, or sent much data: what it sees next it sees late, and that tells nothing of the
+    /// device.
+    pub fn disturbed(&mut self) {
+        self.late_looks = LATE_LOOKS;
     }
 
     /// The most work that the next submission should hold.
@@ -79,7 +161,7 @@ impl Pace {
 
     /// Notes that a submission of this work was handed over at `now`.
     pub fn submitted(&mut self, now: f64, work: f64) {
-        if self.under_way.is_empty() && now - self.last > PAUSE {
+        if self.under_way.is_empty() && (self.rests || now - self.last > PAUSE) {
             (self.began, self.done) = (now, 0.0);
         }
         self.under_way.push_back(work);
@@ -91,13 +173,21 @@ impl Pace {
         self.last = now;
         let count = count.min(self.under_way.len());
         self.done += self.under_way.drain(..count).sum::<f64>();
-        let seconds = now - self.began;
-        if seconds < SHORTEST {
+        if self.late_looks > 0 {
+            self.late_looks -= 1;
+            (self.began, self.done) = (now, 0.0);
             return;
         }
-        let measured = self.done / seconds * SECONDS;
-        let moved = measured.clamp(MOVES.0 * self.limit, MOVES.1 * self.limit);
-        self.limit = moved.clamp(RANGE.0, RANGE.1);
+        let seconds = now - self.began;
+        if seconds < self.shortest {
+            // Stretches without rests grow until they count.
+            if self.rests && self.done >= FULL * self.limit {
+                self.moves_to(self.limit / FULL);
+            }
+            return;
+        }
+        self.measured = true;
+        self.moves_to(self.done / seconds * self.aim);
         if seconds > LONGEST {
             (self.began, self.done) = (now, 0.0);
         }
@@ -215,6 +305,110 @@ mod tests {
         let longest = took.iter().fold(0.0, |a: f64, &b| a.max(b));
         assert!(longest < 1.6, "{longest} s");
         assert!(took[took.len() - 2] < 0.2);
+    }
+
+    /// Somebody who uses a gentle GPU waits at most 8 ms, whatever its speed and however late the host looks; and the
+    /// device is not left idle by tiny submissions.
+    #[test]
+    fn a_gentle_pace_keeps_to_its_time() {
+        use wgpu::DeviceType::{DiscreteGpu, IntegratedGpu};
+        const MOST: f64 = 8e-3;
+        for speed in SPEEDS {
+            for kind in [IntegratedGpu, DiscreteGpu] {
+                for overhead in [2e-5, 2e-4] {
+                    let mut pace = Pace::of(kind);
+                    pace.be_gentle();
+                    let (mut now, mut took) = (0.0, Vec::new());
+                    for turn in 0..600 {
+                        // Each tenth submission is the small rest of a recording.
+                        let share = if turn % 10 == 9 { 0.01 } else { 1.0 };
+                        let work = share * pace.limit();
+                        pace.submitted(now, work);
+                        let seconds = overhead + work / speed;
+                        now += seconds;
+                        pace.finished(now, 1);
+                        took.push(seconds);
+                        now += seconds; // the rest
+                    }
+                    let floor = overhead + RANGE.0 * GENTLE_SECONDS / SECONDS / speed;
+                    let late = &took[100..];
+                    let longest = late.iter().fold(0.0, |a: f64, &b| a.max(b));
+                    assert!(longest <= MOST.max(floor), "{speed:e}: {longest} s");
+                    assert!(
+                        longest >= 0.5 * GENTLE_SECONDS,
+                        "{speed:e}: only {longest} s"
+                    );
+                    let kept = pace.measured().unwrap();
+                    assert!(
+                        kept <= 1.1 * SECONDS * speed || floor > GENTLE_SECONDS,
+                        "{kept:e}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Copies raise the limit before the first measurement, as far as they can tell: 3 TB/s give the head of gpt2-xl in
+    /// one step, and an integrated GPU no more than a discrete one of which nothing is known.
+    #[test]
+    fn copies_tell_what_to_expect() {
+        use wgpu::DeviceType::{DiscreteGpu, IntegratedGpu};
+        let after = |kind, rate| Pace::of(kind).with_copies(rate, kind).limit();
+        assert!(after(DiscreteGpu, 3e12) > 2.0 * 512.0 * 50304.0 * 1600.0);
+        assert_eq!(after(DiscreteGpu, 1e10), FIRST_DISCRETE);
+        assert_eq!(after(IntegratedGpu, 3e12), FIRST_DISCRETE);
+        assert_eq!(after(IntegratedGpu, 1e10), 0.5 * 8.0 * 1e10 * SECONDS);
+        assert_eq!(after(IntegratedGpu, 1e6), FIRST);
+    }
+
+    /// While the host compiles kernels it does not look: the head's product of gpt2 stays one step.
+    #[test]
+    fn a_host_that_compiles_changes_nothing() {
+        const PRODUCT: f64 = 2.0 * 512.0 * 50304.0 * 768.0;
+        for speed in [2e10, 3e13] {
+            let mut pace = Pace::of(wgpu::DeviceType::DiscreteGpu);
+            let mut now = -20.0;
+            for _ in 0..20 {
+                pace.submitted(now, 1e9);
+                pace.disturbed();
+                now += 0.7; // the device took a millisecond of it
+                pace.finished(now, 1);
+            }
+            assert!(pace.limit() >= PRODUCT, "{:e}", pace.limit());
+            assert_eq!(pace.measured(), None);
+            // Later the limit follows the device.
+            let took = simulate(&mut pace, 60.0 * speed, |_| speed, (3, 1e-4));
+            for &seconds in &took[took.len() / 2..took.len() - 1] {
+                assert!(
+                    (0.2 * SECONDS..1.5 * SECONDS).contains(&seconds),
+                    "{seconds} s"
+                );
+            }
+        }
+    }
+
+    /// A device that is as fast as when the limit was kept does whole products at once; one that is ten times slower
+    /// is not taken for hung.
+    #[test]
+    fn a_kept_limit_is_where_a_run_begins() {
+        for slower in [1.0, 10.0] {
+            let kept = Some(SECONDS * 1e12);
+            let mut pace = Pace::starting_at(FIRST).with_kept(kept);
+            assert_eq!(pace.limit(), 0.5 * SECONDS * 1e12);
+            let speed = 1e12 / slower;
+            let took = simulate(&mut pace, 60.0 * speed, |_| speed, (3, 1e-3));
+            let longest = took.iter().fold(0.0, |a: f64, &b| a.max(b));
+            assert!(longest < 1.0, "{longest} s");
+        }
+        for nothing in [
+            None,
+            Some(1e3),
+            Some(-1.0),
+            Some(f64::NAN),
+            Some(f64::INFINITY),
+        ] {
+            assert_eq!(Pace::starting_at(FIRST).with_kept(nothing).limit(), FIRST);
+        }
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::bounded;
 use crate::kernel::Class;
 use crate::recording::Step;
 
+/// A limit of the pace is kept anew if it rose by more than this factor.
+const PACE_ROSE: f64 = 1.5;
+
 /// The measurements on one device, and the file that keeps them.
 pub(super) struct Tuner {
     path: PathBuf,
@@ -20,6 +23,9 @@ pub(super) struct Tuner {
 
 #[derive(Default, Serialize, Deserialize)]
 struct Table {
+    /// The work of a submission that the last run has measured; see [`Pace`](super::pace::Pace).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pace: Option<f64>,
     entries: Vec<Entry>,
 }
 
@@ -62,6 +68,23 @@ impl Tuner {
         let mut entries = self.table.entries.iter();
         let entry = entries.find(|e| e.kernel == kernel && e.class == class)?;
         Some(&entry.variant)
+    }
+
+    /// The work of a submission that an earlier run has measured.
+    pub fn pace(&self) -> Option<f64> {
+        self.table.pace
+    }
+
+    /// Keeps the work of a submission that this run has measured, for the next run.
+    pub fn keep_pace(&mut self, limit: f64) {
+        // Another run may have added entries meanwhile.
+        let mut on_disk = Tuner::open(&self.path);
+        let more = |kept: f64| limit > PACE_ROSE * kept;
+        if on_disk.table.pace.is_none_or(more) {
+            on_disk.table.pace = Some(limit);
+            // The next run measures anew what cannot be kept.
+            let _ = on_disk.write();
+        }
     }
 
     /// True if this variant of the kernel was wrong for any class of steps.

@@ -175,6 +175,7 @@ fn options_without_effect_are_refused() {
         ),
         ("--no-autotune --loss sft --cache-dir c", "--cache-dir"),
         ("--device cpu --no-autotune", "--no-autotune"),
+        ("--device cpu --gentle", "--gentle"),
         ("--no-shuffle --seed 5", "--seed"),
         ("--max-steps 3 --epochs 2", "--epochs"),
         ("--device cpu --backend vulkan", "--backend"),

@@ -26,6 +26,7 @@ pub const CHECKED: OpenOptions = OpenOptions {
     tuning: None,
     room_to_grow: 0,
     measure: false,
+    gentle: false,
     compiled: None,
     kernels: Vec::new(),
 };

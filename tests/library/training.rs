@@ -258,6 +258,22 @@ fn how_steps_are_cut_changes_no_bit_on_a_gpu() {
     }
 }
 
+/// A gentle run rests, and learns the same.
+#[test]
+fn a_gentle_run_learns_the_same_bits() {
+    let cache = tempfile::tempdir().unwrap();
+    let config = config(cache.path());
+    let options = OpenOptions::default();
+    let gentle = OpenOptions {
+        gentle: true,
+        ..options.clone()
+    };
+    let whole = train(&mut common::gpu_with(options), &config);
+    let rested = train(&mut common::gpu_with(gentle), &config);
+    assert!(bits(&whole.0) == bits(&rested.0), "weights differ");
+    assert_eq!(whole.1, rested.1);
+}
+
 #[test]
 fn a_gpu_trains_as_the_cpu_does() {
     let cache = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::common;
-use gpt2_dpo::engine::{Device, EngineExt, Tuned};
+use gpt2_dpo::engine::{Device, EngineExt, Timed, Tuned};
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::kernel::{Bindings, Field, Kernel, Layout, Rate, Twin};
 use gpt2_dpo::recording::Grid;
@@ -258,6 +258,40 @@ fn measuring_leaves_buffers_as_they_were() {
     assert_ne!(engine.identity_for(&rec).unwrap(), identity);
     assert_eq!(engine.read_f32(x).unwrap(), [5.0, 5.0]);
     assert_eq!(engine.read_f32(y).unwrap(), [10.0, 7.0], "run once");
+}
+
+/// The pace that a run has measured is where the next run on this device begins.
+#[test]
+fn the_pace_is_kept_beside_the_measurements() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tuning.json");
+    assert!(doubles(&mut tuned(&path)));
+    let unknown = tuned(&dir.path().join("other.json")).pace();
+    let mut table: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    table["pace"] = 3e12.into();
+    std::fs::write(&path, table.to_string()).unwrap();
+    assert_eq!(tuned(&path).pace(), 1.5e12, "half of it");
+    for nothing in ["null", "-3e12", "1e400", "\"fast\""] {
+        let text = table.to_string().replace("3000000000000.0", nothing);
+        assert!(text.contains(nothing), "{text}");
+        std::fs::write(&path, text).unwrap();
+        let pace = tuned(&path).pace();
+        assert_eq!(pace, unknown, "{nothing}");
+    }
+}
+
+/// Copies tell the rate of a device, and leave nothing on it.
+#[test]
+fn copies_have_a_rate() {
+    let mut engine = common::gpu_with(OpenOptions::default());
+    engine.watch();
+    let rate = engine
+        .copy_rate()
+        .unwrap()
+        .expect("there is memory for 32 MiB");
+    assert!(rate.is_finite() && rate > 1e7, "{rate}");
+    assert_eq!(engine.usage().unwrap().peak_bytes, Some(0));
 }
 
 /// The line of a file of compiled kernels that names them.
