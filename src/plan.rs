@@ -368,7 +368,8 @@ pub struct Plan {
 
 impl Plan {
     /// Counts the buffers that [`Resident::new`] would make on `engine`; the engine only tells its limits. The
-    /// engine and its driver need some more memory for uniforms, copies under way and partial sums.
+    /// engine needs some more memory for uniforms, copies and partial sums: a GPU at most
+    /// [`GpuEngine::OWN_BYTES`](crate::gpu::GpuEngine::OWN_BYTES).
     ///
     /// # Errors
     /// `Error::Device` as in [`Resident::new`], but not for a lack of memory in all: compare [`Plan::bytes`] with

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::pace::{self, Pace};
 use super::pipeline::Pipeline;
 use super::pipelines::Pipelines;
-use super::readback::{Readback, Readbacks};
+use super::readback::{MOST_IDLE, Readback, Readbacks};
 use super::timer::{Timer, timings};
 use crate::buffer::Buffer;
 use crate::engine::{Tally, Ticket, Timing};
@@ -40,6 +40,15 @@ const MAX_COPIES: u64 = 1 << 12;
 
 /// The longest wait for the news that a failed call failed because the device is lost.
 const LOSS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most bytes of partial sums: a variant that needs more for a step does not run.
+pub(super) const MAX_PARTIALS: usize = 64 << 20;
+
+/// The most bytes of uniform params of one step. WebGPU allows a device no larger alignment.
+const MAX_SLOT_BYTES: usize = 256;
+
+/// The most bytes of the buffers that only the engine knows: params, idle staging buffers, partial sums.
+pub(super) const OWN_BYTES: usize = RING_SLOTS * MAX_SLOT_BYTES + MOST_IDLE as usize + MAX_PARTIALS;
 
 /// A step, and the chosen variant of its kernel.
 #[derive(Clone, Copy)]
@@ -322,6 +331,24 @@ impl Driver {
         Ok(())
     }
 
+    /// Frees the partial sums. Who needs them makes them again.
+    pub fn free_partials(&mut self) {
+        if let Some(freed) = self.partials.take() {
+            self.tally.sub(words_of(&freed));
+            self.bind_groups.clear(); // some hold it
+        }
+    }
+
+    /// Frees the staging buffers of copies that are done.
+    pub fn free_idle(&mut self) {
+        self.readbacks.free_idle();
+    }
+
+    /// The bytes of all buffers, with those that only the engine knows.
+    pub fn held_bytes(&self) -> usize {
+        self.tally.now() + self.ring.size() as usize + self.readbacks.bytes() as usize
+    }
+
     fn create_buffer(&self, label: &str, words: usize) -> Result<wgpu::Buffer> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -501,6 +528,12 @@ impl Driver {
         let words = self.collect(ticket)?;
         let seconds_a_tick = f64::from(self.queue.get_timestamp_period()) * 1e-9;
         Ok(timings(&words, seconds_a_tick))
+    }
+
+    /// Undoes what lowered the pace since its limit was `limit`, because it was no work of recordings.
+    pub fn pace_back_to(&mut self, limit: f64) {
+        self.note_finished();
+        self.pace.back_to(limit);
     }
 
     /// Leaves the device to others half of the time from now on.

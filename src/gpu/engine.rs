@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::driver::{Chosen, Driver, submission};
+use super::driver::{Chosen, Driver, OWN_BYTES, submission};
 use super::measure::{self, Expected};
 use super::timer::Timer;
 use super::tuner::Tuner;
@@ -48,6 +48,15 @@ impl GpuEngine {
     pub fn destroyer(&self) -> impl Fn() + use<> {
         let device = self.driver.device.clone();
         move || device.destroy()
+    }
+
+    /// The most bytes that an engine holds beside the buffers that it was asked for: params, copies that are done, and
+    /// partial sums. Copies under way come on top, each as large as what is read.
+    pub const OWN_BYTES: usize = OWN_BYTES;
+
+    /// The bytes of all buffers on the device, the engine's own among them.
+    pub fn held_bytes(&self) -> usize {
+        self.driver.held_bytes()
     }
 
     /// The bytes a second that the device reads and writes while it copies, for tests.

@@ -124,6 +124,12 @@ impl Pace {
         self
     }
 
+    /// Undoes what lowered the limit since it was `limit`, because it was no work of recordings.
+    pub fn back_to(&mut self, limit: f64) {
+        self.limit = self.limit.max(limit);
+        self.disturbed();
+    }
+
     /// Makes this pace gentle: short submissions, each followed by a rest.
     pub fn be_gentle(&mut self) {
         self.limit *= GENTLE_SECONDS / self.aim;

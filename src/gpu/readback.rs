@@ -5,6 +5,9 @@ use std::sync::mpsc::Receiver;
 
 use crate::engine::Ticket;
 
+/// The most bytes of idle staging buffers: enough for what each step reads back, and not for weights.
+pub(super) const MOST_IDLE: u64 = 1 << 20;
+
 /// A copy under way to a staging buffer, which the host can map.
 pub(super) struct Readback {
     pub staging: wgpu::Buffer,
@@ -57,9 +60,27 @@ impl Readbacks {
         self.pending.remove(&ticket.0)
     }
 
-    /// Keeps the staging buffer of a finished copy for later copies.
+    /// Keeps the staging buffer of a finished copy for later copies, or frees it if those kept would have more than
+    /// [`MOST_IDLE`] bytes.
     pub fn reuse(&mut self, readback: Readback) {
         readback.staging.unmap();
-        self.idle.push(readback.staging);
+        if self.idle_bytes() + readback.staging.size() <= MOST_IDLE {
+            self.idle.push(readback.staging);
+        }
+    }
+
+    /// Frees the idle staging buffers.
+    pub fn free_idle(&mut self) {
+        self.idle.clear();
+    }
+
+    /// The bytes of all staging buffers: those of copies under way, and idle ones.
+    pub fn bytes(&self) -> u64 {
+        let pending = self.pending.values().map(|copy| copy.staging.size());
+        pending.sum::<u64>() + self.idle_bytes()
+    }
+
+    fn idle_bytes(&self) -> u64 {
+        self.idle.iter().map(wgpu::Buffer::size).sum()
     }
 }

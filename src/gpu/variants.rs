@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::driver::partials;
+use super::driver::{MAX_PARTIALS, partials};
 use super::tuner::Tuner;
 use crate::kernel::{Class, Kernel};
 use crate::recording::Step;
@@ -129,9 +129,10 @@ impl Choices {
     /// If a variant of mixed precision can run, no f32 variant is eligible. So a measurement never decides the
     /// precision of results: the eligible variants differ in the order of sums, not in the rounding of operands.
     fn eligible(&self, step: &Step) -> Vec<Ranked> {
+        let most = self.max_binding_words.min(MAX_PARTIALS / size_of::<u32>());
         let variants = step.kernel.variants();
         let mut ranked: Vec<Ranked> = variants
-            .filter(|variant| partials(step, variant) <= self.max_binding_words)
+            .filter(|variant| partials(step, variant) <= most)
             .filter_map(|variant| {
                 let rank = step.rate(variant, &self.target)?;
                 Some(Ranked { rank, variant })

@@ -1,6 +1,6 @@
 //! The plan of a run against the memory that the run takes, and micro-batches that are halved until they fit.
 
-use crate::common::{gpu_with, model, pairs, relative_l2};
+use crate::common::{self, gpu_with, model, pairs, relative_l2};
 use gpt2_dpo::buffer::Buffer;
 use gpt2_dpo::config::{ReferenceMode, TrainConfig};
 use gpt2_dpo::cpu::CpuEngine;
@@ -8,7 +8,7 @@ use gpt2_dpo::data::{Dataset, Example, Place};
 use gpt2_dpo::engine::{
     Clock, Compared, Device, Engine, Memory, Ticket, Timed, TimedRun, Tuned, Usage,
 };
-use gpt2_dpo::gpu::OpenOptions;
+use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
 use gpt2_dpo::model::{BufferKind, Dims};
 use gpt2_dpo::plan::{Datasets, Plan, Planner, Share};
 use gpt2_dpo::recording::{Recording, Step};
@@ -233,6 +233,37 @@ fn a_run_takes_what_the_plan_says() {
             assert_eq!(bytes[1].1, None);
             assert!(bytes[1].0 < bytes[0].0);
         }
+    }
+}
+
+/// A GPU holds what the plan says and its own few buffers, also while it measures variants and runs one with partial
+/// sums, and after it has read weights back.
+#[test]
+fn a_tuned_gpu_holds_no_more_than_the_plan_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let measured = OpenOptions {
+        tuning: Some(dir.path().join("tuning.json")),
+        measure: true,
+        ..OpenOptions::default()
+    };
+    let split = OpenOptions {
+        variant: Variant::Named("split"),
+        ..OpenOptions::default()
+    };
+    let config = config(2, 2);
+    for options in [measured.clone(), measured, split] {
+        let mut engine = common::gpu_with(options);
+        let plan = plan(&engine, &config).bytes();
+        let empty = engine.held_bytes();
+        assert!(empty <= GpuEngine::OWN_BYTES, "{empty}");
+        engine.watch();
+        train(&mut engine, &config).unwrap();
+        let peak = engine.usage().unwrap().peak_bytes.unwrap();
+        assert!(peak > plan / 2, "{peak} of {plan}: it counts");
+        assert!(peak <= plan + GpuEngine::OWN_BYTES, "{peak} of {plan}");
+        // This model's partial sums and copies are small beside the engine's bounds.
+        let held = engine.held_bytes();
+        assert!(held <= plan + empty + (2 << 20), "{held} of {plan}");
     }
 }
 
