@@ -58,8 +58,8 @@ pub struct DeviceChoice {
 pub enum Found {
     /// The CPU engine.
     Cpu {
-        /// A note for the user if `auto` found no GPU.
-        note: Option<&'static str>,
+        /// Notes for the user if `auto` found no GPU: that it did not, and what it passed over.
+        notes: Vec<String>,
     },
     /// A GPU.
     Gpu {
@@ -125,15 +125,27 @@ impl DeviceChoice {
                     "leave one of the two out",
                 ));
             }
-            return Ok(Found::Cpu { note: None });
+            return Ok(Found::Cpu { notes: Vec::new() });
         }
         let adapters = Adapters::enumerate(self.backend.into());
         let index = match self.device.as_str() {
             "auto" => match auto(self.backend, &adapters, self.adapter_name.as_deref())? {
                 Some(index) => index,
+                None if self.gentle => {
+                    return Err(Error::option(
+                        "gentle",
+                        "spares a GPU, and `.device` auto found none",
+                        SEE_DEVICES,
+                    ));
+                }
                 None => {
                     let note = "no discrete or integrated GPU found: using the CPU engine";
-                    return Ok(Found::Cpu { note: Some(note) });
+                    let passed_over = adapters.passed_over().into_iter();
+                    let passed_over = passed_over.map(|passed| passed.to_string());
+                    let notes = std::iter::once(note.to_owned()).chain(passed_over);
+                    return Ok(Found::Cpu {
+                        notes: notes.collect(),
+                    });
                 }
             },
             name => by_index_or_name(&adapters, name)?,
@@ -167,7 +179,7 @@ impl DeviceChoice {
     /// limits, or if it lacks matrix units for mixed precision or they disagree with their twins.
     pub fn open(&self) -> Result<Opened> {
         match self.find()? {
-            Found::Cpu { note } => {
+            Found::Cpu { mut notes } => {
                 let mut engine = match self.max_binding_bytes() {
                     Some(bytes) => CpuEngine::with_max_binding(bytes),
                     None => CpuEngine::new(),
@@ -176,10 +188,12 @@ impl DeviceChoice {
                     engine = engine.with_memory(memory);
                 }
                 let no_gain = "the CPU engine only rounds as matrix units do: f32 is faster on it";
-                let mixed = (self.precision == Precision::Mixed).then_some(no_gain);
+                if self.precision == Precision::Mixed {
+                    notes.push(no_gain.to_owned());
+                }
                 Ok(Opened {
                     engine: Box::new(engine.with_precision(self.precision)),
-                    notes: note.into_iter().chain(mixed).map(str::to_owned).collect(),
+                    notes,
                 })
             }
             Found::Gpu {
@@ -253,10 +267,13 @@ pub fn auto(
         .map(Some);
     }
     match adapters.best_gpu() {
-        None if backend != BackendName::Auto => Err(Error::device(
-            format!("no discrete or integrated {backend:?} GPU found"),
-            SEE_DEVICES,
-        )),
+        None if backend != BackendName::Auto => {
+            let mut what = format!("no discrete or integrated {backend:?} GPU found");
+            for passed_over in adapters.passed_over() {
+                what.push_str(&format!("\n{passed_over}"));
+            }
+            Err(Error::device(what, SEE_DEVICES))
+        }
         best => Ok(best),
     }
 }

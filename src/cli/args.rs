@@ -9,7 +9,7 @@ use gpt2_dpo::target::Precision;
 use gpt2_dpo::{Error, Result, Setting};
 
 use super::values::Value;
-use super::{tell, user, with_flags};
+use super::{noise, tell, user, with_flags};
 
 /// Which device to use.
 #[derive(clap::Args)]
@@ -99,7 +99,7 @@ impl DeviceArgs {
 
 /// Opens the device, and prints the notes about the choice.
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>> {
-    let opened = choice.open()?;
+    let opened = noise::marked(|| choice.open())?;
     say_all(opened.notes);
     Ok(opened.engine)
 }

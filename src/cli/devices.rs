@@ -6,10 +6,10 @@ use gpt2_dpo::Result;
 use gpt2_dpo::cpu::CpuEngine;
 use gpt2_dpo::device::{self, BackendName};
 use gpt2_dpo::engine::Engine;
-use gpt2_dpo::gpu::Adapters;
+use gpt2_dpo::gpu::{Adapters, CardMemory};
 
 use super::values::Value;
-use super::{say, user, with_flags};
+use super::{noise, say, user, with_flags};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let adapters = Adapters::enumerate(args.backend.into());
+    let adapters = noise::marked(|| Adapters::enumerate(args.backend.into()));
     for index in 0..adapters.len() {
         let report = adapters.report(index);
         let yes = |has: bool| if has { "yes" } else { "no" };
@@ -58,17 +58,27 @@ pub fn run(args: Args) -> Result<ExitCode> {
             "   --precision mixed     {}",
             yes(report.matrix_units.any())
         );
+        if let Some(CardMemory { used, total }) = report.memory {
+            say!(
+                "   memory                {} of {} MiB held by programs",
+                used >> 20,
+                total >> 20
+            );
+        }
         if let Some(missing) = report.unusable {
             say!("   cannot be used        {missing}");
         }
     }
     say!("cpu: {}", CpuEngine::new().name());
-    match device::auto(args.backend, &adapters, user::adapter_name().as_deref()) {
+    let adapter_name = user::adapter_name();
+    match noise::marked(|| device::auto(args.backend, &adapters, adapter_name.as_deref())) {
         Ok(Some(index)) => say!("`--device auto` takes {index}: {}", adapters.report(index)),
-        Ok(None) => say!(
-            "`--device auto` takes cpu: no GPU found (software Vulkan is slower than the CPU \
-             engine and is taken only by name)"
-        ),
+        Ok(None) => {
+            say!("`--device auto` takes cpu: no discrete or integrated GPU found");
+            for passed_over in noise::marked(|| adapters.passed_over()) {
+                say!("{}", with_flags(&passed_over.to_string()));
+            }
+        }
         Err(e) => say!("`--device auto` takes none: {}", with_flags(&e.to_string())),
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ mod flags;
 mod generate;
 mod inspect;
 mod merge;
+mod noise;
 mod options;
 mod pairs;
 mod plan;

@@ -10,7 +10,7 @@ use gpt2_dpo::target::Precision;
 use gpt2_dpo::{Error, Result};
 
 use super::args::DeviceArgs;
-use super::{say, with_flags, write_json};
+use super::{noise, say, with_flags, write_json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,21 +26,27 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Found::Gpu {
-        adapters,
-        index,
-        options,
-    } = args.device.choice().find()?
-    else {
-        return Err(Error::Device {
-            what: "the CPU engine is the twins themselves: there is nothing to compare".into(),
-            help: "name a GPU with --device; `gpt2-dpo devices` lists them, software ones too"
-                .into(),
-        });
+    let (adapters, index, options) = match noise::marked(|| args.device.choice().find())? {
+        Found::Gpu {
+            adapters,
+            index,
+            options,
+        } => (adapters, index, options),
+        Found::Cpu { notes } => {
+            let nothing = "the CPU engine is the twins themselves: there is nothing to compare";
+            let what: Vec<&str> = std::iter::once(nothing)
+                .chain(notes.iter().skip(1).map(String::as_str)) // the first says that it is used
+                .collect();
+            return Err(Error::Device {
+                what: what.join("\n"),
+                help: "name a GPU with --device; `gpt2-dpo devices` lists them, software ones too"
+                    .into(),
+            });
+        }
     };
     let subject = Subject {
         adapter: adapters.report(index),
-        open: &|options| adapters.open(index, options),
+        open: &|options| noise::marked(|| adapters.open(index, options)),
         options,
     };
     args.json.as_deref().map_or(Ok(()), check_writable)?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::cards::{self, CardMemory};
 use super::driver::Driver;
 use super::engine::GpuEngine;
 use super::pace::Pace;
@@ -91,6 +92,28 @@ pub enum Ask {
 /// index is its position in this order.
 pub struct Adapters {
     all: Vec<wgpu::Adapter>,
+    flags: wgpu::Backends,
+}
+
+/// The environment variable with which wgpu also shows adapters whose drivers are not conformant.
+const NONCONFORMANT: &str = "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER";
+
+/// An adapter, or a card without one, that `auto` does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// What it is.
+    pub what: String,
+    /// Why `auto` does not take it.
+    pub why: String,
+    /// How to use it in spite of that.
+    pub way: String,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassedOver { what, why, way } = self;
+        write!(f, "`auto` passes over {what}: {why}; {way}")
+    }
 }
 
 /// The facts about one adapter that `devices` prints.
@@ -127,6 +150,8 @@ pub struct AdapterReport {
     pub cooperative_matrix: Vec<String>,
     /// The matrix units that [`Precision::Mixed`] can use.
     pub matrix_units: MatrixUnits,
+    /// The memory of its card, as far as the kernel tells it.
+    pub memory: Option<CardMemory>,
     /// The limits that are too low for the program; `None` if the program can run there.
     pub unusable: Option<String>,
 }
@@ -144,14 +169,50 @@ impl Adapters {
         if let (Backends::All, Some(named)) = (backends, wgpu::Backends::from_env()) {
             flags = named;
         }
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-        descriptor.backends = flags;
-        // Beyond its budget a driver moves buffers to the machine's memory, where a GPU reads them many times slower.
-        descriptor.memory_budget_thresholds.for_resource_creation = Some(BUDGET_PERCENT);
-        let instance = wgpu::Instance::new(descriptor);
-        let mut all = pollster::block_on(instance.enumerate_adapters(flags));
+        let mut all = enumerate(flags, wgpu::InstanceFlags::empty());
         all.sort_by_key(|a| rank(a.get_info().device_type)); // stable: the drivers' order within a kind
-        Adapters { all }
+        Adapters { all, flags }
+    }
+
+    /// Everything that could compute and that `auto` does not take, if it finds no GPU: adapters that are no usable GPU,
+    /// adapters that wgpu hides because their drivers are not conformant, and cards that no driver offers.
+    pub fn passed_over(&self) -> Vec<PassedOver> {
+        let mut all: Vec<PassedOver> = (0..self.all.len())
+            .filter_map(|index| passed_over(index, &self.report(index)))
+            .collect();
+        let hidden = enumerate(
+            self.flags,
+            wgpu::InstanceFlags::ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER,
+        );
+        let is_known = |adapter: &wgpu::Adapter| {
+            let info = adapter.get_info();
+            let same = |known: &wgpu::AdapterInfo| {
+                (&known.name, known.backend) == (&info.name, info.backend)
+            };
+            self.all.iter().any(|known| same(&known.get_info()))
+        };
+        let hidden: Vec<_> = hidden.into_iter().filter(|a| !is_known(a)).collect();
+        all.extend(hidden.iter().map(|adapter| {
+            let info = adapter.get_info();
+            PassedOver {
+                what: format!("{} ({}, {})", info.name, info.backend, kind(info.device_type)),
+                why: "its driver is not conformant, as those under WSL2, and may compute wrong".into(),
+                way: format!(
+                    "{NONCONFORMANT}=1 shows it, and `gpt2-dpo selftest` with its name as `.device` tells whether it \
+                     computes right"
+                ),
+            }
+        }));
+        let vendors: Vec<u32> = self
+            .all
+            .iter()
+            .chain(&hidden)
+            .map(|a| a.get_info().vendor)
+            .collect();
+        let cards = cards::all().into_iter();
+        let cards = cards.filter_map(|card| card.without_driver(&vendors));
+        all.extend(cards.map(|[what, why, way]| PassedOver { what, why, way }));
+        all
     }
 
     /// The number of adapters.
@@ -211,6 +272,7 @@ impl Adapters {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             cooperative_matrix: matrix_shapes(adapter),
             matrix_units: matrix_units(adapter),
+            memory: cards::memory(&info.device_pci_bus_id),
             unusable: missing_limits(&limits),
         }
     }
@@ -325,6 +387,42 @@ impl Adapters {
 /// How much of its memory budget a process may take, where the driver tells one: a screen needs some.
 const BUDGET_PERCENT: u8 = 95;
 
+fn enumerate(backends: wgpu::Backends, flags: wgpu::InstanceFlags) -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    descriptor.backends = backends;
+    descriptor.flags |= flags;
+    // Beyond its budget a driver moves buffers to the machine's memory, where a GPU reads them many times slower.
+    descriptor.memory_budget_thresholds.for_resource_creation = Some(BUDGET_PERCENT);
+    let instance = wgpu::Instance::new(descriptor);
+    pollster::block_on(instance.enumerate_adapters(backends))
+}
+
+/// Why `auto` does not take this adapter; `None` for a GPU that it could take.
+fn passed_over(index: usize, report: &AdapterReport) -> Option<PassedOver> {
+    let takes_it = format!("`.device` {index} takes it");
+    let (why, way) = match (&report.unusable, report.kind) {
+        (Some(missing), _) => (
+            format!("it is below WebGPU's default limits: {missing}"),
+            "a newer driver may have more".to_owned(),
+        ),
+        (None, "discrete" | "integrated") => return None,
+        (None, "software") => (
+            "it computes on the processor, and the CPU engine is faster there".to_owned(),
+            takes_it,
+        ),
+        (None, "virtual") => (
+            "it is a virtual GPU, behind which may be any device or a processor".to_owned(),
+            takes_it,
+        ),
+        (None, _) => ("its driver does not say what it is".to_owned(), takes_it),
+    };
+    Some(PassedOver {
+        what: report.to_string(),
+        why,
+        way,
+    })
+}
+
 /// The features that help on every device that has them.
 const USEFUL: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::PIPELINE_CACHE);
@@ -421,4 +519,52 @@ fn missing_limits(has: &wgpu::Limits) -> Option<String> {
         .map(|(what, has, needs)| format!("{has} {what}, needs {needs}"))
         .collect();
     (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: &'static str, unusable: Option<String>) -> AdapterReport {
+        AdapterReport {
+            name: "One".into(),
+            backend: "vulkan".into(),
+            kind,
+            driver: String::new(),
+            max_binding_bytes: 0,
+            max_buffer_bytes: 0,
+            max_workgroup_memory_bytes: 0,
+            max_workgroup_invocations: 0,
+            max_storage_buffers: 0,
+            subgroup_sizes: [1, 1],
+            f16: false,
+            subgroups: false,
+            timestamps: false,
+            cooperative_matrix: Vec::new(),
+            matrix_units: MatrixUnits::default(),
+            memory: None,
+            unusable,
+        }
+    }
+
+    #[test]
+    fn whatever_auto_passes_over_has_a_reason_and_a_way() {
+        for kind in ["discrete", "integrated"] {
+            assert_eq!(passed_over(3, &report(kind, None)), None);
+            let small = report(kind, Some("4 storage buffers a stage, needs 8".into()));
+            let text = passed_over(3, &small).unwrap().to_string();
+            assert!(text.contains("needs 8; a newer driver"), "{text}");
+        }
+        for (kind, why) in [
+            ("virtual", "a virtual GPU"),
+            ("software", "the CPU engine is faster"),
+            ("other", "does not say"),
+        ] {
+            let text = passed_over(3, &report(kind, None)).unwrap().to_string();
+            let begin = format!("`auto` passes over One (vulkan, {kind}): ");
+            assert!(text.starts_with(&begin), "{text}");
+            assert!(text.contains(why), "{text}");
+            assert!(text.ends_with("`.device` 3 takes it"), "{text}");
+        }
+    }
 }

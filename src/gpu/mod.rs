@@ -1,5 +1,6 @@
 //! GPUs through wgpu. No other module names wgpu.
 
+mod cards;
 mod device;
 mod driver;
 mod engine;
@@ -14,7 +15,8 @@ mod timer;
 mod tuner;
 mod variants;
 
-pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions};
+pub use cards::CardMemory;
+pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions, PassedOver};
 pub use engine::GpuEngine;
 #[doc(hidden)]
 pub use tuner::rewritten_table;

@@ -109,6 +109,62 @@ fn devices_lists_adapters_and_what_auto_takes() {
     assert!(has("`--device auto` takes "), "{ran:?}");
 }
 
+/// Where there is no GPU but software Vulkan, each command says what `auto` passes over, why, and how to take it.
+#[test]
+fn what_auto_passes_over_is_named() {
+    let sandbox = Sandbox::new();
+    let devices = sandbox.run("devices").ok().stdout;
+    let short = "train --data d.jsonl --max-steps 1 --batch-size 1 --gradient-accumulation-steps 1";
+    let train = sandbox.run(&format!("{short} --out auto")).ok().stderr;
+    if devices.contains("`--device auto` takes 0") {
+        assert!(!(devices + &train).contains("passes over"), "{train}");
+        return;
+    }
+    let says = |text: &str| {
+        assert!(text.to_lowercase().contains(GPU), "{text}");
+        for part in [
+            "passes over",
+            "the CPU engine is faster",
+            "--device 0 takes it",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    };
+    says(&devices);
+    says(&train);
+    let selftest = sandbox.run("selftest --model small");
+    selftest.refused(&["nothing to compare", "--device"]);
+    says(&selftest.stderr);
+    let named = sandbox.run(&format!("{short} --out named --backend vulkan"));
+    named.refused(&["no discrete or integrated", "--device"]);
+    says(&named.stderr);
+    sandbox
+        .run(&format!("{short} --out gentle --gentle"))
+        .refused(&["--gentle", "auto"]);
+}
+
+/// Some drivers complain where there is no XDG_RUNTIME_DIR, with "error: ".
+#[test]
+#[cfg(target_os = "linux")]
+fn what_drivers_write_is_marked_as_theirs() {
+    let sandbox = Sandbox::new();
+    let devices = format!("train --plan --device {GPU}");
+    for command in ["devices", &devices] {
+        let args: Vec<&str> = command.split_whitespace().collect();
+        let mut command = sandbox.command(&args);
+        command
+            .env_remove("XDG_RUNTIME_DIR")
+            .env("VK_LOADER_DEBUG", "warn");
+        let ran = command.output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let stderr = String::from_utf8(ran.stderr).unwrap();
+        assert!(stderr.lines().count() > 0, "the loader was silent");
+        for line in stderr.lines() {
+            assert!(line.starts_with("driver: "), "{line}");
+        }
+    }
+}
+
 #[test]
 fn selftest_has_a_line_a_check_and_a_verdict() {
     let sandbox = Sandbox::new();
