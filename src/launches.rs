@@ -33,7 +33,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// True if a dispatch keeps a large GPU busy, or computes too little to matter that it does not.
+    /// True if a dispatch keeps a large GPU busy.
     pub fn is_busy(&self) -> bool {
         self.groups >= BUSY_GROUPS
     }
@@ -41,7 +41,7 @@ impl Launch {
 
 /// The launches of these recordings, the most operations first, with the variants that a device of this kind runs
 /// before it has measured any.
-pub fn of(recordings: &[&Recording], target: &Target, max_binding_words: usize) -> Vec<Launch> {
+pub fn of(recordings: &[Recording], target: &Target, max_binding_words: usize) -> Vec<Launch> {
     let mut launches = BTreeMap::new();
     for step in recordings.iter().flat_map(|recording| &recording.steps) {
         let kernel = usual_variant(step, target, max_binding_words);

@@ -158,16 +158,14 @@ fn fits(
     data: Datasets,
     pairs: usize,
 ) -> bool {
-    if engine.room_to_grow() == 0 {
+    let Some(mut planner) = Planner::of_growth(engine) else {
         return false;
-    }
+    };
     let grown = TrainConfig {
         batch_size: pairs,
         gradient_accumulation_steps: 1,
         ..config.clone()
     };
-    let room = engine.room_to_grow();
-    let mut planner = Planner::new(engine.max_binding_bytes(), room).with_room_to_grow(room);
     let resident = Resident::new(&mut planner, &grown, dims, data);
     resident.is_ok_and(|resident| resident.micro_batch() == pairs)
 }
@@ -208,6 +206,12 @@ impl Planner {
             bytes: 0,
             labels: Vec::new(),
         }
+    }
+
+    /// Makes a planner with the room that a micro-batch may grow into on `engine`; `None` if there is none.
+    pub fn of_growth(engine: &dyn Engine) -> Option<Planner> {
+        let room = Some(engine.room_to_grow()).filter(|&bytes| bytes > 0)?;
+        Some(Planner::new(engine.max_binding_bytes(), room).with_room_to_grow(room))
     }
 
     /// Lets a micro-batch grow as on a device with this [`Engine::room_to_grow`].

@@ -16,7 +16,6 @@ use crate::launches::{self, Audit, Launch};
 use crate::model::Dims;
 use crate::plan::Planner;
 use crate::profile::{self, Row};
-use crate::recording::Recording;
 use crate::target::{MatrixUnits, Precision, Target};
 
 pub(crate) use model::Workload;
@@ -151,9 +150,7 @@ impl Plan {
         };
         let mut paper = Planner::new(LARGE_BINDING, usize::MAX).with_room_to_grow(usize::MAX);
         let work = Workload::empty(&mut paper, &dims, options)?;
-        let recordings = work.recordings(&paper)?;
-        let recordings: Vec<&Recording> = recordings.iter().collect();
-        let launches = launches::of(&recordings, &target, LARGE_BINDING / 4);
+        let launches = launches::of(&work.recordings(&paper)?, &target, LARGE_BINDING / 4);
         Ok(Plan {
             options: options.clone(),
             dims,

@@ -119,14 +119,12 @@ impl Workload {
                 "lower one of them",
             )
         })?;
-        let room = engine.room_to_grow();
-        if batches > 1 && room > 0 {
+        if let Some(mut paper) = Planner::of_growth(engine).filter(|_| batches > 1) {
             let at_once = Options {
                 batch_size: pairs,
                 gradient_accumulation_steps: 1,
                 ..options.clone()
             };
-            let mut paper = Planner::new(engine.max_binding_bytes(), room).with_room_to_grow(room);
             if Workload::empty(&mut paper, dims, &at_once).is_ok() {
                 match Workload::empty(engine, dims, &at_once) {
                     Err(e) if e.is_memory() => {} // as a run does, which then takes fewer pairs at once

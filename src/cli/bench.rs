@@ -40,7 +40,7 @@ pub struct Args {
     seconds_per_kernel: f64,
     /// Only list the dispatches of a step on a large GPU, for which none is needed
     #[arg(long, conflicts_with_all = [
-        "device", "backend", "checked", "max_binding_mib", "no_autotune", "steps", "seconds_per_kernel",
+        "device", "backend", "checked", "max_binding_mib", "no_autotune", "gentle", "steps", "seconds_per_kernel",
     ])]
     plan: bool,
     /// Write everything measured as JSON

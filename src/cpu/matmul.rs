@@ -137,6 +137,9 @@ pub fn matmul(
     let product = Product::new(sizes, scale, (a, b), (c, c_row), accumulate);
     let grid = Grid::of(sizes, rayon::current_num_threads());
     let [rows, cols, _] = sizes;
+    if grid == Grid::WHOLE {
+        return product.compute(0..rows, 0..cols);
+    }
     rayon::scope(|scope| {
         for i in 0..grid.rows {
             for j in 0..grid.cols {

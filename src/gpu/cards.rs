@@ -1,6 +1,7 @@
 //! The graphics cards that the machine itself lists, whether or not a driver offers them. On Linux it does so under
 //! `/sys/bus/pci/devices`; elsewhere none are found.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -37,6 +38,24 @@ const MAKERS: [Maker; 3] = [
                  Arch: vulkan-intel)",
     },
 ];
+
+/// An adapter, or a card without one, that `auto` does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// What it is.
+    pub what: String,
+    /// Why `auto` does not take it.
+    pub why: String,
+    /// How to use it in spite of that.
+    pub way: String,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassedOver { what, why, way } = self;
+        write!(f, "`auto` passes over {what}: {why}; {way}")
+    }
+}
 
 /// A graphics card.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +128,7 @@ fn hex(path: &Path) -> Option<u32> {
 impl Card {
     /// Of a card whose maker has no adapter among those of these vendors: what it is, why it cannot be used, and what to
     /// do. `None` for all other cards.
-    pub fn without_driver(&self, vendors: &[u32]) -> Option<[String; 3]> {
+    pub fn without_driver(&self, vendors: &[u32]) -> Option<PassedOver> {
         let maker = MAKERS.iter().find(|maker| maker.vendor == self.vendor)?;
         let why = match &self.driver {
             _ if vendors.contains(&self.vendor) => return None,
@@ -122,7 +141,11 @@ impl Card {
             "a GPU of {} ({:04x}:{:04x}, in slot {})",
             maker.name, self.vendor, self.device, self.slot
         );
-        Some([what, why, maker.driver.to_owned()])
+        Some(PassedOver {
+            what,
+            why,
+            way: maker.driver.to_owned(),
+        })
     }
 }
 
@@ -178,7 +201,7 @@ mod tests {
         let cards = read(machine.path());
         let slots: Vec<&str> = cards.iter().map(|card| &card.slot[..]).collect();
         assert_eq!(slots, ["0000:01:00.0", "0000:03:00.0", "0000:04:00.0"]);
-        let named = |vendors: &[u32]| -> Vec<[String; 3]> {
+        let named = |vendors: &[u32]| -> Vec<PassedOver> {
             cards
                 .iter()
                 .filter_map(|card| card.without_driver(vendors))
@@ -188,17 +211,17 @@ mod tests {
             panic!("{:?}", named(&[]));
         };
         assert_eq!(
-            nvidia[0],
+            nvidia.what,
             "a GPU of NVIDIA (10de:2684, in slot 0000:01:00.0)"
         );
-        assert_eq!(nvidia[1], "it has no driver");
-        assert!(nvidia[2].contains("NVIDIA's driver"), "{nvidia:?}");
-        assert!(amd[2].contains("mesa-vulkan-drivers"), "{amd:?}");
+        assert_eq!(nvidia.why, "it has no driver");
+        assert!(nvidia.way.contains("NVIDIA's driver"), "{nvidia:?}");
+        assert!(amd.way.contains("mesa-vulkan-drivers"), "{amd:?}");
         #[cfg(unix)]
-        assert!(amd[1].contains("the kernel's driver is amdgpu"), "{amd:?}");
+        assert!(amd.why.contains("the kernel's driver is amdgpu"), "{amd:?}");
         // A maker's adapter that is there speaks for its cards.
         assert_eq!(named(&[0x10de]), std::slice::from_ref(amd));
-        assert_eq!(named(&[0x10de, 0x1002]), [] as [[String; 3]; 0]);
+        assert_eq!(named(&[0x10de, 0x1002]), [] as [PassedOver; 0]);
         assert_eq!(read(&machine.path().join("none")), []);
     }
 

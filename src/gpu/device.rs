@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::cards::{self, CardMemory};
+use super::cards::{self, CardMemory, PassedOver};
 use super::driver::Driver;
 use super::engine::GpuEngine;
 use super::pace::Pace;
@@ -97,24 +97,6 @@ pub struct Adapters {
 
 /// The environment variable with which wgpu also shows adapters whose drivers are not conformant.
 const NONCONFORMANT: &str = "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER";
-
-/// An adapter, or a card without one, that `auto` does not take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PassedOver {
-    /// What it is.
-    pub what: String,
-    /// Why `auto` does not take it.
-    pub why: String,
-    /// How to use it in spite of that.
-    pub way: String,
-}
-
-impl fmt::Display for PassedOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PassedOver { what, why, way } = self;
-        write!(f, "`auto` passes over {what}: {why}; {way}")
-    }
-}
 
 /// The facts about one adapter that `devices` prints.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -210,8 +192,7 @@ impl Adapters {
             .map(|a| a.get_info().vendor)
             .collect();
         let cards = cards::all().into_iter();
-        let cards = cards.filter_map(|card| card.without_driver(&vendors));
-        all.extend(cards.map(|[what, why, way]| PassedOver { what, why, way }));
+        all.extend(cards.filter_map(|card| card.without_driver(&vendors)));
         all
     }
 

@@ -15,8 +15,8 @@ mod timer;
 mod tuner;
 mod variants;
 
-pub use cards::CardMemory;
-pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions, PassedOver};
+pub use cards::{CardMemory, PassedOver};
+pub use device::{AdapterReport, Adapters, Ask, Backends, OpenOptions};
 pub use engine::GpuEngine;
 #[doc(hidden)]
 pub use tuner::rewritten_table;

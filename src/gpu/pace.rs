@@ -1,5 +1,6 @@
-//! The pace: how much work a submission holds, and whether the device rests after it. Windows and macOS stop a submission that keeps a GPU busy for
-//! seconds, so a slow GPU gets less work at a time. The time of earlier submissions decides how much.
+//! The pace: how much work a submission holds, and whether the device rests after it. Windows and macOS stop a
+//! submission that keeps a GPU busy for seconds, so a slow GPU gets less work at a time. The time of earlier
+//! submissions decides how much.
 
 use std::collections::VecDeque;
 

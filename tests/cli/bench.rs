@@ -168,4 +168,7 @@ fn a_plan_needs_no_device() {
     sandbox
         .run("bench --plan --steps 2")
         .refused(&["--plan", "--steps"]);
+    sandbox
+        .run("bench --plan --gentle")
+        .refused(&["--plan", "--gentle"]);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use gpt2_dpo::config::TrainConfig;
 use gpt2_dpo::data::{self, DEFAULT_TEMPLATE, Dataset, Source, Template};
 use gpt2_dpo::gpu::{Adapters, Ask, Backends, GpuEngine, OpenOptions, Variant};
+use gpt2_dpo::kernel::{Field, Layout};
 use gpt2_dpo::model::Limits;
 use gpt2_dpo::ops::OPS;
 use gpt2_dpo::ops::case::Distance;
@@ -187,5 +188,18 @@ pub fn whole(pairs: usize) -> Whole {
     Whole {
         pairs,
         chosen_tokens: pairs,
+    }
+}
+
+/// The layout of params that are a `count` alone.
+pub fn layout_of_count() -> Layout {
+    let count = Field {
+        name: "count",
+        offset: 0,
+        scalar: "u32",
+    };
+    Layout {
+        size: 4,
+        fields: vec![count],
     }
 }

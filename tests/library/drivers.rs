@@ -5,7 +5,7 @@
 
 use crate::common;
 use gpt2_dpo::engine::{Engine, EngineExt};
-use gpt2_dpo::kernel::{Bindings, Field, Kernel, Layout, Twin};
+use gpt2_dpo::kernel::{Bindings, Kernel, Twin};
 use gpt2_dpo::recording::Grid;
 use gpt2_dpo::wgsl::Part;
 
@@ -104,18 +104,6 @@ const DIFFERS: &[Expression] = &[
 
 fn no_twin(_: &[u8], _: Bindings) {}
 
-fn layout() -> Layout {
-    let count = Field {
-        name: "count",
-        offset: 0,
-        scalar: "u32",
-    };
-    Layout {
-        size: 4,
-        fields: vec![count],
-    }
-}
-
 /// A kernel that computes all expressions, each over its own three numbers.
 fn kernel(expressions: &[&Expression]) -> &'static Kernel {
     let mut text = String::from(
@@ -142,7 +130,7 @@ fn kernel(expressions: &[&Expression]) -> &'static Kernel {
         file: "drivers.wgsl",
         text: (text + "}\n").leak(),
     }];
-    let twin = Twin::new(no_twin, layout);
+    let twin = Twin::new(no_twin, common::layout_of_count);
     Box::leak(Box::new(Kernel::foreign(
         "drivers",
         "forward",

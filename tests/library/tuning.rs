@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::common;
 use gpt2_dpo::engine::{Device, EngineExt, Timed, Tuned};
 use gpt2_dpo::gpu::{GpuEngine, OpenOptions, Variant};
-use gpt2_dpo::kernel::{Bindings, Field, Kernel, Layout, Rate, Twin};
+use gpt2_dpo::kernel::{Bindings, Kernel, Rate, Twin};
 use gpt2_dpo::recording::Grid;
 use gpt2_dpo::wgsl::Part;
 use tempfile::TempDir;
@@ -47,28 +47,21 @@ fn double(params: &[u8], mut b: Bindings) {
     }
 }
 
-fn layout() -> Layout {
-    let count = Field {
-        name: "count",
-        offset: 0,
-        scalar: "u32",
-    };
-    Layout {
-        size: 4,
-        fields: vec![count],
-    }
-}
-
 const fn kernel(
     parts: &'static [Part],
     variant: &'static str,
     others: &'static [&'static Kernel],
     rate: Rate,
 ) -> Kernel {
-    Kernel::foreign("double", "forward", parts, Twin::new(double, layout))
-        .with_variant(variant)
-        .with_others(others)
-        .with_rate(rate)
+    Kernel::foreign(
+        "double",
+        "forward",
+        parts,
+        Twin::new(double, common::layout_of_count),
+    )
+    .with_variant(variant)
+    .with_others(others)
+    .with_rate(rate)
 }
 
 static WRONG: Kernel = kernel(doubling!("2.1 * x[id.x]"), "wrong", &[], |_, _, _| Some(9));
